@@ -1,0 +1,643 @@
+//! What can go wrong while a statement is planned or run, and what each door says of it.
+//!
+//! One type for all of the engine: whoever meets a library's error classifies it here, once.
+//! Knows SQLSTATE and whether a retry is safe; never writes to a log and never prints.
+
+use std::error::Error;
+use std::fmt;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
+use tarn_catalog::{CatalogError, ErrorCode};
+
+/// The class of an error; decides SQLSTATE, HTTP status and whether a retry is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The text is not SQL.
+    Syntax,
+    /// No such catalog.
+    UndefinedCatalog,
+    /// No such schema.
+    UndefinedSchema,
+    /// No such table.
+    UndefinedTable,
+    /// No such column.
+    UndefinedColumn,
+    /// No such function.
+    UndefinedFunction,
+    /// A name that fits several things.
+    Ambiguous,
+    /// The table exists already.
+    DuplicateTable,
+    /// The schema exists already.
+    DuplicateSchema,
+    /// A schema with tables in it cannot be dropped.
+    NotEmpty,
+    /// Types do not fit.
+    TypeMismatch,
+    /// A value that cannot be read as the wanted type.
+    InvalidText,
+    /// A value outside the range of its type.
+    OutOfRange,
+    /// Division by zero.
+    DivisionByZero,
+    /// NULL for a required column.
+    NotNull,
+    /// A parameter, option or setting with an unusable value.
+    InvalidParameter,
+    /// A setting that does not exist.
+    UndefinedSetting,
+    /// The statement is understood, but Tarn does not do it.
+    Unsupported,
+    /// The principal may not do this.
+    Denied,
+    /// Cancelled by the user or because the client left.
+    Canceled,
+    /// `statement_timeout` ran out.
+    Timeout,
+    /// Another writer was faster, more often than we retry.
+    Conflict,
+    /// Whether the commit took place is unknown.
+    CommitStateUnknown,
+    /// Memory or spill space ran out.
+    ResourcesExhausted,
+    /// A worker was lost while it ran a part of the statement.
+    WorkerLost,
+    /// The server is stopping.
+    ShuttingDown,
+    /// Object storage or the metadata database cannot be reached.
+    StorageUnavailable,
+    /// Object storage refused our credentials.
+    StorageDenied,
+    /// A file is missing.
+    FileNotFound,
+    /// A file or its metadata cannot be read as what it claims to be.
+    Corrupt,
+    /// A defect of Tarn.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The SQLSTATE that every door reports. Source: PostgreSQL 15, appendix A.
+    pub fn sqlstate(self) -> &'static str {
+        match self {
+            Self::Syntax => "42601",
+            Self::UndefinedCatalog => "3D000",
+            Self::UndefinedSchema => "3F000",
+            Self::UndefinedTable => "42P01",
+            Self::UndefinedColumn => "42703",
+            Self::UndefinedFunction => "42883",
+            Self::Ambiguous => "42702",
+            Self::DuplicateTable => "42P07",
+            Self::DuplicateSchema => "42P06",
+            Self::NotEmpty => "2BP01",
+            Self::TypeMismatch => "42804",
+            Self::InvalidText => "22P02",
+            Self::OutOfRange => "22003",
+            Self::DivisionByZero => "22012",
+            Self::NotNull => "23502",
+            Self::InvalidParameter => "22023",
+            Self::UndefinedSetting => "42704",
+            Self::Unsupported => "0A000",
+            Self::Denied => "42501",
+            Self::Canceled | Self::Timeout => "57014",
+            Self::Conflict => "40001",
+            Self::CommitStateUnknown => "40003",
+            Self::ResourcesExhausted => "53200",
+            Self::WorkerLost => "57P02",
+            Self::ShuttingDown => "57P01",
+            Self::StorageUnavailable => "58030",
+            Self::StorageDenied => "58000",
+            Self::FileNotFound => "58P01",
+            Self::Corrupt => "XX001",
+            Self::Internal => "XX000",
+        }
+    }
+
+    /// The HTTP status of the same error.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Syntax
+            | Self::Ambiguous
+            | Self::TypeMismatch
+            | Self::InvalidText
+            | Self::OutOfRange
+            | Self::DivisionByZero
+            | Self::NotNull
+            | Self::InvalidParameter
+            | Self::UndefinedSetting
+            | Self::UndefinedFunction
+            | Self::UndefinedColumn
+            | Self::Unsupported => 400,
+            Self::Denied => 403,
+            Self::UndefinedCatalog | Self::UndefinedSchema | Self::UndefinedTable => 404,
+            Self::DuplicateTable | Self::DuplicateSchema | Self::NotEmpty | Self::Conflict => 409,
+            Self::Canceled => 499,
+            Self::Timeout => 504,
+            Self::ResourcesExhausted | Self::WorkerLost | Self::ShuttingDown => 503,
+            Self::StorageUnavailable | Self::StorageDenied | Self::FileNotFound => 502,
+            Self::CommitStateUnknown | Self::Corrupt | Self::Internal => 500,
+        }
+    }
+
+    /// Whether running the same statement again is safe and may help.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::Conflict
+            | Self::WorkerLost
+            | Self::StorageUnavailable
+            | Self::ResourcesExhausted
+            | Self::ShuttingDown => true,
+            Self::Syntax
+            | Self::UndefinedCatalog
+            | Self::UndefinedSchema
+            | Self::UndefinedTable
+            | Self::UndefinedColumn
+            | Self::UndefinedFunction
+            | Self::Ambiguous
+            | Self::DuplicateTable
+            | Self::DuplicateSchema
+            | Self::NotEmpty
+            | Self::TypeMismatch
+            | Self::InvalidText
+            | Self::OutOfRange
+            | Self::DivisionByZero
+            | Self::NotNull
+            | Self::InvalidParameter
+            | Self::UndefinedSetting
+            | Self::Unsupported
+            | Self::Denied
+            | Self::Canceled
+            | Self::Timeout
+            | Self::CommitStateUnknown
+            | Self::StorageDenied
+            | Self::FileNotFound
+            | Self::Corrupt
+            | Self::Internal => false,
+        }
+    }
+}
+
+/// An error as every door reports it.
+#[derive(Debug)]
+pub struct EngineError {
+    /// The class.
+    pub kind: ErrorKind,
+    /// What happened, naming the thing; no full stop.
+    pub message: String,
+    /// What to do next, where the message does not say it.
+    pub hint: Option<String>,
+    /// Where in the statement, in characters, from 1.
+    pub position: Option<usize>,
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for EngineError {}
+
+impl EngineError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            position: None,
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the position (characters, from 1) in the statement.
+    #[must_use]
+    pub fn at(mut self, position: usize) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    /// What is understood but not done.
+    pub fn unsupported(what: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Unsupported, format!("{what} is not supported"))
+    }
+
+    /// A defect of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+    }
+
+    /// Classifies a parser's error; `sql` turns its line and column into a position.
+    pub fn from_parser(error: &ParserError, sql: &str) -> Self {
+        let text = match error {
+            ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+            ParserError::RecursionLimitExceeded => {
+                "the statement is nested too deeply; split it with WITH or a view".to_owned()
+            }
+        };
+        let (message, place) = split_place(&text);
+        let mut out = Self::new(
+            ErrorKind::Syntax,
+            format!("syntax error: {}", lower_first(message)),
+        );
+        out.position = place.and_then(|(line, column)| position_of(sql, line, column));
+        out
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
+}
+
+/// Splits `… at Line: 3, Column: 7` off the end of sqlparser's messages.
+fn split_place(text: &str) -> (&str, Option<(u64, u64)>) {
+    let Some(at) = text.rfind(" at Line: ") else {
+        return (text, None);
+    };
+    let numbers: Vec<u64> = text[at..]
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    match numbers[..] {
+        [line, column, ..] => (&text[..at], Some((line, column))),
+        _ => (text, None),
+    }
+}
+
+/// Characters from 1, of a line and column from 1. `None` past the end of nothing.
+pub(crate) fn position_of(sql: &str, line: u64, column: u64) -> Option<usize> {
+    if line == 0 {
+        return Some(sql.chars().count() + 1);
+    }
+    let line = usize::try_from(line).ok()?;
+    let column = usize::try_from(column).ok()?;
+    let before: usize = sql
+        .split('\n')
+        .take(line - 1)
+        .map(|l| l.chars().count() + 1)
+        .sum();
+    Some(before + column)
+}
+
+impl From<CatalogError> for EngineError {
+    fn from(error: CatalogError) -> Self {
+        let kind = Self::catalog_kind(error.code());
+        Self::new(kind, chain(&error))
+    }
+}
+
+/// The messages of an error and its causes, joined, each said once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let part = next.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+impl From<EngineError> for DataFusionError {
+    fn from(error: EngineError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<ArrowError> for EngineError {
+    fn from(error: ArrowError) -> Self {
+        from_arrow(&error)
+    }
+}
+
+impl From<DataFusionError> for EngineError {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(inner) => from_any(inner.as_ref()),
+            },
+            other => from_datafusion(&other),
+        }
+    }
+}
+
+impl EngineError {
+    fn copy(&self) -> Self {
+        Self {
+            kind: self.kind,
+            message: self.message.clone(),
+            hint: self.hint.clone(),
+            position: self.position,
+        }
+    }
+}
+
+/// Looks through wrappers for the error that started it.
+fn from_datafusion(error: &DataFusionError) -> EngineError {
+    match error {
+        DataFusionError::External(inner) => from_any(inner.as_ref()),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            from_datafusion(inner)
+        }
+        DataFusionError::Shared(inner) => from_datafusion(inner),
+        DataFusionError::Collection(errors) => errors
+            .first()
+            .map_or_else(|| EngineError::internal("unknown error"), from_datafusion),
+        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        DataFusionError::ParquetError(inner) => from_any_or(inner.as_ref(), ErrorKind::Corrupt),
+        DataFusionError::ObjectStore(inner) => from_object_store(inner),
+        DataFusionError::IoError(inner) => {
+            EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
+        }
+        DataFusionError::SQL(inner, _) => EngineError::from_parser(inner, ""),
+        DataFusionError::NotImplemented(text) => {
+            EngineError::new(ErrorKind::Unsupported, text.clone())
+        }
+        DataFusionError::ResourcesExhausted(text) => EngineError::new(
+            ErrorKind::ResourcesExhausted,
+            format!("resources exhausted: {text}"),
+        )
+        .with_hint("raise [memory] limit_bytes, or let the statement touch fewer rows or groups"),
+        DataFusionError::SchemaError(inner, _) => from_schema_error(inner),
+        DataFusionError::Plan(text) => from_plan_text(text),
+        DataFusionError::Execution(text) => from_execution_text(text),
+        DataFusionError::Configuration(text) => {
+            EngineError::new(ErrorKind::InvalidParameter, text.clone())
+        }
+        DataFusionError::Internal(text) => EngineError::internal(text.clone()),
+        other => EngineError::internal(other.to_string()),
+    }
+}
+
+fn from_any(error: &(dyn Error + 'static)) -> EngineError {
+    from_any_or(error, ErrorKind::Internal)
+}
+
+/// Walks an unknown error's causes to one that we know; else `fallback` with the whole chain.
+fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if let Some(ours) = e.downcast_ref::<EngineError>() {
+            return ours.copy();
+        }
+        if let Some(inner) = e.downcast_ref::<DataFusionError>() {
+            return from_datafusion(inner);
+        }
+        if let Some(inner) = e.downcast_ref::<ArrowError>() {
+            return from_arrow(inner);
+        }
+        if let Some(inner) = e.downcast_ref::<object_store::Error>() {
+            return from_object_store(inner);
+        }
+        if let Some(inner) = e.downcast_ref::<CatalogError>() {
+            return EngineError::new(
+                EngineError::catalog_kind(inner.code()),
+                chain(inner),
+            );
+        }
+        if let Some(status) = e.downcast_ref::<tonic::Status>() {
+            return from_status(status);
+        }
+        if e.downcast_ref::<tonic::transport::Error>().is_some() {
+            return worker_lost(&chain(e));
+        }
+        cause = e.source();
+    }
+    EngineError::new(fallback, chain(error))
+}
+
+fn worker_lost(text: &str) -> EngineError {
+    EngineError::new(
+        ErrorKind::WorkerLost,
+        format!("a worker was lost while it ran a part of this statement: {text}"),
+    )
+    .with_hint("run the statement again; system.workers lists the workers that are left")
+}
+
+fn from_status(status: &tonic::Status) -> EngineError {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Aborted | tonic::Code::Unknown => {
+            worker_lost(status.message())
+        }
+        tonic::Code::Cancelled => EngineError::new(ErrorKind::Canceled, "the statement was cancelled"),
+        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => EngineError::new(
+            ErrorKind::Denied,
+            format!("a worker refused the fragment: {}", status.message()),
+        )
+        .with_hint("give coordinator and workers the same [cluster] secret"),
+        tonic::Code::ResourceExhausted => {
+            EngineError::new(ErrorKind::ResourcesExhausted, status.message())
+        }
+        tonic::Code::Ok
+        | tonic::Code::InvalidArgument
+        | tonic::Code::DeadlineExceeded
+        | tonic::Code::NotFound
+        | tonic::Code::AlreadyExists
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::OutOfRange
+        | tonic::Code::Unimplemented
+        | tonic::Code::Internal
+        | tonic::Code::DataLoss => {
+            let text = status.message();
+            if text.contains("h2 protocol error")
+                || text.contains("connection error")
+                || text.contains("broken pipe")
+            {
+                worker_lost(text)
+            } else {
+                EngineError::internal(text)
+            }
+        }
+    }
+}
+
+fn from_arrow(error: &ArrowError) -> EngineError {
+    match error {
+        ArrowError::DivideByZero => {
+            EngineError::new(ErrorKind::DivisionByZero, "division by zero")
+        }
+        ArrowError::ArithmeticOverflow(text) => {
+            EngineError::new(ErrorKind::OutOfRange, text.clone())
+        }
+        ArrowError::CastError(text) | ArrowError::ParseError(text) => {
+            EngineError::new(ErrorKind::InvalidText, text.clone())
+        }
+        ArrowError::ComputeError(text) => EngineError::new(ErrorKind::OutOfRange, text.clone()),
+        ArrowError::ExternalError(inner) => from_any(inner.as_ref()),
+        ArrowError::NotYetImplemented(text) => {
+            EngineError::new(ErrorKind::Unsupported, text.clone())
+        }
+        ArrowError::CsvError(text) | ArrowError::JsonError(text) | ArrowError::ParquetError(text) => {
+            EngineError::new(ErrorKind::Corrupt, text.clone())
+        }
+        ArrowError::IoError(text, _) => {
+            EngineError::new(ErrorKind::StorageUnavailable, text.clone())
+        }
+        other => EngineError::internal(other.to_string()),
+    }
+}
+
+fn from_object_store(error: &object_store::Error) -> EngineError {
+    match error {
+        object_store::Error::NotFound { path, .. } => EngineError::new(
+            ErrorKind::FileNotFound,
+            format!("file \"{path}\" not found in object storage"),
+        )
+        .with_hint("was it removed by another program, or is the bucket or prefix wrong?"),
+        object_store::Error::PermissionDenied { path, .. }
+        | object_store::Error::Unauthenticated { path, .. } => EngineError::new(
+            ErrorKind::StorageDenied,
+            format!("object storage refused access to \"{path}\""),
+        )
+        .with_hint("check [storage.s3] access_key_id and secret_access_key"),
+        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
+            EngineError::new(ErrorKind::Unsupported, chain(error))
+        }
+        other => from_generic_store(other),
+    }
+}
+
+fn from_generic_store(error: &object_store::Error) -> EngineError {
+    let text = chain(error);
+    EngineError::new(
+        ErrorKind::StorageUnavailable,
+        format!("object storage failed: {text}"),
+    )
+    .with_hint("check [storage.s3] endpoint and that the bucket exists")
+}
+
+fn from_schema_error(error: &SchemaError) -> EngineError {
+    match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
+            let name = field.name();
+            let names: Vec<&str> = valid_fields.iter().map(|c| c.name()).collect();
+            let mut out = EngineError::new(
+                ErrorKind::UndefinedColumn,
+                format!("column \"{}\" does not exist", field.flat_name()),
+            );
+            out.hint = crate::names::nearest(name, names.iter().copied())
+                .map(|near| format!("did you mean \"{near}\"?"))
+                .or_else(|| {
+                    (!names.is_empty() && names.len() <= 40)
+                        .then(|| format!("columns: {}", names.join(", ")))
+                });
+            out
+        }
+        SchemaError::AmbiguousReference { field } => EngineError::new(
+            ErrorKind::Ambiguous,
+            format!("column reference \"{}\" is ambiguous", field.name()),
+        )
+        .with_hint("qualify it with the table's name or alias"),
+        SchemaError::DuplicateQualifiedField { .. }
+        | SchemaError::DuplicateUnqualifiedField { .. } => {
+            EngineError::new(ErrorKind::Ambiguous, error.to_string())
+        }
+    }
+}
+
+fn from_plan_text(text: &str) -> EngineError {
+    let lower = text.to_ascii_lowercase();
+    let kind = if lower.contains("invalid function") || lower.contains("no function matches") {
+        ErrorKind::UndefinedFunction
+    } else if lower.starts_with("table") && lower.contains("not found") {
+        ErrorKind::UndefinedTable
+    } else if lower.contains("not supported") || lower.contains("unsupported") {
+        ErrorKind::Unsupported
+    } else {
+        ErrorKind::TypeMismatch
+    };
+    EngineError::new(kind, text.to_owned())
+}
+
+fn from_execution_text(text: &str) -> EngineError {
+    let lower = text.to_ascii_lowercase();
+    let kind = if lower.contains("divide by zero") {
+        ErrorKind::DivisionByZero
+    } else if lower.contains("overflow") {
+        ErrorKind::OutOfRange
+    } else if lower.contains("null value in column") {
+        ErrorKind::NotNull
+    } else if lower.contains("connecting to distributed")
+        || lower.contains("distributed datafusion channel")
+        || lower.contains("timed out waiting for")
+    {
+        return worker_lost(text);
+    } else if lower.contains("cast") || lower.contains("parse") {
+        ErrorKind::InvalidText
+    } else {
+        ErrorKind::InvalidParameter
+    };
+    EngineError::new(kind, text.to_owned())
+}
+
+impl EngineError {
+    fn catalog_kind(code: ErrorCode) -> ErrorKind {
+        match code {
+            ErrorCode::NotFound => ErrorKind::UndefinedTable,
+            ErrorCode::AlreadyExists => ErrorKind::DuplicateTable,
+            ErrorCode::Conflict => ErrorKind::Conflict,
+            ErrorCode::CommitStateUnknown => ErrorKind::CommitStateUnknown,
+            ErrorCode::Invalid => ErrorKind::InvalidParameter,
+            ErrorCode::Unsupported => ErrorKind::Unsupported,
+            ErrorCode::StorageUnavailable => ErrorKind::StorageUnavailable,
+            ErrorCode::StorageDenied => ErrorKind::StorageDenied,
+            ErrorCode::Corrupt => ErrorKind::Corrupt,
+            ErrorCode::Internal => ErrorKind::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parser_error_becomes_a_position_in_characters() {
+        let sql = "SELECT é\n  FROM FROM t";
+        let error = ParserError::ParserError(
+            "Expected: identifier, found: FROM at Line: 2, Column: 8".to_owned(),
+        );
+        let out = EngineError::from_parser(&error, sql);
+        assert_eq!(out.kind, ErrorKind::Syntax);
+        assert_eq!(out.position, Some(9 + 8));
+        assert_eq!(
+            out.message,
+            "syntax error: expected: identifier, found: FROM"
+        );
+    }
+
+    #[test]
+    fn our_error_survives_datafusion_wrappers() {
+        let inner: DataFusionError =
+            EngineError::new(ErrorKind::UndefinedTable, "no t").into();
+        let wrapped = DataFusionError::Context("planning".into(), Box::new(inner));
+        assert_eq!(EngineError::from(wrapped).kind, ErrorKind::UndefinedTable);
+    }
+
+    #[test]
+    fn a_lost_connection_to_a_worker_is_retryable() {
+        let error = DataFusionError::External(Box::new(tonic::Status::unavailable("gone")));
+        let out = EngineError::from(error);
+        assert_eq!(out.kind, ErrorKind::WorkerLost);
+        assert!(out.kind.retryable());
+    }
+}

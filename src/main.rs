@@ -1,0 +1,2 @@
+//! tarn
+fn main() {}
