@@ -1,0 +1,53 @@
+# Two commands matter: `make demo` and `make test`. The build folder lies outside
+# the checkout, so that a fresh clone reuses what is already compiled.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/tarn/target
+
+# Given to `tarn demo`, e.g. `make demo DEMO_ARGS=--exit`.
+DEMO_ARGS ?=
+
+.PHONY: help
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: demo
+demo: ## Build, start a server with two workers, load TPC-H, run and check its 22 queries
+	@scripts/require.sh cargo cc
+	cargo build --locked --release --bin tarn
+	@"$(CARGO_TARGET_DIR)/release/tarn" demo $(DEMO_ARGS)
+
+.PHONY: build
+build: ## Build the release binary
+	@scripts/require.sh cargo cc
+	cargo build --locked --release --bin tarn
+	@echo "$(CARGO_TARGET_DIR)/release/tarn"
+
+.PHONY: check
+check: ## Formatting, lints and the rules of the house
+	@scripts/require.sh cargo cc fmt clippy
+	cargo fmt --all --check
+	cargo xtask tidy
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: test-tools
+test-tools: ## Install what the tests need: clients, S3 and PostgreSQL
+	@scripts/require.sh python3
+	@scripts/test-tools.sh
+
+.PHONY: test
+test: ## Install what the tests need and run every check and test
+	@scripts/require.sh cargo cc fmt clippy python3
+	@scripts/test-tools.sh
+	@$(MAKE) --no-print-directory check
+	cargo test --locked --workspace --no-run
+	cargo xtask docs --check
+	cargo test --locked --workspace
+
+.PHONY: docs
+docs: ## Rewrite the generated pages of docs/
+	@scripts/require.sh cargo cc
+	cargo build --locked --bin tarn
+	cargo xtask docs --write
