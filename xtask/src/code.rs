@@ -13,7 +13,11 @@ pub(crate) fn without_text(source: &str) -> String {
     while at < characters.len() {
         let end = text_end(&characters, at);
         if end > at {
-            output.extend(characters[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
+            output.extend(
+                characters[at..end]
+                    .iter()
+                    .map(|c| if *c == '\n' { '\n' } else { ' ' }),
+            );
             at = end;
         } else {
             output.push(characters[at]);
@@ -37,7 +41,9 @@ fn text_end(characters: &[char], at: usize) -> usize {
 }
 
 fn line_end(characters: &[char], from: usize) -> usize {
-    (from..characters.len()).find(|index| characters[*index] == '\n').unwrap_or(characters.len())
+    (from..characters.len())
+        .find(|index| characters[*index] == '\n')
+        .unwrap_or(characters.len())
 }
 
 fn block_comment_end(characters: &[char], at: usize) -> usize {
@@ -83,7 +89,12 @@ fn raw_string_end(characters: &[char], from: usize) -> Option<usize> {
     let mut index = from + hashes + 1;
     while index < characters.len() {
         let closes = characters[index] == '"'
-            && characters[index + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes;
+            && characters[index + 1..]
+                .iter()
+                .take(hashes)
+                .filter(|c| **c == '#')
+                .count()
+                == hashes;
         if closes {
             return Some(index + 1 + hashes);
         }
@@ -95,9 +106,9 @@ fn raw_string_end(characters: &[char], from: usize) -> Option<usize> {
 /// End of a character literal; a lifetime such as `'a` is code.
 fn character_end(characters: &[char], at: usize) -> usize {
     match (characters.get(at + 1), characters.get(at + 2)) {
-        (Some('\\'), _) => {
-            (at + 3..characters.len()).find(|index| characters[*index] == '\'').map_or(characters.len(), |end| end + 1)
-        }
+        (Some('\\'), _) => (at + 3..characters.len())
+            .find(|index| characters[*index] == '\'')
+            .map_or(characters.len(), |end| end + 1),
         (Some(_), Some('\'')) => at + 3,
         _ => at,
     }
@@ -140,7 +151,11 @@ mod tests {
 
     #[test]
     fn lifetimes_and_names_ending_in_r_are_code() {
-        check_blanked("fn f<'a>(x: &'a str) { g(\"secret\") }", "secret", "x: &'a str");
+        check_blanked(
+            "fn f<'a>(x: &'a str) { g(\"secret\") }",
+            "secret",
+            "x: &'a str",
+        );
         check_blanked("let r = for_each(\"secret\")", "secret", "for_each");
     }
 }

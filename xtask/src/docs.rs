@@ -31,14 +31,19 @@ pub(crate) fn run(root: &Path, binary: Option<PathBuf>, mode: Mode) -> Result<Ex
         let wanted = printed_page(&binary, page)?;
         let path = root.join(file);
         let found = fs::read_to_string(&path).unwrap_or_default();
-        let Some(line) = first_difference(&found, &wanted) else { continue };
+        let Some(line) = first_difference(&found, &wanted) else {
+            continue;
+        };
         match mode {
             Mode::Check => {
-                println!("{file}:{line}: differs from what `tarn docs {page}` prints\n    run: cargo xtask docs --write");
+                println!(
+                    "{file}:{line}: differs from what `tarn docs {page}` prints\n    run: cargo xtask docs --write"
+                );
                 drifted = true;
             }
             Mode::Write => {
-                fs::write(&path, &wanted).with_context(|| format!("cannot write {}", path.display()))?;
+                fs::write(&path, &wanted)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
                 println!("docs: wrote {file}");
             }
         }
@@ -55,7 +60,10 @@ fn built_binary() -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find this binary")?;
     let binary = own.with_file_name(format!("tarn{}", std::env::consts::EXE_SUFFIX));
     if !binary.is_file() {
-        bail!("{} is not built; run `cargo build` first, or give --binary", binary.display());
+        bail!(
+            "{} is not built; run `cargo build` first, or give --binary",
+            binary.display()
+        );
     }
     Ok(binary)
 }
@@ -66,7 +74,10 @@ fn printed_page(binary: &Path, page: &str) -> Result<String> {
         .output()
         .with_context(|| format!("cannot run {}", binary.display()))?;
     if !output.status.success() {
-        bail!("`tarn docs {page}` failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "`tarn docs {page}` failed:\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     String::from_utf8(output.stdout).with_context(|| format!("`tarn docs {page}` printed no text"))
 }
@@ -76,7 +87,11 @@ fn first_difference(found: &str, wanted: &str) -> Option<usize> {
     if found == wanted {
         return None;
     }
-    let same = found.split('\n').zip(wanted.split('\n')).take_while(|(left, right)| left == right).count();
+    let same = found
+        .split('\n')
+        .zip(wanted.split('\n'))
+        .take_while(|(left, right)| left == right)
+        .count();
     Some(same + 1)
 }
 

@@ -68,7 +68,10 @@ fn tidy(root: &std::path::Path) -> Result<ExitCode> {
         println!("tidy: {crates} crates and {files} source files keep the rules");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("tidy: {} breaches in {crates} crates and {files} source files", violations.len());
+    println!(
+        "tidy: {} breaches in {crates} crates and {files} source files",
+        violations.len()
+    );
     Ok(ExitCode::FAILURE)
 }
 

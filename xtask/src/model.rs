@@ -72,32 +72,53 @@ struct PackageDependency {
 /// # Errors
 /// If cargo cannot read the manifests, or a file cannot be read.
 pub(crate) fn load(root: &Path) -> Result<Workspace> {
-    let root = root.canonicalize().with_context(|| format!("cannot open {}", root.display()))?;
+    let root = root
+        .canonicalize()
+        .with_context(|| format!("cannot open {}", root.display()))?;
     let metadata = cargo_metadata(&root)?;
     let mut workspace = Workspace::default();
-    let folders: Vec<PathBuf> = metadata.packages.iter().map(|package| folder(&package.manifest_path)).collect();
+    let folders: Vec<PathBuf> = metadata
+        .packages
+        .iter()
+        .map(|package| folder(&package.manifest_path))
+        .collect();
     for package in &metadata.packages {
         workspace.crates.push(load_crate(&root, package)?);
     }
     for folder in &folders {
         // The root package owns only its own folders, not those of other members.
-        let nested: Vec<&Path> =
-            folders.iter().filter(|other| *other != folder && other.starts_with(folder)).map(PathBuf::as_path).collect();
+        let nested: Vec<&Path> = folders
+            .iter()
+            .filter(|other| *other != folder && other.starts_with(folder))
+            .map(PathBuf::as_path)
+            .collect();
         collect_sources(&root, folder, &nested, &mut workspace.files)?;
     }
-    workspace.files.sort_by(|left, right| left.path.cmp(&right.path));
+    workspace
+        .files
+        .sort_by(|left, right| left.path.cmp(&right.path));
     Ok(workspace)
 }
 
 fn cargo_metadata(root: &Path) -> Result<Metadata> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
         .current_dir(root)
         .output()
         .context("cannot run cargo metadata")?;
     if !output.status.success() {
-        bail!("cargo metadata failed in {}:\n{}", root.display(), String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "cargo metadata failed in {}:\n{}",
+            root.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata printed something unexpected")
 }
@@ -108,8 +129,8 @@ fn folder(manifest: &Path) -> PathBuf {
 
 fn load_crate(root: &Path, package: &Package) -> Result<Crate> {
     let text = read(&package.manifest_path)?;
-    let table: toml::Table =
-        toml::from_str(&text).with_context(|| format!("cannot read {}", package.manifest_path.display()))?;
+    let table: toml::Table = toml::from_str(&text)
+        .with_context(|| format!("cannot read {}", package.manifest_path.display()))?;
     let inherits_lints = table
         .get("lints")
         .and_then(|lints| lints.get("workspace"))
@@ -120,7 +141,10 @@ fn load_crate(root: &Path, package: &Package) -> Result<Crate> {
         .iter()
         .map(|dependency| Dependency {
             name: dependency.name.clone(),
-            line: dependency_line(&text, dependency.rename.as_deref().unwrap_or(&dependency.name)),
+            line: dependency_line(
+                &text,
+                dependency.rename.as_deref().unwrap_or(&dependency.name),
+            ),
         })
         .collect();
     Ok(Crate {
@@ -143,7 +167,9 @@ fn dependency_line(manifest: &str, key: &str) -> usize {
                 return index + 1;
             }
         } else if in_table
-            && line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
+            && line
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
         {
             return index + 1;
         }
@@ -151,20 +177,31 @@ fn dependency_line(manifest: &str, key: &str) -> usize {
     1
 }
 
-fn collect_sources(root: &Path, folder: &Path, nested: &[&Path], files: &mut Vec<SourceFile>) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+fn collect_sources(
+    root: &Path,
+    folder: &Path,
+    nested: &[&Path],
+    files: &mut Vec<SourceFile>,
+) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let kind = entry.file_type().with_context(|| format!("cannot look at {}", path.display()))?;
+        let kind = entry
+            .file_type()
+            .with_context(|| format!("cannot look at {}", path.display()))?;
         if kind.is_dir() {
             let skipped = name.starts_with('.') || name == "target" || name == "node_modules";
             if !skipped && !nested.contains(&path.as_path()) {
                 collect_sources(root, &path, nested, files)?;
             }
         } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(SourceFile { path: relative(root, &path), text: read(&path)? });
+            files.push(SourceFile {
+                path: relative(root, &path),
+                text: read(&path)?,
+            });
         }
     }
     Ok(())
@@ -175,7 +212,10 @@ fn read(path: &Path) -> Result<String> {
 }
 
 fn relative(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).to_string_lossy().replace('\\', "/")
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .replace('\\', "/")
 }
 
 #[cfg(test)]
@@ -196,7 +236,11 @@ mod tests {
     fn this_workspace_loads_with_itself_in_it() {
         let workspace = load(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap();
         assert!(workspace.crates.iter().any(|member| member.name == "xtask"));
-        let own = workspace.files.iter().filter(|file| file.path == "xtask/src/model.rs").count();
+        let own = workspace
+            .files
+            .iter()
+            .filter(|file| file.path == "xtask/src/model.rs")
+            .count();
         assert_eq!(own, 1, "each file belongs to one crate");
     }
 }

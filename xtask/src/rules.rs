@@ -19,10 +19,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tarn-control", &[]),
     ("tarn-engine", &["tarn-catalog", "tarn-proto"]),
     ("tarn-worker", &["tarn-engine", "tarn-proto"]),
-    ("tarn-coordinator", &["tarn-engine", "tarn-control", "tarn-catalog", "tarn-proto"]),
+    (
+        "tarn-coordinator",
+        &["tarn-engine", "tarn-control", "tarn-catalog", "tarn-proto"],
+    ),
     (
         "tarn",
-        &["tarn-proto", "tarn-catalog", "tarn-control", "tarn-engine", "tarn-worker", "tarn-coordinator"],
+        &[
+            "tarn-proto",
+            "tarn-catalog",
+            "tarn-control",
+            "tarn-engine",
+            "tarn-worker",
+            "tarn-coordinator",
+        ],
     ),
     ("xtask", &[]),
 ];
@@ -53,12 +63,24 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         name: "arrow",
-        members: &["tarn-catalog", "tarn-engine", "tarn-worker", "tarn-coordinator", "tarn"],
+        members: &[
+            "tarn-catalog",
+            "tarn-engine",
+            "tarn-worker",
+            "tarn-coordinator",
+            "tarn",
+        ],
         why: "control knows no data, and wire types are converted by hand where they enter",
     },
     Family {
         name: "parquet",
-        members: &["tarn-catalog", "tarn-engine", "tarn-worker", "tarn-coordinator", "tarn"],
+        members: &[
+            "tarn-catalog",
+            "tarn-engine",
+            "tarn-worker",
+            "tarn-coordinator",
+            "tarn",
+        ],
         why: "control knows no data, and wire types are converted by hand where they enter",
     },
     Family {
@@ -71,7 +93,11 @@ const FAMILIES: &[Family] = &[
         members: &["tarn-coordinator"],
         why: "the engine, the catalog and control serve no sockets",
     },
-    Family { name: "clap", members: &["tarn", "xtask"], why: "only a binary reads a command line" },
+    Family {
+        name: "clap",
+        members: &["tarn", "xtask"],
+        why: "only a binary reads a command line",
+    },
     Family {
         name: "sqlx",
         members: &["tarn-catalog", "tarn-control"],
@@ -93,7 +119,11 @@ pub(crate) struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}: {}\n    {}", self.file, self.line, self.problem, self.action)
+        write!(
+            formatter,
+            "{}:{}: {}\n    {}",
+            self.file, self.line, self.problem, self.action
+        )
     }
 }
 
@@ -123,8 +153,12 @@ fn check_arrows(member: &Crate, violations: &mut Vec<Violation>) {
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == member.name) else {
         violations.push(at(
             1,
-            format!("crate {:?} has no row in the table of who may know whom", member.name),
-            "say what it may know in ARROWS of xtask/src/rules.rs and in CONTRIBUTING.md".to_owned(),
+            format!(
+                "crate {:?} has no row in the table of who may know whom",
+                member.name
+            ),
+            "say what it may know in ARROWS of xtask/src/rules.rs and in CONTRIBUTING.md"
+                .to_owned(),
         ));
         return;
     };
@@ -132,7 +166,11 @@ fn check_arrows(member: &Crate, violations: &mut Vec<Violation>) {
         let name = dependency.name.as_str();
         if ARROWS.iter().any(|(known, _)| *known == name) {
             if !allowed.contains(&name) {
-                let known = if allowed.is_empty() { "no other crate".to_owned() } else { allowed.join(", ") };
+                let known = if allowed.is_empty() {
+                    "no other crate".to_owned()
+                } else {
+                    allowed.join(", ")
+                };
                 violations.push(at(
                     dependency.line,
                     format!("crate {:?} must not depend on {name:?}; it may know {known}", member.name),
@@ -144,8 +182,14 @@ fn check_arrows(member: &Crate, violations: &mut Vec<Violation>) {
         {
             violations.push(at(
                 dependency.line,
-                format!("crate {:?} must not depend on {name:?}: {}", member.name, family.why),
-                format!("use it in {} and hand on a type of ours", family.members.join(" or ")),
+                format!(
+                    "crate {:?} must not depend on {name:?}: {}",
+                    member.name, family.why
+                ),
+                format!(
+                    "use it in {} and hand on a type of ours",
+                    family.members.join(" or ")
+                ),
             ));
         }
     }
@@ -153,7 +197,8 @@ fn check_arrows(member: &Crate, violations: &mut Vec<Violation>) {
 
 /// Whether package `name` is `family` itself or one of its parts (`arrow-schema`).
 fn belongs(name: &str, family: &str) -> bool {
-    name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+    name.strip_prefix(family)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
 }
 
 fn check_lints(member: &Crate, violations: &mut Vec<Violation>) {
@@ -161,7 +206,10 @@ fn check_lints(member: &Crate, violations: &mut Vec<Violation>) {
         violations.push(Violation {
             file: member.manifest.clone(),
             line: 1,
-            problem: format!("crate {:?} does not inherit the workspace's lints", member.name),
+            problem: format!(
+                "crate {:?} does not inherit the workspace's lints",
+                member.name
+            ),
             action: "add\n    [lints]\n    workspace = true".to_owned(),
         });
     }
@@ -169,7 +217,9 @@ fn check_lints(member: &Crate, violations: &mut Vec<Violation>) {
 
 fn check_opening(file: &SourceFile, violations: &mut Vec<Violation>) {
     let opening = file.text.lines().next().unwrap_or_default();
-    let says_something = opening.strip_prefix("//!").is_some_and(|rest| !rest.trim().is_empty());
+    let says_something = opening
+        .strip_prefix("//!")
+        .is_some_and(|rest| !rest.trim().is_empty());
     if !says_something {
         violations.push(Violation {
             file: file.path.clone(),
@@ -181,7 +231,11 @@ fn check_opening(file: &SourceFile, violations: &mut Vec<Violation>) {
 }
 
 fn check_length(file: &SourceFile, violations: &mut Vec<Violation>) {
-    let lines = file.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+    let lines = file
+        .text
+        .lines()
+        .take_while(|line| *line != "#[cfg(test)]")
+        .count();
     if lines > FILE_LINES_MAX {
         violations.push(Violation {
             file: file.path.clone(),
@@ -210,10 +264,16 @@ fn check_code(file: &SourceFile, violations: &mut Vec<Violation>) {
 fn line_breaches(path: &str, line: &str) -> Vec<(&'static str, &'static str)> {
     let mut breaches = Vec::new();
     if line.contains("#[ignore") {
-        breaches.push(("a test is switched off", "make it pass, or delete it with the reason in the commit"));
+        breaches.push((
+            "a test is switched off",
+            "make it pass, or delete it with the reason in the commit",
+        ));
     }
     if names_macro(line, "todo") || names_macro(line, "unimplemented") {
-        breaches.push(("unfinished code", "write it, or refuse the case with an error that says what to do"));
+        breaches.push((
+            "unfinished code",
+            "write it, or refuse the case with an error that says what to do",
+        ));
     }
     if names_iceberg(line) && !path.starts_with("catalog/") {
         breaches.push((
@@ -243,9 +303,14 @@ fn module<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
 fn check_worker_module(files: &[SourceFile], violations: &mut Vec<Violation>) {
     let mut modules: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
     for file in files {
-        let Some(module) = module(&file.path, "worker/src/") else { continue };
+        let Some(module) = module(&file.path, "worker/src/") else {
+            continue;
+        };
         let code = without_text(&file.text);
-        if let Some(line) = code.lines().position(|line| has_word(line, "datafusion_distributed")) {
+        if let Some(line) = code
+            .lines()
+            .position(|line| has_word(line, "datafusion_distributed"))
+        {
             modules.entry(module).or_insert((&file.path, line + 1));
         }
     }
@@ -254,23 +319,26 @@ fn check_worker_module(files: &[SourceFile], violations: &mut Vec<Violation>) {
         violations.push(Violation {
             file: (*path).to_owned(),
             line: *line,
-            problem: format!("worker names `datafusion_distributed` in several modules: {}", names.join(", ")),
+            problem: format!(
+                "worker names `datafusion_distributed` in several modules: {}",
+                names.join(", ")
+            ),
             action: "keep it in one of them".to_owned(),
         });
     }
 }
 
+/// Whether `line` imports the crate `iceberg` or starts a path with it; a module
+/// of that name inside another crate is not meant.
 fn names_iceberg(line: &str) -> bool {
     words(line, "iceberg").any(|(before, after)| {
+        let leading = before
+            .strip_suffix("::")
+            .filter(|rest| !rest.ends_with(|c| is_word(c) || c == '>'));
+        let before = leading.unwrap_or(before);
         let imported = before.ends_with("use ") || before.ends_with("extern crate ");
-        let path = after.starts_with("::") && !before.ends_with("::");
-        imported || path || (before.ends_with("use ::") || (before.ends_with("::") && starts_path(before)) && after.starts_with("::"))
+        !before.ends_with("::") && (imported || after.starts_with("::"))
     })
-}
-
-/// Whether the `::` that ends `before` is a leading one (`::iceberg`), not a member of a path.
-fn starts_path(before: &str) -> bool {
-    before.strip_suffix("::").is_some_and(|rest| !rest.ends_with(|c: char| is_word(c) || c == '>'))
 }
 
 fn names_macro(line: &str, name: &str) -> bool {
@@ -298,19 +366,39 @@ mod tests {
         let dependencies = dependencies
             .iter()
             .enumerate()
-            .map(|(index, name)| Dependency { name: (*name).to_owned(), line: index + 10 })
+            .map(|(index, name)| Dependency {
+                name: (*name).to_owned(),
+                line: index + 10,
+            })
             .collect();
-        Crate { name: name.to_owned(), manifest: format!("{name}/Cargo.toml"), dependencies, inherits_lints: true }
+        Crate {
+            name: name.to_owned(),
+            manifest: format!("{name}/Cargo.toml"),
+            dependencies,
+            inherits_lints: true,
+        }
     }
 
     fn check_crate(name: &str, dependency: &str) -> Vec<Violation> {
-        check(&Workspace { crates: vec![member(name, &["serde", dependency])], files: Vec::new() })
+        check(&Workspace {
+            crates: vec![member(name, &["serde", dependency])],
+            files: Vec::new(),
+        })
     }
 
     fn check_file(path: &str, text: &str) -> Vec<String> {
-        let files = vec![SourceFile { path: path.to_owned(), text: text.to_owned() }];
-        let found = check(&Workspace { crates: Vec::new(), files });
-        found.into_iter().map(|violation| format!("{}: {}", violation.line, violation.problem)).collect()
+        let files = vec![SourceFile {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }];
+        let found = check(&Workspace {
+            crates: Vec::new(),
+            files,
+        });
+        found
+            .into_iter()
+            .map(|violation| format!("{}: {}", violation.line, violation.problem))
+            .collect()
     }
 
     #[test]
@@ -331,7 +419,11 @@ mod tests {
             let found = check_crate(from, to);
             assert_eq!(found.len(), 1, "{from} -> {to}: {found:?}");
             assert_eq!(found[0].line, 11, "the line of the second dependency");
-            assert!(found[0].problem.contains(from) && found[0].problem.contains(to), "{}", found[0]);
+            assert!(
+                found[0].problem.contains(from) && found[0].problem.contains(to),
+                "{}",
+                found[0]
+            );
         }
     }
 
@@ -388,30 +480,60 @@ mod tests {
         for member in &mut crates {
             member.inherits_lints = false;
         }
-        let found = check(&Workspace { crates, files: Vec::new() });
+        let found = check(&Workspace {
+            crates,
+            files: Vec::new(),
+        });
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].file, "tarn-engine/Cargo.toml");
     }
 
     #[test]
     fn iceberg_is_named_in_catalog_only() {
-        for line in ["use iceberg::spec::Schema;", "use ::iceberg::spec;", "let a: iceberg::Error;", "extern crate iceberg;"] {
+        for line in [
+            "use iceberg::spec::Schema;",
+            "use ::iceberg::spec;",
+            "let a: iceberg::Error;",
+            "extern crate iceberg;",
+        ] {
             let text = format!("//! a\n{line}\n");
             assert_eq!(check_file("engine/src/scan.rs", &text).len(), 1, "{line}");
-            assert_eq!(check_file("catalog/src/scan.rs", &text), Vec::<String>::new(), "{line}");
+            assert_eq!(
+                check_file("catalog/src/scan.rs", &text),
+                Vec::<String>::new(),
+                "{line}"
+            );
         }
-        for line in ["let iceberg = 1;", "// iceberg::spec", "f(\"iceberg::spec\")", "self.iceberg_type::<A>()"] {
+        for line in [
+            "let iceberg = 1;",
+            "// iceberg::spec",
+            "f(\"iceberg::spec\")",
+            "self.iceberg_type::<A>()",
+        ] {
             let text = format!("//! a\n{line}\n");
-            assert_eq!(check_file("engine/src/scan.rs", &text), Vec::<String>::new(), "{line}");
+            assert_eq!(
+                check_file("engine/src/scan.rs", &text),
+                Vec::<String>::new(),
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn the_distributed_engine_is_named_in_two_modules_only() {
         let text = "//! a\nuse datafusion_distributed::Worker;\n";
-        assert_eq!(check_file("engine/src/distribute.rs", text), Vec::<String>::new());
-        assert_eq!(check_file("engine/src/distribute/plan.rs", text), Vec::<String>::new());
-        assert_eq!(check_file("worker/src/fragment.rs", text), Vec::<String>::new());
+        assert_eq!(
+            check_file("engine/src/distribute.rs", text),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            check_file("engine/src/distribute/plan.rs", text),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            check_file("worker/src/fragment.rs", text),
+            Vec::<String>::new()
+        );
         assert_eq!(check_file("engine/src/session.rs", text).len(), 1);
         assert_eq!(check_file("engine/src/redistribute.rs", text).len(), 1);
         assert_eq!(check_file("src/main.rs", text).len(), 1);
@@ -423,12 +545,27 @@ mod tests {
             path: path.to_owned(),
             text: "//! a\n\nuse datafusion_distributed::Worker;\n".to_owned(),
         };
-        let one = vec![file("worker/src/fragment.rs"), file("worker/src/fragment/wire.rs")];
-        assert_eq!(check(&Workspace { crates: Vec::new(), files: one }), Vec::new());
+        let one = vec![
+            file("worker/src/fragment.rs"),
+            file("worker/src/fragment/wire.rs"),
+        ];
+        assert_eq!(
+            check(&Workspace {
+                crates: Vec::new(),
+                files: one
+            }),
+            Vec::new()
+        );
         let two = vec![file("worker/src/fragment.rs"), file("worker/src/server.rs")];
-        let found = check(&Workspace { crates: Vec::new(), files: two });
+        let found = check(&Workspace {
+            crates: Vec::new(),
+            files: two,
+        });
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].file.as_str(), found[0].line), ("worker/src/server.rs", 3));
+        assert_eq!(
+            (found[0].file.as_str(), found[0].line),
+            ("worker/src/server.rs", 3)
+        );
     }
 
     #[test]
@@ -443,16 +580,34 @@ mod tests {
     fn only_the_lines_before_the_tests_count() {
         let long = format!("//! a\n{}", "fn f() {}\n".repeat(FILE_LINES_MAX));
         assert_eq!(check_file("src/a.rs", &long).len(), 1);
-        let tested = format!("//! a\n#[cfg(test)]\n{}", "fn f() {}\n".repeat(FILE_LINES_MAX));
+        let tested = format!(
+            "//! a\n#[cfg(test)]\n{}",
+            "fn f() {}\n".repeat(FILE_LINES_MAX)
+        );
         assert_eq!(check_file("src/a.rs", &tested), Vec::<String>::new());
     }
 
     #[test]
     fn switched_off_tests_and_unfinished_code_are_found() {
-        assert_eq!(check_file("src/a.rs", "//! a\n#[ignore]\nfn f() {}\n"), ["2: a test is switched off"]);
-        assert_eq!(check_file("src/a.rs", "//! a\n#[ignore = \"slow\"]\n").len(), 1);
-        assert_eq!(check_file("src/a.rs", "//! a\nfn f() { todo!() }\n"), ["2: unfinished code"]);
-        assert_eq!(check_file("src/a.rs", "//! a\nfn f() { unimplemented!(\"x\") }\n").len(), 1);
-        assert_eq!(check_file("src/a.rs", "//! a\n// todo!\nif todo != 1 {}\n"), Vec::<String>::new());
+        assert_eq!(
+            check_file("src/a.rs", "//! a\n#[ignore]\nfn f() {}\n"),
+            ["2: a test is switched off"]
+        );
+        assert_eq!(
+            check_file("src/a.rs", "//! a\n#[ignore = \"slow\"]\n").len(),
+            1
+        );
+        assert_eq!(
+            check_file("src/a.rs", "//! a\nfn f() { todo!() }\n"),
+            ["2: unfinished code"]
+        );
+        assert_eq!(
+            check_file("src/a.rs", "//! a\nfn f() { unimplemented!(\"x\") }\n").len(),
+            1
+        );
+        assert_eq!(
+            check_file("src/a.rs", "//! a\n// todo!\nif todo != 1 {}\n"),
+            Vec::<String>::new()
+        );
     }
 }

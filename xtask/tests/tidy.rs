@@ -11,32 +11,54 @@ fn workspace(root: &Path, control_dependencies: &str, engine_source: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("Cargo.toml", "[workspace]\nmembers = [\"engine\", \"control\"]\nresolver = \"3\"\n");
+    write(
+        "Cargo.toml",
+        "[workspace]\nmembers = [\"engine\", \"control\"]\nresolver = \"3\"\n",
+    );
     let package = |name: &str| {
-        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lints]\nworkspace = true\n\n[dependencies]\n")
+        format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lints]\nworkspace = true\n\n[dependencies]\n"
+        )
     };
     write("engine/Cargo.toml", &package("tarn-engine"));
     write("engine/src/lib.rs", engine_source);
-    write("control/Cargo.toml", &format!("{}{control_dependencies}", package("tarn-control")));
+    write(
+        "control/Cargo.toml",
+        &format!("{}{control_dependencies}", package("tarn-control")),
+    );
     write("control/src/lib.rs", "//! Identities.\n");
 }
 
 fn tidy(root: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_xtask")).arg("tidy").arg("--root").arg(root).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("tidy")
+        .arg("--root")
+        .arg(root)
+        .output()
+        .unwrap()
 }
 
 fn check_tidy(control_dependencies: &str, engine_source: &str, passes: bool, said: &str) {
     let root = tempfile::tempdir().unwrap();
     workspace(root.path(), control_dependencies, engine_source);
     let output = tidy(root.path());
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(output.status.success(), passes, "{text}");
     assert!(text.contains(said), "{said:?} is not in\n{text}");
 }
 
 #[test]
 fn a_workspace_that_keeps_the_rules_passes() {
-    check_tidy("serde = \"1\"\n", "//! Plans.\n", true, "2 crates and 2 source files keep the rules");
+    check_tidy(
+        "serde = \"1\"\n",
+        "//! Plans.\n",
+        true,
+        "2 crates and 2 source files keep the rules",
+    );
 }
 
 #[test]
@@ -61,5 +83,10 @@ fn a_forbidden_published_crate_fails_even_when_renamed() {
 
 #[test]
 fn a_forbidden_name_in_source_fails() {
-    check_tidy("", "//! Plans.\n\nuse iceberg::spec::Schema;\n", false, "engine/src/lib.rs:3: the crate `iceberg` is named outside catalog");
+    check_tidy(
+        "",
+        "//! Plans.\n\nuse iceberg::spec::Schema;\n",
+        false,
+        "engine/src/lib.rs:3: the crate `iceberg` is named outside catalog",
+    );
 }
