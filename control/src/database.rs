@@ -4,9 +4,11 @@
 //! understand. Refuses to know what the rows mean.
 
 use std::fs::OpenOptions;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
 
 use crate::error::ControlError;
@@ -46,18 +48,17 @@ impl Database {
     pub(crate) async fn open(url: &str) -> Result<Self, ControlError> {
         let kind = kind_of(url)?;
         sqlx::any::install_default_drivers();
-        let url = match kind {
-            Kind::Sqlite => prepare_file(url)?,
-            Kind::Postgres => url.to_owned(),
-        };
+        if kind == Kind::Sqlite {
+            create_file(url)?;
+        }
         let opening = |source| ControlError::Open {
-            name: display_name(&url),
+            name: display_name(url),
             source,
         };
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect(&url)
+            .connect(url)
             .await
             .map_err(opening)?;
         migrate(&pool, kind).await?;
@@ -98,22 +99,23 @@ fn kind_of(url: &str) -> Result<Kind, ControlError> {
 }
 
 /// Creates the file readable by its owner only: it will hold password hashes.
-///
-/// Returns the url without parameters of its own; the file exists then.
-fn prepare_file(url: &str) -> Result<String, ControlError> {
-    let rest = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = rest.split('?').next().unwrap_or_default();
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).write(true);
+fn create_file(url: &str) -> Result<(), ControlError> {
+    let opened = SqliteConnectOptions::from_str(url);
+    let options = opened.map_err(|source| ControlError::Open {
+        name: display_name(url),
+        source,
+    })?;
+    let path = options.get_filename();
+    let mut file = OpenOptions::new();
+    file.create(true).truncate(false).write(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map_err(|source| ControlError::CreateFile {
-            path: path.to_owned(),
-            source,
-        })?;
-    Ok(url.to_owned())
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    let created = file.open(path);
+    created.map_err(|source| ControlError::CreateFile {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok(())
 }
 
 /// The url as it may be shown: no user, no password, no parameters.

@@ -1,2 +1,20 @@
-//! it
-fn main() {}
+//! The integration tests: the real binary, real storage, real clients.
+//!
+//! One binary, because linking is what costs here. Talks to Tarn only through
+//! its doors; what it needs beside Tarn is installed by `make test-tools`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails loudly"
+)]
+
+mod bad_input;
+mod harness;
+mod lifecycle;
+mod shell;
+mod slt;
+mod tpch;
+mod witness;
+mod writers;

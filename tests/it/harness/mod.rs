@@ -1,0 +1,79 @@
+//! What the tests stand on: processes that end with the test, and waiting with a bound.
+//!
+//! Knows how to start things, not what is true about them.
+
+pub mod child;
+pub mod postgres;
+pub mod python;
+pub mod s3;
+pub mod server;
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+pub use postgres::Postgres;
+pub use python::python;
+pub use s3::S3;
+pub use server::{Server, ServerOptions};
+
+/// How long anything that is started may take on a busy machine of two cores.
+pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a condition is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The folder of the checkout.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the virtual environment that `make test-tools` installs.
+///
+/// # Panics
+/// If it is not there: a test that needs it cannot be true without it.
+pub fn tool(name: &str) -> PathBuf {
+    let cache = std::env::var_os("TARN_CACHE_DIR").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME is not set")).join(".cache/tarn"),
+        PathBuf::from,
+    );
+    let path = cache.join("venv/bin").join(name);
+    assert!(path.exists(), "{} is missing; run `make test-tools`", path.display());
+    path
+}
+
+/// Ports of the loopback interface that nobody listens on; none is given twice.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap();
+    let given = given.get_or_insert_with(HashSet::new);
+    // All are held open until all are found, so that they differ.
+    let mut held = Vec::new();
+    std::array::from_fn(|_| {
+        loop {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            held.push(listener);
+            if given.insert(port) {
+                return port;
+            }
+        }
+    })
+}
+
+/// Waits until `condition` gives a value.
+///
+/// # Panics
+/// After `timeout`, saying `what` was waited for.
+pub async fn wait_for<T>(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(started.elapsed() < timeout, "waited {timeout:?} in vain for: {what}");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
