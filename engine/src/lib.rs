@@ -1,1 +1,38 @@
-//! engine
+//! Plans, distributes and runs SQL over Iceberg tables.
+//!
+//! **Invariant: the engine serves no socket.** It is asked through [`Engine`], reaches workers through
+//! channels, and asks the doors' questions (who is there, what runs) through the traits
+//! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
+
+pub mod cluster;
+mod commands;
+pub mod distribute;
+mod engine;
+mod error;
+mod files;
+mod functions;
+mod names;
+mod parser;
+mod planner;
+mod query;
+mod resolve;
+mod runtime;
+pub mod scan;
+mod session;
+mod settings;
+mod stores;
+mod system;
+mod types;
+pub mod write;
+mod writes;
+
+pub use distribute::ClusterView;
+pub use engine::{Engine, EngineConfig, Observer, Outcome, StatementContext};
+pub use error::{EngineError, ErrorKind};
+pub use files::AllowedRoots;
+pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
+pub use runtime::{ResourceLimits, runtime_env};
+pub use session::Session;
+pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
+pub use system::SystemTables;
+pub use types::sql_type_name;

@@ -1,0 +1,94 @@
+//! Connections to workers: kept open, with time limits, each call carrying the cluster's credential.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
+use datafusion_distributed::{ChannelResolver, WorkerChannel};
+use http::HeaderValue;
+use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt;
+use url::Url;
+
+use crate::cluster::{ClusterSecret, TOKEN_HEADER};
+use crate::error::{EngineError, ErrorKind};
+
+/// Longest wait for a worker to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often an idle or busy connection is probed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// A worker that does not answer a probe for this long is lost.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// The channels of one process to the workers of its cluster. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClusterChannels {
+    secret: ClusterSecret,
+    open: Arc<DashMap<Url, Channel>>,
+}
+
+impl ClusterChannels {
+    /// No connection yet; each is made when it is first needed.
+    pub fn new(secret: ClusterSecret) -> Self {
+        Self {
+            secret,
+            open: Arc::default(),
+        }
+    }
+
+    /// Forgets the connection to a worker that left.
+    pub fn forget(&self, url: &Url) {
+        self.open.remove(url);
+    }
+
+    async fn channel(&self, url: &Url) -> Result<Channel, EngineError> {
+        if let Some(channel) = self.open.get(url) {
+            return Ok(channel.clone());
+        }
+        let lost = |e: &dyn std::error::Error| {
+            EngineError::new(
+                ErrorKind::WorkerLost,
+                format!("worker {url} cannot be reached: {e}"),
+            )
+            .with_hint("run the statement again; system.workers lists the workers that are left")
+        };
+        let channel = Endpoint::from_shared(url.to_string())
+            .map_err(|e| EngineError::internal(format!("worker URL {url}: {e}")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .map_err(|e| lost(&e))?;
+        self.open.insert(url.clone(), channel.clone());
+        Ok(channel)
+    }
+}
+
+#[async_trait]
+impl ChannelResolver for ClusterChannels {
+    async fn get_worker_client_for_url(
+        &self,
+        url: &Url,
+    ) -> Result<Box<dyn WorkerChannel>, DataFusionError> {
+        let channel = self.channel(url).await?;
+        let secret = self.secret.clone();
+        let signed = channel.map_request(move |mut request: http::Request<tonic::body::Body>| {
+            if let Ok(token) = HeaderValue::from_str(&secret.token()) {
+                request.headers_mut().insert(TOKEN_HEADER, token);
+            }
+            request
+        });
+        Ok(create_worker_client(BoxCloneSyncChannel::new(signed)))
+    }
+}

@@ -1,0 +1,166 @@
+//! Cuts a physical plan into stages for the workers, or keeps it in this process, and says why.
+//!
+//! The only module of the engine that names `datafusion_distributed`: another engine underneath
+//! would change nothing outside of it. Knows worker URLs, never how workers register.
+
+mod channel;
+mod codec;
+mod options;
+mod placement;
+mod session;
+mod show;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
+use datafusion_distributed::{
+    DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedExt,
+    RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse,
+    SessionStateBuilderExt, WorkerResolver,
+};
+use url::Url;
+
+pub use channel::ClusterChannels;
+pub use codec::TarnCodec;
+pub use options::StatementOptions;
+pub(crate) use placement::PlacementSlot;
+pub use placement::{Placement, PlacementWish};
+pub use session::WorkerSession;
+pub use show::{PlanShape, metrics_of, render, shape_of};
+
+use crate::scan;
+
+/// The workers that may run fragments, as known at this moment.
+pub trait ClusterView: Debug + Send + Sync {
+    /// URLs of the active workers (not the draining ones), sorted.
+    fn worker_urls(&self) -> Vec<Url>;
+}
+
+/// The worker URLs of one statement, fixed when it is planned.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatementWorkers {
+    /// Sorted.
+    pub(crate) urls: Vec<Url>,
+}
+
+impl WorkerResolver for StatementWorkers {
+    fn get_urls(&self) -> Result<Vec<Url>> {
+        Ok(self.urls.clone())
+    }
+}
+
+/// Makes `builder` plan distributed queries: our codec, channels, leaf and routing rules.
+///
+/// Set the query planner that makes the single-process plan before calling this.
+pub(crate) fn configure(
+    builder: SessionStateBuilder,
+    channels: &ClusterChannels,
+) -> SessionStateBuilder {
+    builder
+        .with_distributed_user_codec(TarnCodec)
+        .with_distributed_channel_resolver(channels.clone())
+        .with_distributed_worker_resolver(StatementWorkers::default())
+        .with_distributed_option_extension(StatementOptions::default())
+        .with_distributed_desired_task_count_handler(desired_task_count)
+        .with_distributed_scale_up_leaf_node_handler(scale_up)
+        .with_distributed_route_tasks_handler(route)
+        .with_distributed_planner()
+}
+
+/// Gives one statement its workers and options.
+///
+/// # Errors
+/// If the distributed options are missing from `config`, which [`configure`] puts there.
+pub(crate) fn for_statement(
+    config: &mut SessionConfig,
+    urls: Vec<Url>,
+    options: StatementOptions,
+    slot: PlacementSlot,
+) -> Result<()> {
+    let tasks_max = if urls.is_empty() {
+        0
+    } else {
+        urls.len().max(TASKS_MIN)
+    };
+    config.set_distributed_max_tasks_per_stage(tasks_max)?;
+    let workers = StatementWorkers { urls };
+    config.set_distributed_worker_resolver(workers.clone());
+    config.set_extension(Arc::new(workers));
+    config.options_mut().extensions.insert(options);
+    config.set_extension(Arc::new(slot));
+    Ok(())
+}
+
+/// A stage of one task is folded into its consumer, in the coordinator; so a cluster of one
+/// worker runs two tasks on it.
+const TASKS_MIN: usize = 2;
+
+/// Bytes of Parquet that one task should at least have to read.
+const TASK_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+fn desired_task_count(
+    event: DesiredTaskCountEvent<'_>,
+) -> Option<Result<DesiredTaskCountEventResponse>> {
+    if !event.plan.children().is_empty() {
+        return None;
+    }
+    let local = event
+        .session_config
+        .get_extension::<PlacementSlot>()
+        .is_none_or(|slot| !slot.get().is_some_and(|p| p.distributed));
+    if local {
+        return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
+    }
+    let scan = scan::as_scan(event.plan)?;
+    let workers = event
+        .session_config
+        .get_extension::<StatementWorkers>()
+        .map_or(1, |w| w.urls.len())
+        .max(TASKS_MIN);
+    let by_bytes = usize::try_from(scan::bytes(scan).div_ceil(TASK_BYTES_MIN)).unwrap_or(usize::MAX);
+    let forced = event
+        .session_config
+        .get_extension::<PlacementSlot>()
+        .is_some_and(|slot| slot.wish() == PlacementWish::Always);
+    let tasks = if forced { workers } else { by_bytes.clamp(1, workers) };
+    Some(Ok(DesiredTaskCountEventResponse::desired(tasks)))
+}
+
+fn scale_up(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafNodeEventResponse>> {
+    let scan = scan::as_scan(event.plan)?;
+    let workers = event.session_config.get_extension::<StatementWorkers>()?;
+    let variants = scan::scale_up(
+        scan,
+        event.task_count,
+        &workers.urls,
+        event.session_config.target_partitions(),
+    );
+    Some(variants.and_then(|variants| {
+        datafusion_distributed::DistributedLeafExec::try_new(Arc::clone(event.plan), variants)
+            .map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf)))
+    }))
+}
+
+/// Task `i` goes to worker `i` of the sorted list: [`scan::scale_up`] gave it that worker's files.
+fn route(event: RouteTasksEvent<'_>) -> Option<Result<RouteTasksEventResponse>> {
+    let workers = event
+        .task_ctx
+        .session_config()
+        .get_extension::<StatementWorkers>()?;
+    if workers.urls.is_empty() || event.task_count == 1 {
+        return None;
+    }
+    let urls = (0..event.task_count)
+        .map(|task| workers.urls[task % workers.urls.len()].clone())
+        .collect();
+    Some(Ok(RouteTasksEventResponse::new(urls)))
+}
+
+/// Whether `plan` runs on workers.
+pub fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<DistributedExec>()
+}

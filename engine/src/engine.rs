@@ -1,0 +1,310 @@
+//! The engine as the doors see it: a session and a text in, a command tag and a stream out.
+//!
+//! Entry point of every statement: [`Engine::run`]. Queries go on in [`crate::query`], writes in
+//! [`crate::writes`], everything else in [`crate::commands`].
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::prelude::SessionConfig;
+use datafusion::scalar::ScalarValue;
+use tarn_catalog::{ManifestCache, Stores};
+
+use crate::distribute::{
+    self, ClusterChannels, ClusterView, Placement, PlacementSlot, PlacementWish, StatementOptions,
+};
+use crate::error::EngineError;
+use crate::files::AllowedRoots;
+use crate::functions;
+use crate::parser::{self, Statement};
+use crate::planner::StatementPlanner;
+use crate::resolve::{Catalogs, StatementCatalogs};
+use crate::session::Session;
+use crate::system::SystemTables;
+use crate::types::SqlTypes;
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The catalogs.
+    pub catalogs: Catalogs,
+    /// Object stores.
+    pub stores: Stores,
+    /// Manifests read so far.
+    pub cache: ManifestCache,
+    /// Memory and spill space.
+    pub runtime: Arc<RuntimeEnv>,
+    /// Where file functions may read.
+    pub roots: AllowedRoots,
+    /// Parallel streams of one process unless the session says otherwise.
+    pub target_partitions: usize,
+    /// Connections to workers.
+    pub channels: ClusterChannels,
+    /// The workers there are.
+    pub cluster: Arc<dyn ClusterView>,
+    /// Rows of `system.*`.
+    pub system: Arc<dyn SystemTables>,
+}
+
+/// Plans and runs statements. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) config: Arc<EngineConfig>,
+    base: Arc<SessionState>,
+}
+
+impl Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("catalogs", &self.config.catalogs.names())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Is told how a statement goes on.
+pub trait Observer: Send + Sync {
+    /// The statement has a physical plan and begins to run.
+    fn running(&self, plan: &Arc<dyn ExecutionPlan>, placement: &Placement);
+}
+
+/// What a statement brings with it besides its text.
+#[derive(Clone)]
+pub struct StatementContext {
+    /// Its id, chosen by the door.
+    pub query_id: String,
+    /// Values of `$1`, `$2`, …
+    pub parameters: Vec<ScalarValue>,
+    /// Is told how it goes on.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// What a statement gives back.
+pub struct Outcome {
+    /// The command tag, e.g. `SELECT` or `CREATE TABLE`.
+    pub command: &'static str,
+    /// Rows changed, for statements without a result set.
+    pub affected: Option<u64>,
+    /// The result set; without columns if there is none.
+    pub stream: SendableRecordBatchStream,
+}
+
+impl Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("command", &self.command)
+            .field("affected", &self.affected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Outcome {
+    /// A command that has no result set.
+    pub(crate) fn done(command: &'static str, affected: Option<u64>) -> Self {
+        let schema = Arc::new(Schema::empty());
+        Self {
+            command,
+            affected,
+            stream: Box::pin(RecordBatchStreamAdapter::new(
+                schema,
+                futures::stream::empty(),
+            )),
+        }
+    }
+
+    /// A result set that is already here.
+    pub(crate) fn rows(command: &'static str, batch: RecordBatch) -> Self {
+        Self {
+            command,
+            affected: None,
+            stream: Box::pin(RecordBatchStreamAdapter::new(
+                batch.schema(),
+                futures::stream::iter([Ok(batch)]),
+            )),
+        }
+    }
+}
+
+/// A statement's own DataFusion state, with what planning settled about placement.
+pub(crate) struct StatementState {
+    pub(crate) state: SessionState,
+    pub(crate) placement: PlacementSlot,
+}
+
+impl Engine {
+    /// Builds the state that all statements start from.
+    pub fn new(config: EngineConfig) -> Self {
+        let mut session = SessionConfig::new()
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false);
+        let options = session.options_mut();
+        options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
+        options.sql_parser.parse_float_as_decimal = true;
+        options.sql_parser.collect_spans = true;
+        options.sql_parser.default_null_ordering = "nulls_max".to_owned();
+        options.catalog.information_schema = false;
+        options.execution.parquet.coerce_int96 = Some("us".to_owned());
+        options.execution.collect_statistics = true;
+        let builder = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(session)
+            .with_runtime_env(Arc::clone(&config.runtime))
+            .with_query_planner(Arc::new(StatementPlanner));
+        let builder = functions::register(builder);
+        let base = distribute::configure(builder, &config.channels).build();
+        Self {
+            config: Arc::new(config),
+            base: Arc::new(base),
+        }
+    }
+
+    /// Runs one statement for `session`, which `USE` and `SET` change.
+    ///
+    /// A write has been committed when this returns. A query has been planned and its first rows
+    /// are there; dropping the stream cancels the rest. Dropping this future cancels the
+    /// statement; a write then leaves its table untouched.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the statement, or what it met.
+    pub async fn run(
+        &self,
+        session: &mut Session,
+        sql: &str,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        let statement = parser::parse(sql)?;
+        let outcome = match statement {
+            Statement::Query(query) => self.query(session, *query, context).await,
+            Statement::Insert { table, statement } => {
+                self.insert(session, &table, *statement, context).await
+            }
+            Statement::CreateTable(create) => self.create_table(session, *create, context).await,
+            Statement::Explain(explain) => self.explain(session, explain, context).await,
+            other => self.command(session, other).await,
+        };
+        outcome.map_err(|error| locate(error, sql))
+    }
+
+    /// The state that all statements start from.
+    pub(crate) fn base(&self) -> &SessionState {
+        &self.base
+    }
+
+    /// A state for one statement: the session's names and settings, this moment's workers.
+    pub(crate) fn statement_state(
+        &self,
+        session: &Session,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+        files: HashMap<String, Arc<dyn datafusion::catalog::TableProvider>>,
+    ) -> Result<StatementState, EngineError> {
+        let settings = &session.settings;
+        let target_partitions = match settings.integer("target_partitions") {
+            0 => self.config.target_partitions,
+            n => usize::try_from(n).unwrap_or(usize::MAX),
+        };
+        let options = StatementOptions {
+            query_id: context.query_id.clone(),
+            time_zone: settings.get("time_zone").to_owned(),
+            batch_size: usize::try_from(settings.integer("batch_size")).unwrap_or(8192),
+            target_partitions,
+            ansi_mode: settings.boolean("ansi_mode"),
+            parquet_pushdown_filters: settings.boolean("parquet_pushdown_filters"),
+        };
+        let wish = placement
+            .unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
+        let urls = self.config.cluster.worker_urls();
+        let slot = PlacementSlot::new(
+            wish,
+            settings.integer("distribution_bytes_min"),
+            urls.len(),
+        );
+        let mut config = self
+            .base
+            .config()
+            .clone()
+            .with_default_catalog_and_schema(&session.catalog, &session.schema);
+        options.apply(&mut config);
+        distribute::for_statement(&mut config, urls, options, slot.clone())?;
+        let catalogs = StatementCatalogs::new(
+            self.config.catalogs.clone(),
+            self.config.cache.clone(),
+            Arc::clone(&self.config.system),
+            files,
+        );
+        let state = SessionStateBuilder::new_from_existing(self.base.as_ref().clone())
+            .with_session_id(context.query_id.clone())
+            .with_config(config)
+            .with_catalog_list(Arc::new(catalogs))
+            .with_type_planner(Arc::new(SqlTypes::new(settings.get("time_zone"))))
+            .build();
+        Ok(StatementState {
+            state,
+            placement: slot,
+        })
+    }
+}
+
+/// Gives an error about a name the place where the name first stands in the statement.
+fn locate(mut error: EngineError, sql: &str) -> EngineError {
+    use crate::error::ErrorKind;
+    if error.position.is_some() {
+        return error;
+    }
+    let named = matches!(
+        error.kind,
+        ErrorKind::UndefinedColumn
+            | ErrorKind::UndefinedTable
+            | ErrorKind::UndefinedSchema
+            | ErrorKind::UndefinedCatalog
+            | ErrorKind::UndefinedFunction
+            | ErrorKind::Ambiguous
+    );
+    if !named {
+        return error;
+    }
+    let Some(name) = error.message.split('"').nth(1) else {
+        return error;
+    };
+    let last = name.rsplit('.').next().unwrap_or(name);
+    error.position = word_position(sql, name).or_else(|| word_position(sql, last));
+    error
+}
+
+/// Where `word` first stands as a whole word, in characters from 1, ignoring case.
+fn word_position(sql: &str, word: &str) -> Option<usize> {
+    if word.is_empty() {
+        return None;
+    }
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let text: Vec<char> = sql.chars().flat_map(char::to_lowercase).collect();
+    let wanted: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
+    if text.len() != sql.chars().count() {
+        return None;
+    }
+    (0..=text.len().checked_sub(wanted.len())?)
+        .find(|&at| {
+            text[at..].starts_with(&wanted)
+                && (at == 0 || !is_name(text[at - 1]))
+                && text.get(at + wanted.len()).is_none_or(|c| !is_name(*c))
+        })
+        .map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_located_as_a_whole_word() {
+        assert_eq!(word_position("SELECT ab, a FROM t", "a"), Some(12));
+        assert_eq!(word_position("SELECT é, X FROM t", "x"), Some(11));
+        assert_eq!(word_position("SELECT 1", "x"), None);
+    }
+}

@@ -1,0 +1,903 @@
+//! Text to statement: PostgreSQL's dialect plus what lakehouse users type.
+//!
+//! Queries and INSERT go to sqlparser as they are; the commands around them (`CREATE TABLE …
+//! PARTITIONED BY`, `SHOW`, `USE`, `SET`, `DESCRIBE`, `EXPLAIN`) have their own small grammar here.
+//! Knows no catalog: names are only folded (unquoted ones to lower case), never resolved.
+
+use std::collections::HashMap;
+
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+use tarn_catalog::{PartitionFieldDef, Transform};
+
+use crate::error::EngineError;
+
+/// A possibly qualified name, outermost part first, already folded.
+pub type Name = Vec<String>;
+
+/// One parsed statement.
+#[derive(Debug)]
+pub enum Statement {
+    /// `SELECT`, `VALUES`, `WITH`, `TABLE t`.
+    Query(Box<ast::Statement>),
+    /// `INSERT INTO t [(columns)] query`.
+    Insert {
+        /// The table written to.
+        table: Name,
+        /// The whole statement, planned by DataFusion's SQL planner.
+        statement: Box<ast::Statement>,
+    },
+    /// `CREATE SCHEMA`.
+    CreateSchema {
+        /// `[catalog.]schema`.
+        name: Name,
+        /// Do nothing if it exists.
+        if_not_exists: bool,
+        /// `WITH (…)`.
+        properties: HashMap<String, String>,
+    },
+    /// `DROP SCHEMA`.
+    DropSchema {
+        /// The schemas.
+        names: Vec<Name>,
+        /// Do nothing if it is missing.
+        if_exists: bool,
+        /// Drop the tables in it as well.
+        cascade: bool,
+    },
+    /// `CREATE TABLE`, with or without `AS`.
+    CreateTable(Box<CreateTable>),
+    /// `DROP TABLE`.
+    DropTable {
+        /// The tables.
+        names: Vec<Name>,
+        /// Do nothing if it is missing.
+        if_exists: bool,
+        /// Delete the files too.
+        purge: bool,
+    },
+    /// `ALTER TABLE a RENAME TO b`.
+    RenameTable {
+        /// The table.
+        from: Name,
+        /// Its new name; unqualified = same schema.
+        to: Name,
+        /// Do nothing if it is missing.
+        if_exists: bool,
+    },
+    /// `EXPLAIN`.
+    Explain(Explain),
+    /// `DESCRIBE t`, `SHOW COLUMNS FROM t`.
+    ShowColumns(Name),
+    /// `SHOW CATALOGS [LIKE …]`.
+    ShowCatalogs {
+        /// Pattern on the name.
+        like: Option<String>,
+    },
+    /// `SHOW SCHEMAS [FROM catalog] [LIKE …]`.
+    ShowSchemas {
+        /// The catalog; the session's if absent.
+        catalog: Option<Name>,
+        /// Pattern on the name.
+        like: Option<String>,
+    },
+    /// `SHOW TABLES [FROM schema] [LIKE …]`.
+    ShowTables {
+        /// `[catalog.]schema`; the session's if absent.
+        schema: Option<Name>,
+        /// Pattern on the name.
+        like: Option<String>,
+    },
+    /// `SHOW CREATE TABLE t`.
+    ShowCreateTable(Name),
+    /// `SHOW FUNCTIONS [LIKE …]`.
+    ShowFunctions {
+        /// Pattern on the name.
+        like: Option<String>,
+    },
+    /// `SHOW setting`; `None` = `SHOW ALL`.
+    ShowSetting(Option<String>),
+    /// `USE [catalog.]schema`.
+    Use(Name),
+    /// `SET setting = value`; `None` = `DEFAULT`.
+    Set {
+        /// The setting, folded.
+        name: String,
+        /// Its value as text.
+        value: Option<String>,
+    },
+    /// `RESET setting`; `None` = `RESET ALL`.
+    Reset(Option<String>),
+}
+
+/// `CREATE TABLE`.
+#[derive(Debug)]
+pub struct CreateTable {
+    /// The table.
+    pub name: Name,
+    /// Replace the table if it exists.
+    pub or_replace: bool,
+    /// Do nothing if it exists.
+    pub if_not_exists: bool,
+    /// Column definitions; empty for most `AS` forms.
+    pub columns: Vec<ast::ColumnDef>,
+    /// `PARTITIONED BY (…)`.
+    pub partition: Vec<PartitionFieldDef>,
+    /// `WITH (…)`.
+    pub properties: HashMap<String, String>,
+    /// `LOCATION '…'`.
+    pub location: Option<String>,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// `AS query`.
+    pub query: Option<Box<ast::Statement>>,
+    /// `AS query WITH NO DATA`: columns only.
+    pub with_data: bool,
+}
+
+/// How EXPLAIN prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainFormat {
+    /// Indented lines with every detail.
+    Text,
+    /// The distributed stages as boxes; the default.
+    Tree,
+    /// One JSON document.
+    Json,
+}
+
+/// `EXPLAIN [ANALYZE] [VERBOSE] [(options)] statement`.
+#[derive(Debug)]
+pub struct Explain {
+    /// Run it and show what happened.
+    pub analyze: bool,
+    /// Show the logical plan too.
+    pub verbose: bool,
+    /// How to print.
+    pub format: ExplainFormat,
+    /// What to explain.
+    pub statement: Box<Statement>,
+}
+
+/// Parses exactly one statement; an empty text or a second statement is an error.
+///
+/// # Errors
+/// [`crate::error::ErrorKind::Syntax`] with position, or `Unsupported` for a statement that
+/// is SQL but not ours.
+pub fn parse(sql: &str) -> Result<Statement, EngineError> {
+    let dialect = PostgreSqlDialect {};
+    let syntax = |e: &ParserError| EngineError::from_parser(e, sql);
+    let parser = Parser::new(&dialect)
+        .with_recursion_limit(RECURSION_MAX)
+        .try_with_sql(sql)
+        .map_err(|e| syntax(&e))?;
+    let mut grammar = Grammar { parser };
+    while grammar.parser.consume_token(&Token::SemiColon) {}
+    if grammar.at_end() {
+        return Err(EngineError::new(
+            crate::error::ErrorKind::Syntax,
+            "the statement is empty",
+        ));
+    }
+    let statement = grammar.statement().map_err(|e| match e {
+        Problem::Syntax(e) => syntax(&e),
+        Problem::Engine(e) => e,
+    })?;
+    let mut ended = false;
+    while grammar.parser.consume_token(&Token::SemiColon) {
+        ended = true;
+    }
+    if grammar.at_end() {
+        return Ok(statement);
+    }
+    let next = grammar.parser.peek_token();
+    let place = crate::error::position_of(sql, next.span.start.line, next.span.start.column);
+    let mut error = if ended {
+        EngineError::new(
+            crate::error::ErrorKind::Syntax,
+            "one statement at a time: a second one begins here",
+        )
+        .with_hint("send the statements one by one; `tarn sql -f` splits a script")
+    } else {
+        EngineError::new(
+            crate::error::ErrorKind::Syntax,
+            format!("syntax error: expected end of statement, found: {next}"),
+        )
+    };
+    error.position = place;
+    Err(error)
+}
+
+/// Deepest nesting of expressions and subqueries that the parser follows.
+const RECURSION_MAX: usize = 128;
+
+enum Problem {
+    Syntax(ParserError),
+    Engine(EngineError),
+}
+
+impl From<ParserError> for Problem {
+    fn from(error: ParserError) -> Self {
+        Self::Syntax(error)
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+type Parsed<T> = Result<T, Problem>;
+
+struct Grammar<'a> {
+    parser: Parser<'a>,
+}
+
+impl Grammar<'_> {
+    fn at_end(&self) -> bool {
+        self.parser.peek_token().token == Token::EOF
+    }
+
+    /// Whether the next token is the bare word `word`; consumes it if so.
+    fn word(&mut self, word: &str) -> bool {
+        let found = matches!(&self.parser.peek_token().token,
+            Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+        if found {
+            self.parser.next_token();
+        }
+        found
+    }
+
+    fn peek_word(&self, word: &str) -> bool {
+        matches!(&self.parser.peek_token().token,
+            Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+    }
+
+    fn words(&mut self, words: &[&str]) -> bool {
+        let start = self.parser.get_current_index();
+        let mut taken = 0;
+        for word in words {
+            if !self.word(word) {
+                for _ in 0..taken {
+                    self.parser.prev_token();
+                }
+                debug_assert!(taken == 0 || self.parser.get_current_index() <= start + taken);
+                return false;
+            }
+            taken += 1;
+        }
+        true
+    }
+
+    fn expected<T>(&self, what: &str) -> Parsed<T> {
+        let found = self.parser.peek_token();
+        Err(ParserError::ParserError(format!(
+            "Expected: {what}, found: {found}{}",
+            found.span.start
+        ))
+        .into())
+    }
+
+    fn name(&mut self) -> Parsed<Name> {
+        let name = self.parser.parse_object_name(false)?;
+        Ok(fold_name(&name))
+    }
+
+    fn names(&mut self) -> Parsed<Vec<Name>> {
+        let mut names = vec![self.name()?];
+        while self.parser.consume_token(&Token::Comma) {
+            names.push(self.name()?);
+        }
+        Ok(names)
+    }
+
+    fn statement(&mut self) -> Parsed<Statement> {
+        let first = self.parser.peek_token();
+        let Token::Word(word) = &first.token else {
+            return self.sql();
+        };
+        match word.value.to_ascii_uppercase().as_str() {
+            "EXPLAIN" => self.explain(),
+            "CREATE" => self.create(),
+            "DROP" => self.drop(),
+            "ALTER" => self.alter(),
+            "SHOW" => self.show(),
+            "DESCRIBE" | "DESC" => {
+                self.parser.next_token();
+                let _ = self.word("TABLE") || self.word("EXTENDED") || self.word("FORMATTED");
+                Ok(Statement::ShowColumns(self.name()?))
+            }
+            "USE" => self.use_schema(),
+            "SET" => self.set(),
+            "RESET" => {
+                self.parser.next_token();
+                if self.word("ALL") {
+                    return Ok(Statement::Reset(None));
+                }
+                if self.words(&["TIME", "ZONE"]) {
+                    return Ok(Statement::Reset(Some("time_zone".to_owned())));
+                }
+                Ok(Statement::Reset(Some(self.name()?.join("."))))
+            }
+            _ => self.sql(),
+        }
+    }
+
+    /// A statement that sqlparser parses as a whole.
+    fn sql(&mut self) -> Parsed<Statement> {
+        let statement = self.parser.parse_statement()?;
+        match &statement {
+            ast::Statement::Query(_) => Ok(Statement::Query(Box::new(statement))),
+            ast::Statement::Insert(insert) => {
+                let ast::TableObject::TableName(name) = &insert.table else {
+                    return Err(EngineError::unsupported("INSERT INTO a table function").into());
+                };
+                refuse_insert_clauses(insert)?;
+                let table = fold_name(name);
+                Ok(Statement::Insert {
+                    table,
+                    statement: Box::new(statement),
+                })
+            }
+            other => Err(EngineError::unsupported(first_words(other)).into()),
+        }
+    }
+
+    fn explain(&mut self) -> Parsed<Statement> {
+        self.parser.next_token();
+        let mut out = Explain {
+            analyze: false,
+            verbose: false,
+            format: ExplainFormat::Tree,
+            statement: Box::new(Statement::ShowSetting(None)),
+        };
+        if self.parser.peek_token().token == Token::LParen && !self.paren_starts_query() {
+            self.parser.next_token();
+            loop {
+                if self.word("ANALYZE") {
+                    out.analyze = self.boolean_option();
+                } else if self.word("VERBOSE") {
+                    out.verbose = self.boolean_option();
+                } else if self.word("FORMAT") {
+                    out.format = self.explain_format()?;
+                } else if self.word("COSTS") || self.word("TIMING") || self.word("SUMMARY") || self.word("BUFFERS") {
+                    // PostgreSQL's options without a counterpart; what they ask for is always shown.
+                    self.boolean_option();
+                } else {
+                    return self.expected("ANALYZE, VERBOSE or FORMAT");
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            self.parser.expect_token(&Token::RParen)?;
+        } else {
+            out.analyze = self.word("ANALYZE") || self.word("ANALYSE");
+            out.verbose = self.word("VERBOSE");
+            if self.word("FORMAT") {
+                out.format = self.explain_format()?;
+            }
+        }
+        let inner = self.statement()?;
+        match &inner {
+            Statement::Query(_) | Statement::Insert { .. } => {}
+            Statement::CreateTable(create) if create.query.is_some() => {}
+            _ => {
+                return Err(EngineError::unsupported(
+                    "EXPLAIN of a statement other than SELECT, INSERT and CREATE TABLE AS",
+                )
+                .into());
+            }
+        }
+        out.statement = Box::new(inner);
+        Ok(Statement::Explain(out))
+    }
+
+    fn paren_starts_query(&self) -> bool {
+        matches!(&self.parser.peek_nth_token(1).token,
+            Token::Word(w) if matches!(w.keyword, Keyword::SELECT | Keyword::WITH | Keyword::VALUES))
+            || self.parser.peek_nth_token(1).token == Token::LParen
+    }
+
+    fn boolean_option(&mut self) -> bool {
+        if self.word("FALSE") || self.word("OFF") {
+            return false;
+        }
+        let _ = self.word("TRUE") || self.word("ON");
+        true
+    }
+
+    fn explain_format(&mut self) -> Parsed<ExplainFormat> {
+        self.parser.consume_token(&Token::Eq);
+        if self.word("TEXT") || self.word("INDENT") {
+            Ok(ExplainFormat::Text)
+        } else if self.word("TREE") {
+            Ok(ExplainFormat::Tree)
+        } else if self.word("JSON") {
+            Ok(ExplainFormat::Json)
+        } else {
+            self.expected("TREE, TEXT or JSON")
+        }
+    }
+
+    fn create(&mut self) -> Parsed<Statement> {
+        if self.words(&["CREATE", "SCHEMA"]) || self.words(&["CREATE", "DATABASE"]) {
+            let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+            let name = self.name()?;
+            let properties = if self.word("WITH") {
+                self.properties()?
+            } else {
+                HashMap::new()
+            };
+            return Ok(Statement::CreateSchema {
+                name,
+                if_not_exists,
+                properties,
+            });
+        }
+        let or_replace = self.words(&["CREATE", "OR", "REPLACE", "TABLE"]);
+        if or_replace || self.words(&["CREATE", "TABLE"]) {
+            return self.create_table(or_replace);
+        }
+        self.sql()
+    }
+
+    fn create_table(&mut self, or_replace: bool) -> Parsed<Statement> {
+        let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
+        let name = self.name()?;
+        let mut out = CreateTable {
+            name,
+            or_replace,
+            if_not_exists,
+            columns: vec![],
+            partition: vec![],
+            properties: HashMap::new(),
+            location: None,
+            comment: None,
+            query: None,
+            with_data: true,
+        };
+        if self.parser.peek_token().token == Token::LParen {
+            let (columns, constraints) = self.parser.parse_columns()?;
+            if let Some(constraint) = constraints.first() {
+                return Err(EngineError::unsupported(format!("constraint \"{constraint}\""))
+                    .with_hint("Iceberg tables have NOT NULL columns and no other constraints")
+                    .into());
+            }
+            out.columns = columns;
+        }
+        loop {
+            if self.words(&["USING", "ICEBERG"]) {
+            } else if self.words(&["PARTITIONED", "BY"]) || self.words(&["PARTITION", "BY"]) {
+                out.partition = self.partition_fields()?;
+            } else if self.word("WITH") || self.word("TBLPROPERTIES") {
+                out.properties.extend(self.properties()?);
+            } else if self.word("LOCATION") {
+                out.location = Some(self.parser.parse_literal_string()?);
+            } else if self.word("COMMENT") {
+                out.comment = Some(self.parser.parse_literal_string()?);
+            } else {
+                break;
+            }
+        }
+        if self.word("AS") {
+            let query = self.parser.parse_query()?;
+            out.query = Some(Box::new(ast::Statement::Query(query)));
+            if self.words(&["WITH", "NO", "DATA"]) {
+                out.with_data = false;
+            } else {
+                self.words(&["WITH", "DATA"]);
+            }
+        } else if out.columns.is_empty() {
+            return self.expected("a column list or AS query");
+        }
+        Ok(Statement::CreateTable(Box::new(out)))
+    }
+
+    fn partition_fields(&mut self) -> Parsed<Vec<PartitionFieldDef>> {
+        self.parser.expect_token(&Token::LParen)?;
+        let mut fields = vec![];
+        loop {
+            fields.push(self.partition_field()?);
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(fields)
+    }
+
+    /// `column`, `day(column)`, `bucket(16, column)`, `bucket(column, 16)`, each with `AS name`.
+    fn partition_field(&mut self) -> Parsed<PartitionFieldDef> {
+        let place = self.parser.peek_token().span.start;
+        let head = self.parser.parse_identifier()?;
+        let (transform, column) = if self.parser.consume_token(&Token::LParen) {
+            let mut column = None;
+            let mut width = None;
+            loop {
+                if matches!(self.parser.peek_token().token, Token::Number(..)) {
+                    width = Some(self.parser.parse_literal_uint()?);
+                } else {
+                    column = Some(fold(&self.parser.parse_identifier()?));
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            self.parser.expect_token(&Token::RParen)?;
+            let Some(column) = column else {
+                return self.expected("a column name in the partition transform");
+            };
+            (transform(&head.value, width, place)?, column)
+        } else {
+            (Transform::Identity, fold(&head))
+        };
+        let name = if self.word("AS") {
+            Some(fold(&self.parser.parse_identifier()?))
+        } else {
+            None
+        };
+        Ok(PartitionFieldDef {
+            column,
+            transform,
+            name,
+        })
+    }
+
+    /// `(key = value, …)`; keys are words, dotted words or strings.
+    fn properties(&mut self) -> Parsed<HashMap<String, String>> {
+        self.parser.expect_token(&Token::LParen)?;
+        let mut out = HashMap::new();
+        if self.parser.consume_token(&Token::RParen) {
+            return Ok(out);
+        }
+        loop {
+            let key = self.property_key()?;
+            self.parser.expect_token(&Token::Eq)?;
+            let value = self.property_value()?;
+            if out.insert(key.clone(), value).is_some() {
+                return Err(EngineError::new(
+                    crate::error::ErrorKind::Syntax,
+                    format!("property \"{key}\" is given twice"),
+                )
+                .into());
+            }
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(out)
+    }
+
+    fn property_key(&mut self) -> Parsed<String> {
+        let mut key = String::new();
+        loop {
+            match self.parser.peek_token().token {
+                Token::SingleQuotedString(text) => key.push_str(&text),
+                Token::Word(word) => key.push_str(&word.value),
+                Token::Number(text, _) => key.push_str(&text),
+                Token::Period => key.push('.'),
+                Token::Minus => key.push('-'),
+                _ => break,
+            }
+            self.parser.next_token();
+        }
+        if key.is_empty() {
+            return self.expected("a property name");
+        }
+        // `format_version` is what Trino's users type.
+        Ok(if key == "format_version" {
+            "format-version".to_owned()
+        } else {
+            key
+        })
+    }
+
+    fn property_value(&mut self) -> Parsed<String> {
+        let negative = self.parser.consume_token(&Token::Minus);
+        let value = match self.parser.peek_token().token {
+            Token::SingleQuotedString(text) | Token::Number(text, _) => text,
+            Token::Word(word) => word.value,
+            _ => return self.expected("a property value"),
+        };
+        self.parser.next_token();
+        Ok(if negative { format!("-{value}") } else { value })
+    }
+
+    fn drop(&mut self) -> Parsed<Statement> {
+        if self.words(&["DROP", "SCHEMA"]) || self.words(&["DROP", "DATABASE"]) {
+            let if_exists = self.words(&["IF", "EXISTS"]);
+            let names = self.names()?;
+            let cascade = self.word("CASCADE");
+            if !cascade {
+                self.word("RESTRICT");
+            }
+            return Ok(Statement::DropSchema {
+                names,
+                if_exists,
+                cascade,
+            });
+        }
+        if self.words(&["DROP", "TABLE"]) {
+            let if_exists = self.words(&["IF", "EXISTS"]);
+            let names = self.names()?;
+            let mut purge = false;
+            loop {
+                if self.word("PURGE") {
+                    purge = true;
+                } else if !(self.word("CASCADE") || self.word("RESTRICT")) {
+                    break;
+                }
+            }
+            return Ok(Statement::DropTable {
+                names,
+                if_exists,
+                purge,
+            });
+        }
+        self.sql()
+    }
+
+    fn alter(&mut self) -> Parsed<Statement> {
+        if !self.words(&["ALTER", "TABLE"]) {
+            return self.sql();
+        }
+        let if_exists = self.words(&["IF", "EXISTS"]);
+        let from = self.name()?;
+        if !self.words(&["RENAME", "TO"]) {
+            let found = self.parser.peek_token();
+            return Err(EngineError::unsupported(format!("ALTER TABLE … {found}"))
+                .with_hint("this version has ALTER TABLE name RENAME TO new_name")
+                .into());
+        }
+        let to = self.name()?;
+        Ok(Statement::RenameTable {
+            from,
+            to,
+            if_exists,
+        })
+    }
+
+    fn like(&mut self) -> Parsed<Option<String>> {
+        if self.word("LIKE") {
+            return Ok(Some(self.parser.parse_literal_string()?));
+        }
+        Ok(None)
+    }
+
+    fn from_name(&mut self) -> Parsed<Option<Name>> {
+        if self.word("FROM") || self.word("IN") {
+            return Ok(Some(self.name()?));
+        }
+        Ok(None)
+    }
+
+    fn show(&mut self) -> Parsed<Statement> {
+        self.parser.next_token();
+        if self.word("CATALOGS") {
+            return Ok(Statement::ShowCatalogs { like: self.like()? });
+        }
+        if self.word("SCHEMAS") || self.word("DATABASES") {
+            let catalog = self.from_name()?;
+            let like = self.like()?;
+            return Ok(Statement::ShowSchemas { catalog, like });
+        }
+        if self.word("TABLES") {
+            let schema = self.from_name()?;
+            let like = self.like()?;
+            return Ok(Statement::ShowTables { schema, like });
+        }
+        if self.word("COLUMNS") {
+            return match self.from_name()? {
+                Some(name) => Ok(Statement::ShowColumns(name)),
+                None => self.expected("FROM table"),
+            };
+        }
+        if self.words(&["CREATE", "TABLE"]) {
+            return Ok(Statement::ShowCreateTable(self.name()?));
+        }
+        if self.word("FUNCTIONS") {
+            return Ok(Statement::ShowFunctions { like: self.like()? });
+        }
+        if self.word("ALL") {
+            return Ok(Statement::ShowSetting(None));
+        }
+        if self.words(&["TIME", "ZONE"]) {
+            return Ok(Statement::ShowSetting(Some("time_zone".to_owned())));
+        }
+        if self.at_end() {
+            return self
+                .expected("CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, FUNCTIONS or a setting");
+        }
+        Ok(Statement::ShowSetting(Some(self.name()?.join("."))))
+    }
+
+    fn use_schema(&mut self) -> Parsed<Statement> {
+        self.parser.next_token();
+        if self.word("CATALOG") {
+            let mut name = self.name()?;
+            name.push(String::new());
+            return Ok(Statement::Use(name));
+        }
+        let _ = self.word("SCHEMA") || self.word("DATABASE");
+        Ok(Statement::Use(self.name()?))
+    }
+
+    fn set(&mut self) -> Parsed<Statement> {
+        self.parser.next_token();
+        if self.peek_word("SESSION") || self.peek_word("LOCAL") {
+            self.parser.next_token();
+        }
+        let name = if self.words(&["TIME", "ZONE"]) {
+            "time_zone".to_owned()
+        } else {
+            let name = self.name()?.join(".");
+            if !(self.parser.consume_token(&Token::Eq) || self.word("TO")) {
+                return self.expected("= or TO");
+            }
+            name
+        };
+        let value = self.setting_value()?;
+        Ok(Statement::Set { name, value })
+    }
+
+    fn setting_value(&mut self) -> Parsed<Option<String>> {
+        if self.word("DEFAULT") {
+            return Ok(None);
+        }
+        let mut parts = vec![];
+        loop {
+            parts.push(self.property_value()?);
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        Ok(Some(parts.join(", ")))
+    }
+}
+
+/// Folds an unquoted identifier to lower case. Source: PostgreSQL, "Lexical Structure".
+pub(crate) fn fold(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() {
+        ident.value.clone()
+    } else {
+        ident.value.to_lowercase()
+    }
+}
+
+pub(crate) fn fold_name(name: &ast::ObjectName) -> Name {
+    name.0
+        .iter()
+        .map(|part| match part {
+            ast::ObjectNamePart::Identifier(ident) => fold(ident),
+            ast::ObjectNamePart::Function(function) => fold(&function.name),
+        })
+        .collect()
+}
+
+fn transform(
+    word: &str,
+    width: Option<u64>,
+    place: impl std::fmt::Display,
+) -> Parsed<Transform> {
+    let text = match (word.to_ascii_lowercase().as_str(), width) {
+        ("years", None) => "year".to_owned(),
+        ("months", None) => "month".to_owned(),
+        ("days" | "date", None) => "day".to_owned(),
+        ("hours" | "date_hour", None) => "hour".to_owned(),
+        (name @ ("bucket" | "truncate"), Some(width)) => format!("{name}[{width}]"),
+        (name @ ("bucket" | "truncate"), None) => {
+            return Err(ParserError::ParserError(format!(
+                "{name} needs a width, as in {name}(16, column){place}"
+            ))
+            .into());
+        }
+        (name, _) => name.to_owned(),
+    };
+    text.parse().map_err(|_| {
+        ParserError::ParserError(format!(
+            "unknown partition transform \"{word}\"; transforms: identity, bucket(n, c), truncate(n, c), year, month, day, hour, void{place}"
+        ))
+        .into()
+    })
+}
+
+/// Clauses of INSERT that other systems know and Tarn would otherwise silently drop.
+fn refuse_insert_clauses(insert: &ast::Insert) -> Parsed<()> {
+    let clause = if insert.overwrite {
+        "INSERT OVERWRITE"
+    } else if insert.on.is_some() {
+        "INSERT … ON CONFLICT"
+    } else if insert.returning.is_some() {
+        "INSERT … RETURNING"
+    } else if insert.partitioned.is_some() {
+        "INSERT … PARTITION"
+    } else if insert.or.is_some() || insert.replace_into || insert.ignore {
+        "INSERT OR …"
+    } else {
+        return Ok(());
+    };
+    Err(EngineError::unsupported(clause).into())
+}
+
+fn first_words(statement: &ast::Statement) -> String {
+    let text = statement.to_string();
+    text.split_whitespace()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn check_create(sql: &str) -> CreateTable {
+        match parse(sql) {
+            Ok(Statement::CreateTable(create)) => *create,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn create_table_takes_transforms_properties_and_a_query() {
+        let out = check_create(
+            "CREATE TABLE IF NOT EXISTS Lake.\"S\".t (a INT NOT NULL, ts TIMESTAMP) \
+             PARTITIONED BY (day(ts), bucket(16, a) AS ab, truncate(a, 10)) \
+             WITH (format_version = 3, 'write.parquet.compression-codec' = 'zstd') AS SELECT 1",
+        );
+        assert_eq!(out.name, ["lake", "S", "t"]);
+        assert!(out.if_not_exists && out.query.is_some());
+        assert_eq!(out.partition.len(), 3);
+        assert_eq!(out.partition[1].transform, Transform::Bucket(16));
+        assert_eq!(out.partition[1].name.as_deref(), Some("ab"));
+        assert_eq!(out.partition[2].transform, Transform::Truncate(10));
+        assert_eq!(out.properties["format-version"], "3");
+        assert_eq!(out.properties["write.parquet.compression-codec"], "zstd");
+    }
+
+    #[test]
+    fn broken_sql_says_where_and_what_was_expected() {
+        let error = parse("SELECT 1 FROM\n WHERE x").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Syntax);
+        assert_eq!(error.position, Some(16));
+        let error = parse("CREATE TABLE t (a int) PARTITIONED BY (week(a))").unwrap_err();
+        assert!(error.message.contains("week"), "{error}");
+        assert!(error.position.is_some());
+    }
+
+    #[test]
+    fn a_second_statement_is_refused_where_it_begins() {
+        let error = parse("SELECT 1; SELECT 2").unwrap_err();
+        assert_eq!(error.position, Some(11));
+        assert!(parse("SELECT 1;;").is_ok());
+    }
+
+    #[test]
+    fn commands_parse() {
+        assert!(matches!(
+            parse("EXPLAIN (ANALYZE, FORMAT JSON) SELECT 1"),
+            Ok(Statement::Explain(Explain { analyze: true, format: ExplainFormat::Json, .. }))
+        ));
+        assert!(matches!(parse("explain (select 1)"), Ok(Statement::Explain(_))));
+        assert!(matches!(
+            parse("SET TIME ZONE 'Europe/Berlin'"),
+            Ok(Statement::Set { name, value: Some(v) }) if name == "time_zone" && v == "Europe/Berlin"
+        ));
+        assert!(matches!(
+            parse("ALTER TABLE a RENAME TO b"),
+            Ok(Statement::RenameTable { .. })
+        ));
+        assert!(matches!(parse("SHOW TABLES FROM x LIKE 'a%'"), Ok(Statement::ShowTables { .. })));
+        assert_eq!(
+            parse("UPDATE t SET a = 1").unwrap_err().kind,
+            ErrorKind::Unsupported
+        );
+    }
+}

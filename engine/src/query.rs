@@ -1,0 +1,308 @@
+//! SELECT and EXPLAIN: from a parsed query to a stream of rows.
+//!
+//! A query whose worker is lost before its first row is planned again on the workers that are
+//! left, the last time in this process: nothing of it has been seen yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::StringArray;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::TableProvider;
+use datafusion::common::ParamValues;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement as PlannerStatement;
+use datafusion::sql::sqlparser::ast;
+use futures::{StreamExt, stream};
+
+use crate::distribute::{self, Placement, PlacementWish};
+use crate::engine::{Engine, Outcome, StatementContext, StatementState};
+use crate::error::{EngineError, ErrorKind};
+use crate::files;
+use crate::parser::{Explain, ExplainFormat, Statement};
+use crate::session::Session;
+
+/// Times a query is planned before its first row; the last time it stays in the coordinator.
+const ATTEMPTS_MAX: usize = 3;
+
+/// A query ready to run.
+pub(crate) struct Planned {
+    pub(crate) statement: StatementState,
+    pub(crate) logical: LogicalPlan,
+}
+
+impl Engine {
+    /// Resolves the names and types of a query or INSERT.
+    pub(crate) async fn plan(
+        &self,
+        session: &Session,
+        mut statement: ast::Statement,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+    ) -> Result<Planned, EngineError> {
+        let calls = files::extract(&mut statement)?;
+        let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
+        if !calls.is_empty() {
+            let bare = self.statement_state(session, context, placement, HashMap::new())?;
+            for call in &calls {
+                let table = files::open(call, &self.config.roots, &bare.state).await?;
+                tables.insert(call.table.clone(), table);
+            }
+        }
+        let state = self.statement_state(session, context, placement, tables)?;
+        let logical = state
+            .state
+            .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))
+            .await?;
+        let logical = bind(logical, context)?;
+        Ok(Planned {
+            statement: state,
+            logical,
+        })
+    }
+
+    pub(crate) async fn query(
+        &self,
+        session: &Session,
+        query: ast::Statement,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        let mut attempt = 1;
+        loop {
+            let wish = (attempt == ATTEMPTS_MAX).then_some(PlacementWish::Never);
+            match self.start(session, query.clone(), context, wish).await {
+                Err(error) if error.kind == ErrorKind::WorkerLost && attempt < ATTEMPTS_MAX => {
+                    tracing::warn!(query_id = context.query_id, %error, attempt, "query planned again");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+                Ok(stream) => {
+                    return Ok(Outcome {
+                        command: "SELECT",
+                        affected: None,
+                        stream,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Plans and starts a query and waits for its first rows.
+    async fn start(
+        &self,
+        session: &Session,
+        query: ast::Statement,
+        context: &StatementContext,
+        wish: Option<PlacementWish>,
+    ) -> Result<SendableRecordBatchStream, EngineError> {
+        let planned = self.plan(session, query, context, wish).await?;
+        let physical = planned
+            .statement
+            .state
+            .create_physical_plan(&planned.logical)
+            .await?;
+        let mut rows = run(&planned.statement, &physical, context)?;
+        let schema = rows.schema();
+        let first = match rows.next().await {
+            None => vec![],
+            Some(Ok(batch)) => vec![Ok(batch)],
+            Some(Err(error)) => return Err(error.into()),
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            schema,
+            stream::iter(first).chain(rows),
+        )))
+    }
+
+    pub(crate) async fn explain(
+        &self,
+        session: &Session,
+        explain: Explain,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        let Explain {
+            analyze,
+            verbose,
+            format,
+            statement,
+        } = explain;
+        let planned = match *statement {
+            Statement::Query(query) => self.plan(session, *query, context, None).await?,
+            Statement::Insert { table, statement } => {
+                self.plan_insert(session, &table, *statement, context)
+                    .await?
+                    .0
+            }
+            Statement::CreateTable(create) if !analyze => {
+                self.plan_create_as(session, &create, context).await?.0
+            }
+            _ => {
+                return Err(EngineError::unsupported("EXPLAIN ANALYZE of CREATE TABLE AS")
+                    .with_hint("EXPLAIN ANALYZE its SELECT"));
+            }
+        };
+        let writes = matches!(planned.logical, LogicalPlan::Extension(_));
+        if analyze && writes {
+            return Err(EngineError::unsupported("EXPLAIN ANALYZE of a write")
+                .with_hint("EXPLAIN ANALYZE its SELECT; system.queries shows what a write did"));
+        }
+        let optimized = planned.statement.state.optimize(&planned.logical)?;
+        let mut physical = planned
+            .statement
+            .state
+            .create_physical_plan(&planned.logical)
+            .await?;
+        let started = std::time::Instant::now();
+        if analyze {
+            let mut rows = run(&planned.statement, &physical, context)?;
+            while let Some(batch) = rows.next().await {
+                batch?;
+            }
+            drop(rows);
+            physical = distribute::with_metrics(physical).await?;
+        }
+        let elapsed = analyze.then(|| started.elapsed());
+        let placement = planned.statement.placement.decide(&physical).clone();
+        let text = page(
+            &physical,
+            &placement,
+            &ExplainPage {
+                format,
+                logical: verbose.then(|| optimized.display_indent().to_string()),
+                elapsed,
+                workers: self.config.cluster.worker_urls().len(),
+            },
+        );
+        Ok(Outcome::rows("EXPLAIN", lines(&text)?))
+    }
+}
+
+/// Puts parameter values into a plan.
+pub(crate) fn bind(
+    logical: LogicalPlan,
+    context: &StatementContext,
+) -> Result<LogicalPlan, EngineError> {
+    let wanted = logical.get_parameter_names()?;
+    for name in &wanted {
+        let given = name
+            .trim_start_matches('$')
+            .parse::<usize>()
+            .is_ok_and(|n| (1..=context.parameters.len()).contains(&n));
+        if !given {
+            return Err(EngineError::new(
+                ErrorKind::InvalidParameter,
+                format!(
+                    "parameter {name} has no value; {} given",
+                    context.parameters.len()
+                ),
+            ));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(logical);
+    }
+    let values: Vec<_> = context.parameters.clone();
+    Ok(logical.with_param_values(ParamValues::from(values))?)
+}
+
+/// Starts a physical plan and tells the observer.
+pub(crate) fn run(
+    statement: &StatementState,
+    physical: &Arc<dyn ExecutionPlan>,
+    context: &StatementContext,
+) -> Result<SendableRecordBatchStream, EngineError> {
+    let placement = statement.placement.decide(physical);
+    let placement = Placement {
+        distributed: distribute::is_distributed(physical),
+        ..placement.clone()
+    };
+    context.observer.running(physical, &placement);
+    let task = SessionContext::new_with_state(statement.state.clone()).task_ctx();
+    Ok(execute_stream(Arc::clone(physical), task)?)
+}
+
+struct ExplainPage {
+    format: ExplainFormat,
+    logical: Option<String>,
+    elapsed: Option<std::time::Duration>,
+    workers: usize,
+}
+
+fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage) -> String {
+    let distributed = distribute::is_distributed(plan);
+    let shape = distribute::shape_of(plan);
+    let body = distribute::render(plan, page.format, page.elapsed.is_some());
+    let totals = distribute::metrics_of(plan);
+    if page.format == ExplainFormat::Json {
+        let mut document = serde_json::json!({
+            "placement": if distributed { "workers" } else { "coordinator" },
+            "reason": placement.reason,
+            "workers": page.workers,
+            "stages": shape.stages,
+            "tasks": shape.tasks,
+            "plan": serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default(),
+        });
+        if let Some(map) = document.as_object_mut() {
+            if let Some(elapsed) = page.elapsed {
+                map.insert(
+                    "elapsed_ms".to_owned(),
+                    serde_json::json!(elapsed.as_secs_f64() * 1000.0),
+                );
+                map.insert("rows_scanned".to_owned(), serde_json::json!(totals.rows));
+                map.insert("bytes_scanned".to_owned(), serde_json::json!(totals.bytes));
+            }
+            if let Some(logical) = &page.logical {
+                map.insert("logical_plan".to_owned(), serde_json::json!(logical));
+            }
+        }
+        return serde_json::to_string_pretty(&document).unwrap_or_default();
+    }
+    let mut out = if distributed {
+        format!(
+            "Runs on {} worker{}: {} ({} stages, {} tasks)\n",
+            page.workers,
+            if page.workers == 1 { "" } else { "s" },
+            placement.reason,
+            shape.stages,
+            shape.tasks
+        )
+    } else if placement.distributed {
+        format!(
+            "Runs in the coordinator: {}; but no stage can be split\n",
+            placement.reason
+        )
+    } else {
+        format!("Runs in the coordinator: {}\n", placement.reason)
+    };
+    if let Some(elapsed) = page.elapsed {
+        out.push_str(&format!(
+            "Elapsed {:.1} ms; scanned {} rows, {}\n",
+            elapsed.as_secs_f64() * 1000.0,
+            totals.rows,
+            distribute::human_bytes(totals.bytes)
+        ));
+    }
+    if let Some(logical) = &page.logical {
+        out.push_str("Logical plan:\n");
+        out.push_str(logical);
+        out.push_str("\nPhysical plan:\n");
+    }
+    out.push_str(&body);
+    out
+}
+
+/// A text as rows of one column, `plan`, as PostgreSQL's EXPLAIN has it.
+fn lines(text: &str) -> Result<RecordBatch, EngineError> {
+    let schema = Arc::new(Schema::new(vec![Field::new(
+        "plan",
+        DataType::Utf8,
+        false,
+    )]));
+    let lines: StringArray = text.lines().map(Some).collect();
+    Ok(RecordBatch::try_new(schema, vec![Arc::new(lines)])?)
+}

@@ -1,0 +1,531 @@
+//! From names in a statement to tables, once per statement.
+//!
+//! [`StatementCatalogs`] is what DataFusion's SQL planner sees: a catalog list that loads exactly the
+//! tables a statement names, pins their snapshot, and answers a wrong name with the nearest right one.
+//! Knows nothing of execution; every lookup is a metadata read through [`tarn_catalog::Catalog`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::InformationSchemaProvider;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemTable, MemorySchemaProvider, SchemaProvider,
+    TableProvider,
+};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::TableType;
+use datafusion::physical_plan::collect;
+use datafusion::prelude::SessionContext;
+use futures::{StreamExt, TryStreamExt};
+use tarn_catalog::{
+    Catalog, ErrorCode, ManifestCache, Namespace, Table, TableIdent,
+};
+
+use crate::error::{EngineError, ErrorKind};
+use crate::files::FILES_CATALOG;
+use crate::names;
+use crate::parser::Name;
+use crate::scan::IcebergTableProvider;
+use crate::system::SystemTables;
+
+/// Schema name of the views about the server itself.
+pub const SYSTEM_SCHEMA: &str = "system";
+/// Schema name of the SQL standard's views.
+pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// Names shown at most in a hint.
+const LISTED_MAX: usize = 20;
+/// Tables loaded at once for `information_schema.columns`.
+const LOAD_CONCURRENCY_MAX: usize = 16;
+
+/// The catalogs that this server knows, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogs {
+    by_name: Arc<BTreeMap<String, Arc<dyn Catalog>>>,
+}
+
+impl Catalogs {
+    /// Catalogs under their own names.
+    pub fn new(catalogs: impl IntoIterator<Item = Arc<dyn Catalog>>) -> Self {
+        Self {
+            by_name: Arc::new(
+                catalogs
+                    .into_iter()
+                    .map(|c| (c.name().to_owned(), c))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Every name, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    /// The catalog called `name`: exactly, else case-insensitively if unique.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedCatalog`], offering the nearest.
+    pub fn get(&self, name: &str) -> Result<&Arc<dyn Catalog>, EngineError> {
+        let all = self.names();
+        names::find(name, &all)
+            .and_then(|found| self.by_name.get(found))
+            .ok_or_else(|| {
+                let error = EngineError::new(
+                    ErrorKind::UndefinedCatalog,
+                    format!(
+                        "catalog \"{name}\" does not exist; catalogs: {}",
+                        names::listing(&all, LISTED_MAX)
+                    ),
+                );
+                match names::nearest(name, all.iter().map(String::as_str)) {
+                    Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+                    None => error,
+                }
+            })
+    }
+
+    /// Finds a schema by name: exactly, else case-insensitively if unique.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedSchema`], offering the nearest.
+    pub async fn namespace(
+        &self,
+        catalog: &dyn Catalog,
+        schema: &str,
+    ) -> Result<Namespace, EngineError> {
+        let wanted = namespace_of(schema);
+        if catalog.namespace_exists(&wanted).await? {
+            return Ok(wanted);
+        }
+        let all: Vec<String> = catalog
+            .list_namespaces()
+            .await?
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if let Some(found) = names::find(schema, &all) {
+            return Ok(namespace_of(found));
+        }
+        let error = EngineError::new(
+            ErrorKind::UndefinedSchema,
+            format!(
+                "schema \"{schema}\" not found in catalog \"{}\"; schemas: {}",
+                catalog.name(),
+                names::listing(&all, LISTED_MAX)
+            ),
+        );
+        Err(
+            match names::nearest(schema, all.iter().map(String::as_str)) {
+                Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+                None => error,
+            },
+        )
+    }
+
+    /// Loads a table by name: exactly, else case-insensitively if unique.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest;
+    /// or what reading its metadata met.
+    pub async fn table(
+        &self,
+        catalog: &dyn Catalog,
+        schema: &str,
+        table: &str,
+    ) -> Result<Table, EngineError> {
+        let ident = self.ident(catalog, schema, table).await?;
+        Ok(catalog.load_table(&ident).await?)
+    }
+
+    /// Finds a table by name, as [`Self::table`] does, without reading its metadata.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest.
+    pub async fn ident(
+        &self,
+        catalog: &dyn Catalog,
+        schema: &str,
+        table: &str,
+    ) -> Result<TableIdent, EngineError> {
+        let exact = TableIdent::new(namespace_of(schema), table);
+        if catalog.table_exists(&exact).await? {
+            return Ok(exact);
+        }
+        let namespace = self.namespace(catalog, schema).await?;
+        let all = catalog.list_tables(&namespace).await?;
+        if let Some(found) = names::find(table, &all) {
+            return Ok(TableIdent::new(namespace, found));
+        }
+        Err(undefined_table(catalog.name(), &namespace, table, &all))
+    }
+}
+
+/// The error for a table that is not there, or that the principal may not see.
+pub fn undefined_table(
+    catalog: &str,
+    namespace: &Namespace,
+    table: &str,
+    all: &[String],
+) -> EngineError {
+    let error = EngineError::new(
+        ErrorKind::UndefinedTable,
+        format!("table \"{table}\" not found in schema \"{catalog}.{namespace}\""),
+    );
+    match names::nearest(table, all.iter().map(String::as_str)) {
+        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+        None if all.is_empty() => error.with_hint("the schema has no tables yet"),
+        None => error.with_hint(format!("tables: {}", names::listing(all, LISTED_MAX))),
+    }
+}
+
+/// A schema name with dots in it is a nested Iceberg namespace.
+pub(crate) fn namespace_of(schema: &str) -> Namespace {
+    let parts = schema.split('.').map(str::to_owned).collect();
+    Namespace::from_parts(parts).unwrap_or_else(|_| Namespace::new(schema))
+}
+
+/// A table's full name: catalog, schema, table.
+#[derive(Clone, Debug)]
+pub struct FullName {
+    /// Catalog as typed.
+    pub catalog: String,
+    /// Schema as typed.
+    pub schema: String,
+    /// Table as typed.
+    pub table: String,
+}
+
+impl FullName {
+    /// Completes `name` with the session's catalog and schema.
+    ///
+    /// More than three parts are a nested namespace: `catalog.a.b.table`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Syntax`] for an empty name.
+    pub fn complete(name: &Name, catalog: &str, schema: &str) -> Result<Self, EngineError> {
+        let (catalog, schema, table) = match name.as_slice() {
+            [table] => (catalog.to_owned(), schema.to_owned(), table),
+            [schema, table] => (catalog.to_owned(), schema.clone(), table),
+            [catalog, middle @ .., table] => (catalog.clone(), middle.join("."), table),
+            [] => return Err(EngineError::new(ErrorKind::Syntax, "empty table name")),
+        };
+        Ok(Self {
+            catalog,
+            schema,
+            table: table.clone(),
+        })
+    }
+}
+
+impl fmt::Display for FullName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.catalog, self.schema, self.table)
+    }
+}
+
+/// What one statement may see.
+#[derive(Clone, Debug)]
+pub struct StatementCatalogs {
+    catalogs: Catalogs,
+    cache: ManifestCache,
+    system: Arc<dyn SystemTables>,
+    files: Arc<HashMap<String, Arc<dyn TableProvider>>>,
+}
+
+impl StatementCatalogs {
+    /// The view of one statement; `files` are the tables of its file functions.
+    pub(crate) fn new(
+        catalogs: Catalogs,
+        cache: ManifestCache,
+        system: Arc<dyn SystemTables>,
+        files: HashMap<String, Arc<dyn TableProvider>>,
+    ) -> Self {
+        Self {
+            catalogs,
+            cache,
+            system,
+            files: Arc::new(files),
+        }
+    }
+}
+
+impl CatalogProviderList for StatementCatalogs {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        self.catalogs.names()
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        Some(Arc::new(StatementCatalog {
+            view: self.clone(),
+            catalog: name.to_owned(),
+        }))
+    }
+}
+
+/// One catalog of a statement; whether it exists shows when a table is asked for.
+#[derive(Debug)]
+struct StatementCatalog {
+    view: StatementCatalogs,
+    catalog: String,
+}
+
+impl CatalogProvider for StatementCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        Some(Arc::new(StatementSchema {
+            view: self.view.clone(),
+            catalog: self.catalog.clone(),
+            schema: name.to_owned(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct StatementSchema {
+    view: StatementCatalogs,
+    catalog: String,
+    schema: String,
+}
+
+#[async_trait]
+impl SchemaProvider for StatementSchema {
+    fn table_names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        if self.catalog == FILES_CATALOG {
+            return Ok(self.view.files.get(name).cloned());
+        }
+        let folded = self.schema.to_lowercase();
+        if folded == SYSTEM_SCHEMA {
+            return Ok(Some(self.system_table(name)?));
+        }
+        let catalog = self.view.catalogs.get(&self.catalog)?;
+        if folded == INFORMATION_SCHEMA {
+            return information_schema(&self.view, catalog.as_ref(), name)
+                .await
+                .map(Some);
+        }
+        let table = self
+            .view
+            .catalogs
+            .table(catalog.as_ref(), &self.schema, name)
+            .await?;
+        let snapshot = table.current_snapshot();
+        Ok(Some(Arc::new(IcebergTableProvider::new(
+            table,
+            snapshot,
+            self.view.cache.clone(),
+        ))))
+    }
+
+    fn table_exist(&self, _name: &str) -> bool {
+        true
+    }
+}
+
+impl StatementSchema {
+    fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
+        let batch = self.view.system.read(name)?.ok_or_else(|| {
+            let all: Vec<String> = self
+                .view
+                .system
+                .names()
+                .iter()
+                .map(|n| (*n).to_owned())
+                .collect();
+            undefined_table(
+                &self.catalog,
+                &namespace_of(SYSTEM_SCHEMA),
+                name,
+                &all,
+            )
+        })?;
+        Ok(Arc::new(MemTable::try_new(
+            batch.schema(),
+            vec![vec![batch]],
+        )?))
+    }
+}
+
+/// Builds the asked-for view of `information_schema` over one catalog, as PostgreSQL does for one
+/// database, and reads it into memory.
+async fn information_schema(
+    view: &StatementCatalogs,
+    catalog: &dyn Catalog,
+    name: &str,
+) -> DfResult<Arc<dyn TableProvider>> {
+    let shown = ["tables", "columns", "schemata", "views", "routines", "parameters"];
+    if !shown.contains(&name.to_lowercase().as_str()) {
+        let all: Vec<String> = shown.iter().map(|n| (*n).to_owned()).collect();
+        return Err(undefined_table(
+            catalog.name(),
+            &namespace_of(INFORMATION_SCHEMA),
+            name,
+            &all,
+        )
+        .into());
+    }
+    let with_columns = name.eq_ignore_ascii_case("columns");
+    let listed = Arc::new(ListedCatalog::read(view, catalog, with_columns).await?);
+    let context = SessionContext::new();
+    let list: Arc<dyn CatalogProviderList> = Arc::new(OneCatalog {
+        name: catalog.name().to_owned(),
+        catalog: listed,
+    });
+    let provider = InformationSchemaProvider::new(list);
+    let Some(table) = provider.table(&name.to_lowercase()).await? else {
+        return Err(EngineError::internal(format!("information_schema.{name} is missing")).into());
+    };
+    let plan = table.scan(&context.state(), None, &[], None).await?;
+    let batches = collect(plan, Arc::new(TaskContext::from(&context.state()))).await?;
+    Ok(Arc::new(MemTable::try_new(table.schema(), vec![batches])?))
+}
+
+#[derive(Debug)]
+struct OneCatalog {
+    name: String,
+    catalog: Arc<ListedCatalog>,
+}
+
+impl CatalogProviderList for OneCatalog {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![self.name.clone()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == self.name).then(|| Arc::clone(&self.catalog) as _)
+    }
+}
+
+/// A catalog's names, read at one time.
+#[derive(Debug)]
+struct ListedCatalog {
+    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+}
+
+impl ListedCatalog {
+    async fn read(
+        view: &StatementCatalogs,
+        catalog: &dyn Catalog,
+        with_columns: bool,
+    ) -> Result<Self, EngineError> {
+        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
+        for namespace in catalog.list_namespaces().await? {
+            let names = catalog.list_tables(&namespace).await?;
+            let tables = if with_columns {
+                load_all(view, catalog, &namespace, &names).await?
+            } else {
+                BTreeMap::new()
+            };
+            schemas.insert(
+                namespace.to_string(),
+                Arc::new(ListedSchema { names, tables }),
+            );
+        }
+        let system = MemorySchemaProvider::new();
+        for name in view.system.names() {
+            if let Some(batch) = view.system.read(name)? {
+                let table = MemTable::try_new(batch.schema(), vec![vec![]])?;
+                system.register_table((*name).to_owned(), Arc::new(table))?;
+            }
+        }
+        schemas.insert(SYSTEM_SCHEMA.to_owned(), Arc::new(system));
+        Ok(Self { schemas })
+    }
+}
+
+/// Loads the tables of a schema side by side. One that cannot be read is left out, so that a
+/// broken table does not hide the others; reading it by name says what is wrong.
+async fn load_all(
+    view: &StatementCatalogs,
+    catalog: &dyn Catalog,
+    namespace: &Namespace,
+    names: &[String],
+) -> Result<BTreeMap<String, Arc<dyn TableProvider>>, EngineError> {
+    futures::stream::iter(names.iter().cloned().map(|name| async move {
+        let ident = TableIdent {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        match catalog.load_table(&ident).await {
+            Ok(table) => {
+                let snapshot = table.current_snapshot();
+                let provider =
+                    IcebergTableProvider::new(table, snapshot, view.cache.clone());
+                Ok(Some((name, Arc::new(provider) as Arc<dyn TableProvider>)))
+            }
+            Err(error) if error.code() == ErrorCode::StorageUnavailable => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(table = %ident, %error, "table left out of information_schema");
+                Ok(None)
+            }
+        }
+    }))
+    .buffer_unordered(LOAD_CONCURRENCY_MAX)
+    .try_filter_map(|found| async move { Ok(found) })
+    .try_collect()
+    .await
+}
+
+impl CatalogProvider for ListedCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        self.schemas.keys().cloned().collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        self.schemas.get(name).cloned()
+    }
+}
+
+#[derive(Debug)]
+struct ListedSchema {
+    names: Vec<String>,
+    tables: BTreeMap<String, Arc<dyn TableProvider>>,
+}
+
+#[async_trait]
+impl SchemaProvider for ListedSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        Ok(self.tables.get(name).cloned())
+    }
+
+    async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
+        Ok(self
+            .names
+            .iter()
+            .any(|n| n == name)
+            .then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+}

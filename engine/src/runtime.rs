@@ -1,0 +1,54 @@
+//! The resources that all statements of a process share: memory, spill space, object stores.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use tarn_catalog::Stores;
+
+use crate::error::EngineError;
+use crate::stores::StoreRegistry;
+
+/// Memory consumers named in a "resources exhausted" error.
+const CONSUMERS_NAMED: usize = 5;
+
+/// Bounds of one process.
+#[derive(Clone, Debug)]
+pub struct ResourceLimits {
+    /// Memory for the operators of all statements, in bytes.
+    pub memory_bytes: usize,
+    /// Where operators spill; emptied when the process starts.
+    pub spill_dir: PathBuf,
+    /// Spill space for all statements, in bytes.
+    pub spill_bytes: u64,
+}
+
+/// Builds the runtime of a process over `stores`.
+///
+/// # Errors
+/// If the spill directory cannot be emptied or made.
+pub fn runtime_env(limits: &ResourceLimits, stores: &Stores) -> Result<Arc<RuntimeEnv>, EngineError> {
+    let failed = |e: std::io::Error| {
+        EngineError::internal(format!(
+            "spill directory {} cannot be used: {e}",
+            limits.spill_dir.display()
+        ))
+    };
+    if limits.spill_dir.exists() {
+        std::fs::remove_dir_all(&limits.spill_dir).map_err(failed)?;
+    }
+    std::fs::create_dir_all(&limits.spill_dir).map_err(failed)?;
+    let named = NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory_bytes), named);
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
+        .with_max_temp_directory_size(limits.spill_bytes);
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .with_object_store_registry(Arc::new(StoreRegistry::new(stores.clone())))
+        .build_arc()?)
+}

@@ -1,0 +1,435 @@
+//! INSERT and CREATE TABLE AS: a distributed write, then one commit here.
+//!
+//! Writers report the files they wrote; nothing is visible until the commit. A write that fails or
+//! is dropped before its commit leaves the table as it was and its files are removed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan};
+use datafusion::sql::sqlparser::ast;
+use futures::StreamExt;
+use tarn_catalog::{
+    Catalog, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent, append,
+    create_with_files,
+};
+use uuid::Uuid;
+
+use crate::engine::{Engine, Outcome, StatementContext};
+use crate::error::{EngineError, ErrorKind};
+use crate::parser::{CreateTable, Name, fold};
+use crate::planner::WriteNode;
+use crate::query::{Planned, run};
+use crate::resolve::{FullName, SYSTEM_SCHEMA, INFORMATION_SCHEMA};
+use crate::session::Session;
+use crate::types::SqlTypes;
+use crate::write;
+
+/// Where a planned write goes.
+pub(crate) struct Target {
+    catalog: Arc<dyn Catalog>,
+    table: Table,
+    write_id: String,
+}
+
+impl Engine {
+    pub(crate) async fn insert(
+        &self,
+        session: &Session,
+        table: &Name,
+        statement: ast::Statement,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        let (planned, target) = self.plan_insert(session, table, statement, context).await?;
+        let mut guard = WriteGuard::new(&self.config.stores, &target.table, &target.write_id);
+        let files = self.write(&planned, context).await?;
+        let rows = files.iter().map(|f| f.record_count).sum();
+        if !files.is_empty() {
+            let done = append(
+                target.catalog.as_ref(),
+                &target.table,
+                files,
+                summary(context),
+            )
+            .await;
+            guard.settle(&done);
+            done?;
+        }
+        guard.disarm();
+        Ok(Outcome::done("INSERT", Some(rows)))
+    }
+
+    /// Plans `INSERT`: the query's columns aligned with the table's, a write on top.
+    pub(crate) async fn plan_insert(
+        &self,
+        session: &Session,
+        table: &Name,
+        statement: ast::Statement,
+        context: &StatementContext,
+    ) -> Result<(Planned, Target), EngineError> {
+        let name = FullName::complete(table, &session.catalog, &session.schema)?;
+        refuse_views(&name)?;
+        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
+        let table = self
+            .config
+            .catalogs
+            .table(catalog.as_ref(), &name.schema, &name.table)
+            .await?;
+        let planned = self.plan(session, statement, context, None).await?;
+        let LogicalPlan::Dml(DmlStatement { input, .. }) = planned.logical else {
+            return Err(EngineError::internal("INSERT was not planned as a write"));
+        };
+        let write_id = Uuid::now_v7().to_string();
+        let logical = WriteNode::plan(
+            Arc::unwrap_or_clone(input),
+            table.clone(),
+            write_id.clone(),
+        )?;
+        Ok((
+            Planned {
+                statement: planned.statement,
+                logical,
+            },
+            Target {
+                catalog,
+                table,
+                write_id,
+            },
+        ))
+    }
+
+    /// Runs a planned write and gathers what the writers report.
+    async fn write(
+        &self,
+        planned: &Planned,
+        context: &StatementContext,
+    ) -> Result<Vec<NewDataFile>, EngineError> {
+        let physical = planned
+            .statement
+            .state
+            .create_physical_plan(&planned.logical)
+            .await?;
+        let mut rows = run(&planned.statement, &physical, context)?;
+        let mut files = vec![];
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let column = batch.column(0).as_string::<i32>();
+            for row in 0..column.len() {
+                files.push(write::parse_report(column.value(row))?);
+            }
+        }
+        Ok(files)
+    }
+
+    pub(crate) async fn create_table(
+        &self,
+        session: &Session,
+        create: CreateTable,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        if create.or_replace {
+            return Err(EngineError::unsupported("CREATE OR REPLACE TABLE")
+                .with_hint("DROP TABLE IF EXISTS, then CREATE TABLE"));
+        }
+        let name = FullName::complete(&create.name, &session.catalog, &session.schema)?;
+        refuse_views(&name)?;
+        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
+        let namespace = self
+            .config
+            .catalogs
+            .namespace(catalog.as_ref(), &name.schema)
+            .await?;
+        let ident = TableIdent {
+            namespace,
+            name: name.table.clone(),
+        };
+        let command = if create.query.is_some() {
+            "CREATE TABLE AS"
+        } else {
+            "CREATE TABLE"
+        };
+        if catalog.table_exists(&ident).await? {
+            if create.if_not_exists {
+                return Ok(Outcome::done(command, create.query.is_some().then_some(0)));
+            }
+            return Err(already_exists(&name));
+        }
+        let made = if create.query.is_some() {
+            self.create_as(session, &create, context).await.map(Some)
+        } else {
+            let creation = creation(session, &create, ident, None)?;
+            catalog
+                .create_table(creation)
+                .await
+                .map(|_| None)
+                .map_err(EngineError::from)
+        };
+        match made {
+            Ok(rows) => Ok(Outcome::done(command, rows)),
+            Err(error) if error.kind == ErrorKind::DuplicateTable && create.if_not_exists => {
+                Ok(Outcome::done(command, create.query.is_some().then_some(0)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// CREATE TABLE AS: the table appears with its rows, or not at all.
+    async fn create_as(
+        &self,
+        session: &Session,
+        create: &CreateTable,
+        context: &StatementContext,
+    ) -> Result<u64, EngineError> {
+        let (planned, target, staged) = self.plan_create_as(session, create, context).await?;
+        let mut guard = WriteGuard::new(&self.config.stores, &target.table, &target.write_id);
+        let files = if create.with_data {
+            self.write(&planned, context).await?
+        } else {
+            vec![]
+        };
+        let rows = files.iter().map(|f| f.record_count).sum();
+        let done = create_with_files(target.catalog.as_ref(), staged, files, summary(context)).await;
+        guard.settle(&done);
+        done?;
+        guard.disarm();
+        Ok(rows)
+    }
+
+    pub(crate) async fn plan_create_as(
+        &self,
+        session: &Session,
+        create: &CreateTable,
+        context: &StatementContext,
+    ) -> Result<(Planned, Target, StagedTable), EngineError> {
+        let Some(query) = &create.query else {
+            return Err(EngineError::internal("CREATE TABLE without a query"));
+        };
+        let name = FullName::complete(&create.name, &session.catalog, &session.schema)?;
+        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
+        let namespace = self
+            .config
+            .catalogs
+            .namespace(catalog.as_ref(), &name.schema)
+            .await?;
+        let planned = self
+            .plan(session, query.as_ref().clone(), context, None)
+            .await?;
+        let ident = TableIdent {
+            namespace,
+            name: name.table.clone(),
+        };
+        let creation = creation(
+            session,
+            create,
+            ident,
+            Some(planned.logical.schema().as_ref()),
+        )?;
+        let staged = catalog.stage_table(creation).await?;
+        let table = staged.table().clone();
+        let write_id = Uuid::now_v7().to_string();
+        let logical = WriteNode::plan(planned.logical, table.clone(), write_id.clone())?;
+        Ok((
+            Planned {
+                statement: planned.statement,
+                logical,
+            },
+            Target {
+                catalog,
+                table,
+                write_id,
+            },
+            staged,
+        ))
+    }
+}
+
+/// What CREATE TABLE asks of the catalog; columns from its list, or from its query.
+fn creation(
+    session: &Session,
+    create: &CreateTable,
+    ident: TableIdent,
+    query: Option<&DFSchema>,
+) -> Result<TableCreation, EngineError> {
+    let schema = match query {
+        None => columns(session, &create.columns)?,
+        Some(query) if create.columns.is_empty() => nullable(query.as_arrow()),
+        Some(query) => {
+            let listed = columns(session, &create.columns)?;
+            if listed.fields().len() != query.fields().len() {
+                return Err(EngineError::new(
+                    ErrorKind::Syntax,
+                    format!(
+                        "CREATE TABLE lists {} columns, its query has {}",
+                        listed.fields().len(),
+                        query.fields().len()
+                    ),
+                ));
+            }
+            listed
+        }
+    };
+    unique_columns(&schema)?;
+    let mut properties = create.properties.clone();
+    if let Some(comment) = &create.comment {
+        properties.insert("comment".to_owned(), comment.clone());
+    }
+    Ok(TableCreation {
+        ident,
+        schema: Arc::new(schema),
+        partition: create.partition.clone(),
+        location: create
+            .location
+            .clone()
+            .or_else(|| properties.remove("location")),
+        properties,
+    })
+}
+
+fn columns(
+    session: &Session,
+    columns: &[ast::ColumnDef],
+) -> Result<Schema, EngineError> {
+    let types = SqlTypes::new(session.settings.get("time_zone"));
+    let mut fields = vec![];
+    for column in columns {
+        let mut field = types.column_type(&fold(&column.name), &column.data_type)?;
+        for option in &column.options {
+            field = match &option.option {
+                ast::ColumnOption::NotNull => field.with_nullable(false),
+                ast::ColumnOption::Null => field,
+                ast::ColumnOption::Comment(text) => with_doc(field, text),
+                other => {
+                    return Err(EngineError::unsupported(format!(
+                        "column option \"{other}\""
+                    ))
+                    .with_hint("Iceberg columns take NOT NULL and COMMENT"));
+                }
+            };
+        }
+        fields.push(field);
+    }
+    Ok(Schema::new(fields))
+}
+
+fn with_doc(
+    field: datafusion::arrow::datatypes::Field,
+    text: &str,
+) -> datafusion::arrow::datatypes::Field {
+    let mut metadata = field.metadata().clone();
+    metadata.insert("iceberg.doc".to_owned(), text.to_owned());
+    field.with_metadata(metadata)
+}
+
+/// A query's columns as a new table has them: all may be NULL, none keeps foreign metadata.
+fn nullable(schema: &Schema) -> Schema {
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|f| {
+            f.as_ref()
+                .clone()
+                .with_nullable(true)
+                .with_metadata(HashMap::new())
+        })
+        .collect();
+    Schema::new(fields)
+}
+
+fn unique_columns(schema: &Schema) -> Result<(), EngineError> {
+    let mut seen = std::collections::HashSet::new();
+    for field in schema.fields() {
+        if !seen.insert(field.name()) {
+            return Err(EngineError::new(
+                ErrorKind::Ambiguous,
+                format!("column \"{}\" is there twice", field.name()),
+            )
+            .with_hint("give one of them another name with AS"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn already_exists(name: &FullName) -> EngineError {
+    EngineError::new(
+        ErrorKind::DuplicateTable,
+        format!("table \"{name}\" already exists"),
+    )
+    .with_hint("use CREATE TABLE IF NOT EXISTS, or another name")
+}
+
+/// System views cannot be written or made.
+pub(crate) fn refuse_views(name: &FullName) -> Result<(), EngineError> {
+    let folded = name.schema.to_lowercase();
+    if folded == SYSTEM_SCHEMA || folded == INFORMATION_SCHEMA {
+        return Err(EngineError::new(
+            ErrorKind::Denied,
+            format!("schema \"{folded}\" is read-only"),
+        ));
+    }
+    Ok(())
+}
+
+/// What the snapshot's summary says of the statement that made it.
+fn summary(context: &StatementContext) -> HashMap<String, String> {
+    HashMap::from([
+        ("engine-name".to_owned(), "tarn".to_owned()),
+        (
+            "engine-version".to_owned(),
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
+        ("tarn.query-id".to_owned(), context.query_id.clone()),
+    ])
+}
+
+/// Removes the files of a write that did not end in a commit.
+struct WriteGuard {
+    stores: Stores,
+    location: String,
+    write_id: String,
+    armed: bool,
+}
+
+impl WriteGuard {
+    fn new(stores: &Stores, table: &Table, write_id: &str) -> Self {
+        Self {
+            stores: stores.clone(),
+            location: write::data_location(table),
+            write_id: write_id.to_owned(),
+            armed: true,
+        }
+    }
+
+    /// After a commit whose outcome is unknown the files may be part of the table: they stay.
+    fn settle<T>(&mut self, done: &Result<T, tarn_catalog::CatalogError>) {
+        match done {
+            Ok(_) => self.armed = false,
+            Err(error) if error.code() == tarn_catalog::ErrorCode::CommitStateUnknown => {
+                self.armed = false;
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn disarm(&mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for WriteGuard {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (stores, location, write_id) = (
+            self.stores.clone(),
+            self.location.clone(),
+            self.write_id.clone(),
+        );
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { write::remove_files(&stores, &location, &write_id).await });
+        }
+    }
+}
