@@ -1,1 +1,44 @@
-//! catalog
+//! Iceberg tables for Tarn: load them, plan over their metadata, commit to them.
+//!
+//! This crate knows Iceberg, object storage and Arrow schemas. It never knows SQL, query plans or
+//! sockets. The crate `iceberg` and its older Arrow are named here only and never leave.
+//!
+//! A read: [`Catalog::load_table`], then [`snapshot_files`]. A write: data files are written by the
+//! engine, then [`append`] or, for a new table, [`Catalog::stage_table`] and [`create_with_files`].
+
+mod catalog;
+pub mod commit;
+mod creation;
+mod deletes;
+mod error;
+mod ident;
+mod literal;
+pub mod manifest;
+mod metadata_file;
+mod purge;
+mod schema;
+mod sql_catalog;
+mod storage;
+mod summary;
+mod table;
+mod transform;
+
+pub use catalog::{Catalog, StagedTable, TableCommit};
+pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
+pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
+pub use deletes::{DeleteIndex, deletes_for};
+pub use error::{CatalogError, Cause, ErrorCode, Result};
+pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
+pub use literal::{Literal, literal_at, literals_to_array};
+pub use manifest::{
+    CacheStats, DataFile, DeleteFile, DeleteKind, FileFormat, ManifestCache, ManifestContent,
+    ManifestInfo, PartitionSummary, SnapshotFiles, snapshot_files,
+};
+pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
+pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
+pub use storage::{S3Config, Secret, StorageConfig, Stores};
+pub use table::{
+    COMMENT_PROPERTY, MAIN_BRANCH, MappedField, NameMapping, PartitionField, PartitionSpec,
+    Snapshot, Table, TableRef,
+};
+pub use transform::{PartitionFieldDef, Transform};

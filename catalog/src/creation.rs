@@ -1,0 +1,226 @@
+//! The first metadata of a new table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use iceberg::spec as ice;
+
+use crate::error::{CatalogError, Result};
+use crate::ident::{Namespace, TableIdent};
+use crate::schema;
+use crate::storage::Stores;
+use crate::table::{LoadedMetadata, Table};
+use crate::transform::{PartitionFieldDef, Transform};
+
+/// Property of a CREATE TABLE that chooses the format version, 1 to 3.
+pub const FORMAT_VERSION_PROPERTY: &str = "format-version";
+/// Format version of a new table unless its creator chooses another.
+const FORMAT_VERSION_DEFAULT: ice::FormatVersion = ice::FormatVersion::V2;
+
+/// What a new table looks like.
+#[derive(Clone, Debug)]
+pub struct TableCreation {
+    /// Its name.
+    pub ident: TableIdent,
+    /// Its columns, without field ids; comments in the metadata key `iceberg.doc`.
+    pub schema: SchemaRef,
+    /// Its partitioning; empty for none.
+    pub partition: Vec<PartitionFieldDef>,
+    /// Root of its files; chosen under the warehouse when `None`.
+    pub location: Option<String>,
+    /// Its properties; `format-version` is honoured and not stored.
+    pub properties: HashMap<String, String>,
+}
+
+/// A fresh location for a table: `<base>/<namespace>/<table>-<uuid>`.
+///
+/// The UUID keeps a table made after a DROP, or renamed, from sharing files with another.
+pub(crate) fn fresh_location(base: &str, namespace: Option<&Namespace>, table: &str) -> String {
+    let mut location = base.trim_end_matches('/').to_owned();
+    for part in namespace.map(Namespace::parts).unwrap_or_default() {
+        location.push('/');
+        location.push_str(&path_safe(part));
+    }
+    format!(
+        "{location}/{}-{}",
+        path_safe(table),
+        uuid::Uuid::new_v4().simple()
+    )
+}
+
+/// A name as one path segment: letters, digits, `_` and `-`; everything else becomes `_`.
+fn path_safe(name: &str) -> String {
+    name.chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .collect()
+}
+
+/// The table that `creation` describes, rooted at `location`, without a metadata file yet.
+pub(crate) fn new_table(
+    creation: TableCreation,
+    location: String,
+    stores: &Stores,
+) -> Result<Table> {
+    creation.ident.check()?;
+    stores.resolve(&location)?;
+    let mut properties = creation.properties;
+    let version = format_version(properties.remove(FORMAT_VERSION_PROPERTY).as_deref())?;
+    let schema = schema::from_arrow(&creation.schema, version as u8)?;
+    let spec = partition_spec(&schema, &creation.partition)?;
+    let refuse = |error: iceberg::Error| {
+        CatalogError::invalid(format!(
+            "table \"{}\" cannot be created: {}",
+            creation.ident,
+            error.message()
+        ))
+    };
+    let built = ice::TableMetadataBuilder::new(
+        schema,
+        spec,
+        ice::SortOrder::unsorted_order(),
+        location,
+        version,
+        properties,
+    )
+    .and_then(ice::TableMetadataBuilder::build)
+    .map_err(refuse)?;
+    let loaded = LoadedMetadata::new(built.metadata);
+    Ok(Table::new(
+        creation.ident,
+        String::new(),
+        Arc::new(loaded),
+        stores.clone(),
+    ))
+}
+
+fn format_version(value: Option<&str>) -> Result<ice::FormatVersion> {
+    match value.map(str::trim) {
+        None => Ok(FORMAT_VERSION_DEFAULT),
+        Some("1") => Ok(ice::FormatVersion::V1),
+        Some("2") => Ok(ice::FormatVersion::V2),
+        Some("3") => Ok(ice::FormatVersion::V3),
+        Some(other) => Err(CatalogError::invalid(format!(
+            "property {FORMAT_VERSION_PROPERTY} is \"{other}\"; it must be 1, 2 or 3"
+        ))),
+    }
+}
+
+fn partition_spec(
+    schema: &ice::Schema,
+    fields: &[PartitionFieldDef],
+) -> Result<ice::UnboundPartitionSpec> {
+    let mut builder = ice::UnboundPartitionSpec::builder().with_spec_id(0);
+    for def in fields {
+        let source = schema
+            .field_by_name(&def.column)
+            .or_else(|| schema.field_by_name_case_insensitive(&def.column))
+            .ok_or_else(|| {
+                CatalogError::invalid(format!(
+                    "partition column \"{}\" is not a column of the table",
+                    def.column
+                ))
+            })?;
+        if def.transform == Transform::Unknown {
+            return Err(CatalogError::invalid("unknown partition transform"));
+        }
+        def.transform
+            .result_type(&schema::type_to_arrow(&source.field_type))
+            .map_err(|_| {
+                CatalogError::invalid(format!(
+                    "partition transform {} does not apply to column \"{}\" of type {}",
+                    def.transform, def.column, source.field_type
+                ))
+            })?;
+        builder = builder
+            .add_partition_field(source.id, def.field_name(), def.transform.to_ice())
+            .map_err(|error| {
+                CatalogError::invalid(format!(
+                    "partition field \"{}\" is not valid: {}",
+                    def.field_name(),
+                    error.message()
+                ))
+            })?;
+    }
+    Ok(builder.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::StorageConfig;
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
+    fn creation(properties: &[(&str, &str)], partition: Vec<PartitionFieldDef>) -> TableCreation {
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        ]);
+        TableCreation {
+            ident: TableIdent::new(Namespace::new("main"), "t"),
+            schema: Arc::new(schema),
+            partition,
+            location: None,
+            properties: properties
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+        }
+    }
+
+    fn make(creation: TableCreation) -> Result<Table> {
+        let stores = Stores::new(StorageConfig::default());
+        new_table(creation, "/warehouse/main/t-1/".to_owned(), &stores)
+    }
+
+    fn def(column: &str, transform: Transform) -> PartitionFieldDef {
+        PartitionFieldDef {
+            column: column.to_owned(),
+            transform,
+            name: None,
+        }
+    }
+
+    #[test]
+    fn the_format_version_is_chosen_by_property_and_not_stored() {
+        assert_eq!(make(creation(&[], vec![])).unwrap().format_version(), 2);
+        for (text, version) in [("1", 1), ("2", 2), ("3", 3)] {
+            let table = make(creation(&[("format-version", text)], vec![])).unwrap();
+            assert_eq!(table.format_version(), version);
+            assert!(table.properties().is_empty());
+        }
+        assert!(make(creation(&[("format-version", "4")], vec![])).is_err());
+    }
+
+    #[test]
+    fn partition_fields_are_named_and_typed_by_their_transform() {
+        let partition = vec![
+            def("ts", Transform::Day),
+            def("id", Transform::Bucket(16)),
+        ];
+        let table = make(creation(&[], partition)).unwrap();
+        let fields = &table.partition_spec().fields;
+        assert_eq!(fields[0].name, "ts_day");
+        assert_eq!(fields[0].result_type, DataType::Date32);
+        assert_eq!(fields[0].source_column.as_deref(), Some("ts"));
+        assert_eq!(fields[1].name, "id_bucket");
+        assert_eq!(fields[1].source_id, 1);
+        assert_eq!(table.location(), "/warehouse/main/t-1");
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_is_refused_by_name() {
+        for wrong in [def("nope", Transform::Day), def("id", Transform::Hour)] {
+            let column = wrong.column.clone();
+            let error = make(creation(&[], vec![wrong])).unwrap_err();
+            assert!(error.to_string().contains(&column), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_location_holds_no_character_that_could_leave_the_warehouse() {
+        let namespace = Namespace::new("..");
+        let location = fresh_location("s3://b/w/", Some(&namespace), "a/../b c");
+        assert!(location.starts_with("s3://b/w/__/a____b_c-"), "{location}");
+    }
+}

@@ -1,0 +1,798 @@
+//! Reading a snapshot's manifests: which data and delete files are alive in it.
+//!
+//! Metadata objects are immutable, so they are kept in one cache per process, bounded in bytes.
+//! Which files a query needs is decided by the caller.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use iceberg::spec as ice;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CatalogError, Result};
+use crate::literal::Literal;
+use crate::metadata_file::{corrupt, off_thread};
+use crate::storage::Stores;
+use crate::table::{BoundSpec, LoadedMetadata, Snapshot, Table};
+
+/// Manifests of one statement that are read at the same time.
+const MANIFESTS_IN_FLIGHT_MAX: usize = 16;
+/// Field id of the column that holds the data file's path in position delete files.
+const DELETE_FILE_PATH_ID: i32 = 2_147_483_546;
+
+/// The process-wide cache of metadata objects, by location. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ManifestCache {
+    objects: moka::future::Cache<String, Cached>,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Cached {
+    Metadata(Arc<LoadedMetadata>),
+    List(Arc<Vec<ice::ManifestFile>>),
+    Manifest(Arc<ManifestFiles>),
+}
+
+/// The live files of one manifest.
+struct ManifestFiles {
+    data: Vec<Arc<DataFile>>,
+    deletes: Vec<Arc<DeleteFile>>,
+}
+
+/// What the cache did since the process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Objects asked for.
+    pub requests: u64,
+    /// Objects that had to be read from storage.
+    pub misses: u64,
+    /// Objects held now.
+    pub entries: u64,
+    /// Memory they take, in bytes, roughly.
+    pub bytes: u64,
+}
+
+impl ManifestCache {
+    /// A cache that holds at most about `bytes_max` bytes.
+    pub fn new(bytes_max: u64) -> Self {
+        let objects = moka::future::Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(|key: &String, value: &Cached| {
+                u32::try_from(key.len() + value.approximate_bytes()).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self {
+            objects,
+            counters: Arc::default(),
+        }
+    }
+
+    /// What the cache did so far.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            requests: self.counters.requests.load(Ordering::Relaxed),
+            misses: self.counters.misses.load(Ordering::Relaxed),
+            entries: self.objects.entry_count(),
+            bytes: self.objects.weighted_size(),
+        }
+    }
+
+    /// Reads each object once, also when several readers ask for it at the same time.
+    async fn get(&self, key: &str, read: impl Future<Output = Result<Cached>>) -> Result<Cached> {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let counted = async {
+            self.counters.misses.fetch_add(1, Ordering::Relaxed);
+            read.await
+        };
+        self.objects
+            .try_get_with_by_ref(key, counted)
+            .await
+            .map_err(CatalogError::from_shared)
+    }
+
+    pub(crate) async fn metadata(
+        &self,
+        location: &str,
+        read: impl Future<Output = Result<LoadedMetadata>>,
+    ) -> Result<Arc<LoadedMetadata>> {
+        let read = async { Ok(Cached::Metadata(Arc::new(read.await?))) };
+        match self.get(location, Box::pin(read)).await? {
+            Cached::Metadata(loaded) => Ok(loaded),
+            _ => Err(mixed_up(location, "table metadata")),
+        }
+    }
+
+    async fn list(
+        &self,
+        location: &str,
+        read: impl Future<Output = Result<Vec<ice::ManifestFile>>>,
+    ) -> Result<Arc<Vec<ice::ManifestFile>>> {
+        let read = async { Ok(Cached::List(Arc::new(read.await?))) };
+        match self.get(location, Box::pin(read)).await? {
+            Cached::List(list) => Ok(list),
+            _ => Err(mixed_up(location, "manifest list")),
+        }
+    }
+
+    async fn manifest(
+        &self,
+        key: &str,
+        read: impl Future<Output = Result<ManifestFiles>>,
+    ) -> Result<Arc<ManifestFiles>> {
+        let read = async { Ok(Cached::Manifest(Arc::new(read.await?))) };
+        match self.get(key, Box::pin(read)).await? {
+            Cached::Manifest(files) => Ok(files),
+            _ => Err(mixed_up(key, "manifest")),
+        }
+    }
+}
+
+fn mixed_up(location: &str, what: &'static str) -> CatalogError {
+    corrupt(
+        what,
+        location,
+        "the table uses the same file as another kind of metadata",
+    )
+}
+
+/// What a data or delete file is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FileFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Apache ORC.
+    Orc,
+    /// Apache Avro.
+    Avro,
+    /// Puffin: deletion vectors.
+    Puffin,
+}
+
+/// A live data file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Location.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Rows, deleted ones included.
+    pub record_count: u64,
+    /// Format.
+    pub format: FileFormat,
+    /// Partition spec it was written with.
+    pub spec_id: i32,
+    /// Partition values in the order of the spec's fields.
+    pub partition: Vec<Option<Literal>>,
+    /// Data sequence number: decides which deletes apply.
+    pub sequence_number: i64,
+    /// Sequence number of the snapshot that added the file.
+    pub file_sequence_number: i64,
+    /// Lower bounds by field id: at most every value that is neither NULL nor NaN.
+    pub lower_bounds: HashMap<i32, Literal>,
+    /// Upper bounds by field id: at least every value that is neither NULL nor NaN.
+    pub upper_bounds: HashMap<i32, Literal>,
+    /// NULLs by field id.
+    pub null_counts: HashMap<i32, u64>,
+    /// NaNs by field id.
+    pub nan_counts: HashMap<i32, u64>,
+    /// Values by field id, NULL and NaN included.
+    pub value_counts: HashMap<i32, u64>,
+    /// Bytes on disk by field id.
+    pub column_sizes: HashMap<i32, u64>,
+    /// Offsets at which the file is best split; empty if not known.
+    pub split_offsets: Vec<i64>,
+    /// Sort order the file was written in.
+    pub sort_order_id: Option<i32>,
+    /// Row id of the first row (format version 3).
+    pub first_row_id: Option<i64>,
+    /// Snapshot that added the file.
+    pub snapshot_id: i64,
+}
+
+/// How a delete file says what it deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DeleteKind {
+    /// Parquet rows of (file path, position).
+    Position,
+    /// Rows whose values delete their equals.
+    Equality,
+    /// A bitmap of positions of one data file, in a Puffin file.
+    DeletionVector,
+}
+
+/// A live delete file of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteFile {
+    /// How it deletes.
+    pub kind: DeleteKind,
+    /// Location.
+    pub path: String,
+    /// Size in bytes, of the whole file.
+    pub size_bytes: u64,
+    /// Deleted rows, or rows of values for equality deletes.
+    pub record_count: u64,
+    /// Format.
+    pub format: FileFormat,
+    /// Partition spec it was written with.
+    pub spec_id: i32,
+    /// Partition values in the order of the spec's fields.
+    pub partition: Vec<Option<Literal>>,
+    /// Data sequence number: decides which data files it applies to.
+    pub sequence_number: i64,
+    /// Columns that equality deletes compare, by field id.
+    pub equality_ids: Vec<i32>,
+    /// Lower bounds by field id.
+    pub lower_bounds: HashMap<i32, Literal>,
+    /// Upper bounds by field id.
+    pub upper_bounds: HashMap<i32, Literal>,
+    /// The one data file it deletes from, if there is only one and it is known.
+    pub referenced_data_file: Option<String>,
+    /// Where a deletion vector starts in its file.
+    pub content_offset: Option<i64>,
+    /// Length of a deletion vector in its file.
+    pub content_size: Option<i64>,
+    /// Snapshot that added the file.
+    pub snapshot_id: i64,
+}
+
+impl DeleteFile {
+    /// Bounds of the data file paths it deletes from, if known.
+    pub(crate) fn path_bounds(&self) -> Option<(&str, &str)> {
+        match (
+            self.lower_bounds.get(&DELETE_FILE_PATH_ID)?,
+            self.upper_bounds.get(&DELETE_FILE_PATH_ID)?,
+        ) {
+            (Literal::String(lower), Literal::String(upper)) => Some((lower, upper)),
+            _ => None,
+        }
+    }
+}
+
+/// What a manifest lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ManifestContent {
+    /// Data files.
+    Data,
+    /// Delete files.
+    Deletes,
+}
+
+/// A manifest as the manifest list describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ManifestInfo {
+    /// Location.
+    pub path: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// What it lists.
+    pub content: ManifestContent,
+    /// Partition spec of all its files.
+    pub partition_spec_id: i32,
+    /// Sequence number of the snapshot that added it.
+    pub sequence_number: i64,
+    /// Smallest data sequence number of its live files.
+    pub min_sequence_number: i64,
+    /// Snapshot that added it.
+    pub added_snapshot_id: i64,
+    /// Files added by that snapshot, if counted.
+    pub added_files: Option<u32>,
+    /// Live files that were there before, if counted.
+    pub existing_files: Option<u32>,
+    /// Files removed by that snapshot, if counted.
+    pub deleted_files: Option<u32>,
+    /// Rows in added files, if counted.
+    pub added_rows: Option<u64>,
+    /// Rows in existing files, if counted.
+    pub existing_rows: Option<u64>,
+    /// Summary of each partition field, in the order of the spec; empty if not written.
+    pub partitions: Vec<PartitionSummary>,
+}
+
+/// What one manifest holds of one partition field.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct PartitionSummary {
+    /// Whether some file has NULL.
+    pub contains_null: bool,
+    /// Whether some file has NaN, if known.
+    pub contains_nan: Option<bool>,
+    /// At most every value; `None` if all are NULL or NaN, or if it is not known.
+    pub lower: Option<Literal>,
+    /// At least every value; `None` if all are NULL or NaN, or if it is not known.
+    pub upper: Option<Literal>,
+}
+
+/// The live files of a snapshot, in the order of its manifests.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotFiles {
+    /// Data files.
+    pub data: Vec<Arc<DataFile>>,
+    /// Delete files; [`DeleteIndex`](crate::DeleteIndex) says which apply to which data file.
+    pub deletes: Vec<Arc<DeleteFile>>,
+    /// Manifests in the snapshot.
+    pub manifests_total: usize,
+    /// Manifests that `keep` or their counts ruled out.
+    pub manifests_pruned: usize,
+}
+
+/// The live files of `snapshot` in the manifests that `keep` wants.
+///
+/// Manifests are read in parallel through `cache`. A manifest is dropped only when `keep` says no or
+/// when its counts say that no live file is in it.
+///
+/// Source: Iceberg spec, "Scan Planning".
+///
+/// # Errors
+/// [`CatalogError::FileNotFound`] and [`CatalogError::Corrupt`] name the list or manifest;
+/// [`CatalogError::StorageUnavailable`] is retryable.
+pub async fn snapshot_files(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+    keep: &(dyn Fn(&ManifestInfo) -> bool + Sync),
+) -> Result<SnapshotFiles> {
+    let list = manifest_list(table, snapshot, cache).await?;
+    let wanted: Vec<&ice::ManifestFile> = list
+        .iter()
+        .filter(|manifest| may_hold_live_files(manifest))
+        .filter(|manifest| keep(&info(table, manifest)))
+        .collect();
+    let mut files = SnapshotFiles {
+        manifests_total: list.len(),
+        manifests_pruned: list.len() - wanted.len(),
+        ..SnapshotFiles::default()
+    };
+    let reads: Vec<_> = wanted
+        .into_iter()
+        .map(|manifest| Box::pin(manifest_files(table.stores(), manifest, cache)))
+        .collect();
+    let mut contents = futures::stream::iter(reads).buffered(MANIFESTS_IN_FLIGHT_MAX);
+    while let Some(content) = contents.try_next().await? {
+        files.data.extend(content.data.iter().cloned());
+        files.deletes.extend(content.deletes.iter().cloned());
+    }
+    Ok(files)
+}
+
+fn may_hold_live_files(manifest: &ice::ManifestFile) -> bool {
+    manifest.has_added_files() || manifest.has_existing_files()
+}
+
+fn info(table: &Table, manifest: &ice::ManifestFile) -> ManifestInfo {
+    let bound = table.bound_spec(manifest.partition_spec_id);
+    ManifestInfo {
+        path: manifest.manifest_path.clone(),
+        size_bytes: u64::try_from(manifest.manifest_length).unwrap_or(0),
+        content: match manifest.content {
+            ice::ManifestContentType::Data => ManifestContent::Data,
+            ice::ManifestContentType::Deletes => ManifestContent::Deletes,
+        },
+        partition_spec_id: manifest.partition_spec_id,
+        sequence_number: manifest.sequence_number,
+        min_sequence_number: manifest.min_sequence_number,
+        added_snapshot_id: manifest.added_snapshot_id,
+        added_files: manifest.added_files_count,
+        existing_files: manifest.existing_files_count,
+        deleted_files: manifest.deleted_files_count,
+        added_rows: manifest.added_rows_count,
+        existing_rows: manifest.existing_rows_count,
+        partitions: match (&manifest.partitions, bound) {
+            (Some(summaries), Some(bound)) => partition_summaries(summaries, bound),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn partition_summaries(summaries: &[ice::FieldSummary], bound: &BoundSpec) -> Vec<PartitionSummary> {
+    summaries
+        .iter()
+        .zip(&bound.types)
+        .map(|(summary, ty)| {
+            let value = |bytes: &Option<ice::ByteBuf>| {
+                let ty = ty.as_ref()?;
+                let datum = ice::Datum::try_from_bytes(bytes.as_ref()?, ty.clone()).ok()?;
+                Literal::from_primitive(ty, datum.literal())
+            };
+            PartitionSummary {
+                contains_null: summary.contains_null,
+                contains_nan: summary.contains_nan,
+                lower: value(&summary.lower_bound),
+                upper: value(&summary.upper_bound),
+            }
+        })
+        .collect()
+}
+
+/// The manifests of a snapshot, through the cache.
+pub(crate) async fn manifest_list(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+) -> Result<Arc<Vec<ice::ManifestFile>>> {
+    let read = read_manifest_list(table, snapshot);
+    cache.list(&snapshot.manifest_list, read).await
+}
+
+/// The manifests of a snapshot.
+pub(crate) async fn read_manifest_list(
+    table: &Table,
+    snapshot: &Snapshot,
+) -> Result<Vec<ice::ManifestFile>> {
+    let location = snapshot.manifest_list.clone();
+    if location.is_empty() {
+        return Err(CatalogError::unsupported(format!(
+            "snapshot {} of table \"{}\" lists its manifests inside the metadata (early format \
+             version 1); rewrite the table with another engine",
+            snapshot.id,
+            table.ident()
+        )));
+    }
+    let bytes = read_needed(table.stores(), &location, "manifest list").await?;
+    let version = table.metadata().format_version();
+    let expects_files = snapshot
+        .summary
+        .get("total-data-files")
+        .and_then(|total| total.parse::<u64>().ok())
+        .is_some_and(|total| total > 0);
+    off_thread("manifest list", location.clone(), move || {
+        let entries = parse_manifest_list(&location, &bytes, version)?;
+        if entries.is_empty() && expects_files {
+            return Err(corrupt(
+                "manifest list",
+                &location,
+                "it is empty although the snapshot has files",
+            ));
+        }
+        Ok(entries)
+    })
+    .await
+}
+
+/// A list may be of an earlier version than its table, which was upgraded since.
+fn parse_manifest_list(
+    location: &str,
+    bytes: &Bytes,
+    version: ice::FormatVersion,
+) -> Result<Vec<ice::ManifestFile>> {
+    let mut first_error = None;
+    for candidate in [
+        ice::FormatVersion::V3,
+        ice::FormatVersion::V2,
+        ice::FormatVersion::V1,
+    ] {
+        if candidate > version {
+            continue;
+        }
+        match ice::ManifestList::parse_with_version(bytes, candidate) {
+            Ok(list) => return Ok(list.consume_entries().into_iter().collect()),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    let reason = first_error.map_or_else(String::new, |error| error.to_string());
+    Err(corrupt("manifest list", location, reason))
+}
+
+async fn read_needed(stores: &Stores, location: &str, what: &str) -> Result<Bytes> {
+    stores.read(location).await.map_err(|error| match error {
+        CatalogError::FileNotFound {
+            location, source, ..
+        } => CatalogError::FileNotFound {
+            location,
+            next: format!(
+                "it is a {what} that the snapshot needs; restore it, or return the table to an \
+                 earlier snapshot"
+            ),
+            source,
+        },
+        other => other,
+    })
+}
+
+async fn manifest_files(
+    stores: &Stores,
+    manifest: &ice::ManifestFile,
+    cache: &ManifestCache,
+) -> Result<Arc<ManifestFiles>> {
+    // The first row id is inherited: after an upgrade the same manifest is read with another one.
+    let key = match manifest.first_row_id {
+        Some(id) => format!("{}#{id}", manifest.manifest_path),
+        None => manifest.manifest_path.clone(),
+    };
+    let read = read_manifest_files(stores, manifest);
+    cache.manifest(&key, read).await
+}
+
+async fn read_manifest_files(
+    stores: &Stores,
+    manifest: &ice::ManifestFile,
+) -> Result<ManifestFiles> {
+    let parsed = read_manifest(stores, manifest).await?;
+    let info = manifest.clone();
+    let location = manifest.manifest_path.clone();
+    off_thread("manifest", location, move || convert(&parsed, &info)).await
+}
+
+/// Reads one manifest as the iceberg crate holds it. Nothing is inherited yet.
+pub(crate) async fn read_manifest(
+    stores: &Stores,
+    manifest: &ice::ManifestFile,
+) -> Result<ice::Manifest> {
+    let location = manifest.manifest_path.clone();
+    let bytes = read_needed(stores, &location, "manifest").await?;
+    let expected = u64::try_from(manifest.manifest_length).unwrap_or(0);
+    if (bytes.len() as u64) < expected {
+        let reason = format!("it has {} of its {expected} bytes", bytes.len());
+        return Err(corrupt("manifest", &location, reason));
+    }
+    off_thread("manifest", location.clone(), move || {
+        ice::Manifest::parse_avro(&bytes)
+            .map_err(|error| corrupt("manifest", &location, error.to_string()))
+    })
+    .await
+}
+
+fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<ManifestFiles> {
+    let location = &info.manifest_path;
+    let metadata = manifest.metadata();
+    let partition_types: Vec<ice::PrimitiveType> = metadata
+        .partition_spec()
+        .partition_type(metadata.schema())
+        .map_err(|error| corrupt("manifest", location, error.to_string()))?
+        .fields()
+        .iter()
+        .filter_map(|field| field.field_type.as_primitive_type().cloned())
+        .collect();
+    let mut files = ManifestFiles {
+        data: Vec::new(),
+        deletes: Vec::new(),
+    };
+    let mut next_row_id = info
+        .first_row_id
+        .and_then(|first| i64::try_from(first).ok());
+    for entry in manifest.entries() {
+        if !entry.is_alive() {
+            continue;
+        }
+        let reader = EntryReader {
+            entry,
+            info,
+            partition_types: &partition_types,
+        };
+        match entry.content_type() {
+            ice::DataContentType::Data => {
+                let first_row_id = entry.data_file().first_row_id().or(next_row_id);
+                if entry.data_file().first_row_id().is_none() {
+                    let rows = i64::try_from(entry.record_count()).unwrap_or(0);
+                    next_row_id = next_row_id.map(|id| id.saturating_add(rows));
+                }
+                files.data.push(Arc::new(reader.data_file(first_row_id)?));
+            }
+            ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {
+                files.deletes.push(Arc::new(reader.delete_file()?));
+            }
+        }
+    }
+    if let (Some(added), Some(existing)) = (info.added_files_count, info.existing_files_count) {
+        let expected = u64::from(added) + u64::from(existing);
+        let found = (files.data.len() + files.deletes.len()) as u64;
+        if found < expected {
+            let reason = format!("it lists {found} of its {expected} files");
+            return Err(corrupt("manifest", location, reason));
+        }
+    }
+    Ok(files)
+}
+
+/// Turns one manifest entry into our types; what is null is inherited from the manifest list.
+struct EntryReader<'a> {
+    entry: &'a ice::ManifestEntry,
+    info: &'a ice::ManifestFile,
+    partition_types: &'a [ice::PrimitiveType],
+}
+
+impl EntryReader<'_> {
+    fn data_file(&self, first_row_id: Option<i64>) -> Result<DataFile> {
+        let file = self.entry.data_file();
+        Ok(DataFile {
+            path: file.file_path().to_owned(),
+            size_bytes: file.file_size_in_bytes(),
+            record_count: file.record_count(),
+            format: format(file.file_format()),
+            spec_id: self.info.partition_spec_id,
+            partition: self.partition()?,
+            sequence_number: self.inherited(self.entry.sequence_number)?,
+            file_sequence_number: self.inherited(self.entry.file_sequence_number)?,
+            lower_bounds: bounds(file.lower_bounds()),
+            upper_bounds: bounds(file.upper_bounds()),
+            null_counts: file.null_value_counts().clone(),
+            nan_counts: file.nan_value_counts().clone(),
+            value_counts: file.value_counts().clone(),
+            column_sizes: file.column_sizes().clone(),
+            split_offsets: file.split_offsets().unwrap_or_default().to_vec(),
+            sort_order_id: file.sort_order_id(),
+            first_row_id,
+            snapshot_id: self.snapshot_id(),
+        })
+    }
+
+    fn delete_file(&self) -> Result<DeleteFile> {
+        let file = self.entry.data_file();
+        let kind = match (file.content_type(), file.file_format()) {
+            (ice::DataContentType::EqualityDeletes, _) => DeleteKind::Equality,
+            (_, ice::DataFileFormat::Puffin) => DeleteKind::DeletionVector,
+            _ => DeleteKind::Position,
+        };
+        Ok(DeleteFile {
+            kind,
+            path: file.file_path().to_owned(),
+            size_bytes: file.file_size_in_bytes(),
+            record_count: file.record_count(),
+            format: format(file.file_format()),
+            spec_id: self.info.partition_spec_id,
+            partition: self.partition()?,
+            sequence_number: self.inherited(self.entry.sequence_number)?,
+            equality_ids: file.equality_ids().unwrap_or_default(),
+            lower_bounds: bounds(file.lower_bounds()),
+            upper_bounds: bounds(file.upper_bounds()),
+            referenced_data_file: file.referenced_data_file(),
+            content_offset: file.content_offset(),
+            content_size: file.content_size_in_bytes(),
+            snapshot_id: self.snapshot_id(),
+        })
+    }
+
+    fn snapshot_id(&self) -> i64 {
+        self.entry
+            .snapshot_id
+            .unwrap_or(self.info.added_snapshot_id)
+    }
+
+    /// Sequence numbers are inherited by added files, and by all files of format version 1.
+    fn inherited(&self, own: Option<i64>) -> Result<i64> {
+        match own {
+            Some(number) => Ok(number),
+            None if self.entry.status == ice::ManifestStatus::Added
+                || self.info.sequence_number == 0 =>
+            {
+                Ok(self.info.sequence_number)
+            }
+            None => Err(corrupt(
+                "manifest",
+                &self.info.manifest_path,
+                format!("file {} has no sequence number", self.entry.file_path()),
+            )),
+        }
+    }
+
+    fn partition(&self) -> Result<Vec<Option<Literal>>> {
+        self.entry
+            .data_file()
+            .partition()
+            .iter()
+            .zip(self.partition_types)
+            .map(|(value, ty)| {
+                let Some(value) = value else {
+                    return Ok(None);
+                };
+                value
+                    .as_primitive_literal()
+                    .and_then(|value| Literal::from_primitive(ty, &value))
+                    .map(Some)
+                    .ok_or_else(|| {
+                        let reason =
+                            format!("file {} has a malformed partition", self.entry.file_path());
+                        corrupt("manifest", &self.info.manifest_path, reason)
+                    })
+            })
+            .collect()
+    }
+}
+
+fn bounds(bounds: &HashMap<i32, ice::Datum>) -> HashMap<i32, Literal> {
+    bounds
+        .iter()
+        .filter_map(|(id, datum)| {
+            let literal = Literal::from_primitive(datum.data_type(), datum.literal())?;
+            (!literal.is_nan()).then_some((*id, literal))
+        })
+        .collect()
+}
+
+fn format(format: ice::DataFileFormat) -> FileFormat {
+    match format {
+        ice::DataFileFormat::Parquet => FileFormat::Parquet,
+        ice::DataFileFormat::Orc => FileFormat::Orc,
+        ice::DataFileFormat::Avro => FileFormat::Avro,
+        ice::DataFileFormat::Puffin => FileFormat::Puffin,
+    }
+}
+
+impl std::fmt::Debug for Cached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Metadata(_) => "Metadata",
+            Self::List(_) => "List",
+            Self::Manifest(_) => "Manifest",
+        })
+    }
+}
+
+impl Cached {
+    fn approximate_bytes(&self) -> usize {
+        match self {
+            Self::Metadata(loaded) => loaded.approximate_bytes(),
+            Self::List(list) => list
+                .iter()
+                .map(|m| {
+                    let partitions = m.partitions.as_ref().map_or(0, Vec::len);
+                    size_of::<ice::ManifestFile>() + m.manifest_path.len() + partitions * 128
+                })
+                .sum(),
+            Self::Manifest(files) => {
+                let data = files.data.iter().map(|file| file.approximate_bytes());
+                let deletes = files.deletes.iter().map(|file| file.approximate_bytes());
+                data.chain(deletes).sum()
+            }
+        }
+    }
+}
+
+/// Bytes of one hash map entry besides key and value.
+const MAP_OVERHEAD: usize = 8;
+
+fn counts_bytes(map: &HashMap<i32, u64>) -> usize {
+    map.capacity() * (size_of::<(i32, u64)>() + MAP_OVERHEAD)
+}
+
+fn bounds_bytes(map: &HashMap<i32, Literal>) -> usize {
+    map.capacity() * (size_of::<(i32, Literal)>() + MAP_OVERHEAD)
+        + map.values().map(Literal::heap_bytes).sum::<usize>()
+}
+
+fn partition_bytes(partition: &[Option<Literal>]) -> usize {
+    std::mem::size_of_val(partition)
+        + partition
+            .iter()
+            .flatten()
+            .map(Literal::heap_bytes)
+            .sum::<usize>()
+}
+
+impl DataFile {
+    fn approximate_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.path.len()
+            + partition_bytes(&self.partition)
+            + bounds_bytes(&self.lower_bounds)
+            + bounds_bytes(&self.upper_bounds)
+            + counts_bytes(&self.null_counts)
+            + counts_bytes(&self.nan_counts)
+            + counts_bytes(&self.value_counts)
+            + counts_bytes(&self.column_sizes)
+            + self.split_offsets.len() * size_of::<i64>()
+    }
+}
+
+impl DeleteFile {
+    fn approximate_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.path.len()
+            + partition_bytes(&self.partition)
+            + bounds_bytes(&self.lower_bounds)
+            + bounds_bytes(&self.upper_bounds)
+            + self.equality_ids.len() * size_of::<i32>()
+            + self.referenced_data_file.as_ref().map_or(0, String::len)
+    }
+}

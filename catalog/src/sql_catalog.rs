@@ -1,0 +1,476 @@
+//! The SQL catalog: names and current metadata locations in `SQLite` or `PostgreSQL`.
+//!
+//! The two tables are those of the JDBC catalog, so that `PyIceberg`, Spark and others open the same
+//! database. A commit writes a metadata file, then moves one row by compare-and-swap. Every value is
+//! bound, never put into the SQL text.
+
+mod database;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::{ErrorKind, TableUpdate};
+
+use crate::catalog::{Catalog, StagedTable, TableCommit};
+use crate::commit::delete_files;
+use crate::creation::{TableCreation, fresh_location, new_table};
+use crate::error::{CatalogError, Result};
+use crate::ident::{Namespace, TableIdent};
+use crate::manifest::ManifestCache;
+use crate::metadata_file;
+use crate::purge;
+use crate::storage::Stores;
+use crate::table::{LoadedMetadata, Table};
+
+use database::{Database, Swap, Written};
+
+/// Times a commit or drop is repeated because the row moved but its requirements still hold.
+const SWAPS_MAX: u32 = 10;
+/// Namespace property that gives its tables another place than the warehouse.
+const LOCATION_PROPERTY: &str = "location";
+/// Table property that removes old metadata files.
+const DELETE_OLD_METADATA_PROPERTY: &str = "write.metadata.delete-after-commit.enabled";
+/// Names listed in "not empty" and "not found" messages.
+const NAMES_SHOWN_MAX: usize = 10;
+
+/// How to open a [`SqlCatalog`].
+#[derive(Clone, Debug)]
+pub struct SqlCatalogConfig {
+    /// Name of the catalog, also in the database: several catalogs may share one.
+    pub name: String,
+    /// `sqlite:///absolute/path.db` or `postgres://user:password@host/database`.
+    pub metadata_url: String,
+    /// Location under which tables are made: `s3://bucket/prefix`, `file:///path` or `/path`.
+    pub warehouse: String,
+}
+
+/// A catalog in a SQL database.
+#[derive(Debug)]
+pub struct SqlCatalog {
+    name: String,
+    warehouse: String,
+    database: Database,
+    stores: Stores,
+    cache: ManifestCache,
+}
+
+impl SqlCatalog {
+    /// Opens the catalog, making its two tables if they are not there.
+    ///
+    /// # Errors
+    /// `Invalid` for a malformed URL or warehouse; `StorageUnavailable` if the database does not
+    /// answer within ten seconds.
+    pub async fn open(
+        config: SqlCatalogConfig,
+        stores: Stores,
+        cache: ManifestCache,
+    ) -> Result<Self> {
+        let warehouse = config.warehouse.trim_end_matches('/').to_owned();
+        stores.resolve(&warehouse)?;
+        let database = Database::open(&config.name, &config.metadata_url).await?;
+        Ok(Self {
+            name: config.name,
+            warehouse,
+            database,
+            stores,
+            cache,
+        })
+    }
+
+    async fn need_namespace(&self, namespace: &Namespace) -> Result<()> {
+        if self.namespace_exists(namespace).await? {
+            return Ok(());
+        }
+        let existing = self.list_namespaces().await?;
+        Err(CatalogError::NamespaceNotFound {
+            catalog: self.name.clone(),
+            namespace: namespace.to_string(),
+            existing: existing.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn not_found(&self, ident: &TableIdent) -> CatalogError {
+        CatalogError::TableNotFound {
+            catalog: self.name.clone(),
+            table: ident.to_string(),
+        }
+    }
+
+    fn exists(&self, ident: &TableIdent) -> CatalogError {
+        CatalogError::TableExists {
+            catalog: self.name.clone(),
+            table: ident.to_string(),
+        }
+    }
+
+    async fn new_location(&self, ident: &TableIdent) -> Result<String> {
+        let properties = self.namespace_properties(&ident.namespace).await?;
+        Ok(match properties.get(LOCATION_PROPERTY) {
+            Some(base) => fresh_location(base, None, &ident.name),
+            None => fresh_location(&self.warehouse, Some(&ident.namespace), &ident.name),
+        })
+    }
+
+    async fn insert(&self, ident: &TableIdent, location: &str) -> Result<()> {
+        match self.database.insert_table(ident, location).await? {
+            Written::Yes => Ok(()),
+            Written::Exists => Err(self.exists(ident)),
+            Written::Unknown(source) => match self.database.location(ident).await {
+                Ok(Some(found)) if found == location => Ok(()),
+                Ok(Some(_)) => Err(self.exists(ident)),
+                Ok(None) | Err(_) => Err(CatalogError::CommitStateUnknown {
+                    table: ident.to_string(),
+                    snapshot_id: None,
+                    source,
+                }),
+            },
+        }
+    }
+
+    /// The metadata that `commit` makes of `head`; `None` if it changes nothing.
+    fn apply(head: &Table, commit: &TableCommit) -> Result<Option<NewVersion>> {
+        let conflict = |reason: &str| CatalogError::Conflict {
+            table: head.ident().to_string(),
+            reason: reason.to_owned(),
+        };
+        for requirement in &commit.requirements {
+            requirement
+                .check(Some(head.metadata()))
+                .map_err(|error| conflict(error.message()))?;
+        }
+        let adds_snapshot = commit
+            .updates
+            .iter()
+            .any(|update| matches!(update, TableUpdate::AddSnapshot { .. }));
+        let refuse = |error: iceberg::Error| {
+            // A snapshot that no longer fits was made for an older head (such as another branch's).
+            if adds_snapshot && error.kind() == ErrorKind::DataInvalid {
+                return conflict(error.message());
+            }
+            CatalogError::invalid(format!(
+                "table \"{}\" cannot be changed: {}",
+                head.ident(),
+                error.message()
+            ))
+        };
+        let mut builder = head
+            .metadata()
+            .as_ref()
+            .clone()
+            .into_builder(Some(head.metadata_location().to_owned()));
+        for update in commit.updates.iter().cloned() {
+            builder = update.apply(builder).map_err(refuse)?;
+        }
+        let built = builder.build().map_err(refuse)?;
+        if built.changes.is_empty() {
+            return Ok(None);
+        }
+        let old_files = built.expired_metadata_logs.into_iter();
+        Ok(Some(NewVersion {
+            loaded: LoadedMetadata::new(built.metadata),
+            old_files: old_files.map(|log| log.metadata_file).collect(),
+        }))
+    }
+
+    /// One try to move the table from `head` to `new`; `None` if another writer was faster.
+    async fn swap(&self, head: &Table, new: NewVersion) -> Result<Option<Table>> {
+        let version = metadata_file::next_version(head);
+        let table = self
+            .write_metadata(head.ident(), new.loaded, version)
+            .await?;
+        let swap = Swap {
+            ident: head.ident(),
+            from: head.metadata_location(),
+            to: table.metadata_location(),
+        };
+        let moved = match self.database.swap(&swap).await {
+            Ok(Written::Yes) => true,
+            Ok(Written::Exists) => false,
+            Ok(Written::Unknown(source)) => self.find_swap(&swap, source).await?,
+            Err(error) => {
+                self.discard(&table).await;
+                return Err(error);
+            }
+        };
+        if !moved {
+            self.discard(&table).await;
+            return Ok(None);
+        }
+        let delete_old = table.properties().get(DELETE_OLD_METADATA_PROPERTY);
+        if delete_old.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+            delete_files(&self.stores, &new.old_files).await;
+        }
+        Ok(Some(table))
+    }
+
+    /// Whether a swap of unknown outcome happened.
+    ///
+    /// While the row still holds the old location, the statement may yet arrive: that stays unknown.
+    async fn find_swap(&self, swap: &Swap<'_>, source: crate::Cause) -> Result<bool> {
+        let found = self.database.location(swap.ident).await.ok().flatten();
+        if found.as_deref() == Some(swap.to) {
+            return Ok(true);
+        }
+        if let Some(location) = found.filter(|location| location != swap.from)
+            && let Ok(head) = self.load_at(swap.ident, &location).await
+        {
+            // The row moved on: either past our version, which its log remembers, or without us.
+            let log = head.metadata().metadata_log();
+            if log.iter().any(|entry| entry.metadata_file == swap.to) {
+                return Ok(true);
+            }
+            if log.iter().any(|entry| entry.metadata_file == swap.from) {
+                return Ok(false);
+            }
+        }
+        Err(CatalogError::CommitStateUnknown {
+            table: swap.ident.to_string(),
+            snapshot_id: None,
+            source,
+        })
+    }
+
+    async fn write_metadata(
+        &self,
+        ident: &TableIdent,
+        loaded: LoadedMetadata,
+        version: u64,
+    ) -> Result<Table> {
+        let loaded = Arc::new(loaded);
+        let staged = Table::new(
+            ident.clone(),
+            String::new(),
+            Arc::clone(&loaded),
+            self.stores.clone(),
+        );
+        let directory = staged.metadata_directory();
+        let location =
+            metadata_file::write(&self.stores, &loaded.metadata, &directory, version).await?;
+        Ok(Table::new(
+            ident.clone(),
+            location,
+            loaded,
+            self.stores.clone(),
+        ))
+    }
+
+    async fn discard(&self, table: &Table) {
+        delete_files(&self.stores, &[table.metadata_location().to_owned()]).await;
+    }
+
+    async fn load_at(&self, ident: &TableIdent, location: &str) -> Result<Table> {
+        metadata_file::load(ident, location, &self.stores, &self.cache).await
+    }
+
+    async fn purge(&self, ident: &TableIdent) -> Result<()> {
+        for _ in 0..SWAPS_MAX {
+            let table = self.load_table(ident).await?;
+            purge::check(&table)?;
+            let at = Some(table.metadata_location());
+            if self.database.delete_table(ident, at).await? {
+                purge::purge(&table).await;
+                return Ok(());
+            }
+        }
+        Err(CatalogError::Conflict {
+            table: ident.to_string(),
+            reason: "it is being written to while it is dropped".to_owned(),
+        })
+    }
+}
+
+/// New metadata that is not written yet.
+struct NewVersion {
+    loaded: LoadedMetadata,
+    /// Metadata files that fell out of the log.
+    old_files: Vec<String>,
+}
+
+#[async_trait]
+impl Catalog for SqlCatalog {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "sql"
+    }
+
+    fn warehouse(&self) -> &str {
+        &self.warehouse
+    }
+
+    async fn list_namespaces(&self) -> Result<Vec<Namespace>> {
+        let mut all = BTreeSet::new();
+        for name in self.database.namespaces().await? {
+            // Rows of other tools may hold names that we would not make; those stay hidden.
+            let mut next = name.parse::<Namespace>().ok();
+            while let Some(namespace) = next {
+                next = namespace.parent();
+                all.insert(namespace);
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    async fn namespace_exists(&self, namespace: &Namespace) -> Result<bool> {
+        self.database.namespace_exists(namespace).await
+    }
+
+    async fn namespace_properties(
+        &self,
+        namespace: &Namespace,
+    ) -> Result<HashMap<String, String>> {
+        self.need_namespace(namespace).await?;
+        let mut properties = self.database.namespace_properties(namespace).await?;
+        properties.remove(database::EXISTS_PROPERTY);
+        Ok(properties)
+    }
+
+    async fn create_namespace(
+        &self,
+        namespace: &Namespace,
+        properties: HashMap<String, String>,
+    ) -> Result<()> {
+        namespace.check()?;
+        let exists = || CatalogError::NamespaceExists {
+            catalog: self.name.clone(),
+            namespace: namespace.to_string(),
+        };
+        if self.namespace_exists(namespace).await? {
+            return Err(exists());
+        }
+        match self.database.insert_namespace(namespace, &properties).await? {
+            Written::Yes => Ok(()),
+            Written::Exists => Err(exists()),
+            Written::Unknown(source) => Err(self.database.error("create a schema", source)),
+        }
+    }
+
+    async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
+        self.need_namespace(namespace).await?;
+        if self.database.delete_namespace(namespace).await? {
+            return Ok(());
+        }
+        let inside = format!("{namespace}.");
+        let mut contents = self.list_tables(namespace).await?;
+        contents.extend(
+            self.list_namespaces()
+                .await?
+                .iter()
+                .map(ToString::to_string)
+                .filter(|name| name.starts_with(&inside)),
+        );
+        if contents.is_empty() {
+            return Ok(()); // dropped by somebody else meanwhile
+        }
+        contents.truncate(NAMES_SHOWN_MAX + 1);
+        Err(CatalogError::NamespaceNotEmpty {
+            namespace: namespace.to_string(),
+            contents,
+        })
+    }
+
+    async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        let tables = self.database.tables(namespace).await?;
+        if tables.is_empty() {
+            self.need_namespace(namespace).await?;
+        }
+        Ok(tables)
+    }
+
+    async fn load_table(&self, ident: &TableIdent) -> Result<Table> {
+        let location = self.database.location(ident).await?;
+        let location = location.ok_or_else(|| self.not_found(ident))?;
+        self.load_at(ident, &location).await
+    }
+
+    async fn table_exists(&self, ident: &TableIdent) -> Result<bool> {
+        Ok(self.database.location(ident).await?.is_some())
+    }
+
+    async fn stage_table(&self, creation: TableCreation) -> Result<StagedTable> {
+        creation.ident.check()?;
+        self.need_namespace(&creation.ident.namespace).await?;
+        if self.table_exists(&creation.ident).await? {
+            return Err(self.exists(&creation.ident));
+        }
+        let location = match &creation.location {
+            Some(location) => location.clone(),
+            None => self.new_location(&creation.ident).await?,
+        };
+        Ok(StagedTable::new(new_table(
+            creation,
+            location,
+            &self.stores,
+        )?))
+    }
+
+    async fn create_staged(&self, staged: StagedTable) -> Result<Table> {
+        let staged = staged.table();
+        let metadata = staged.metadata().as_ref().clone();
+        let table = self
+            .write_metadata(staged.ident(), LoadedMetadata::new(metadata), 0)
+            .await?;
+        match self.insert(staged.ident(), table.metadata_location()).await {
+            Ok(()) => Ok(table),
+            Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error),
+            Err(error) => {
+                self.discard(&table).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn drop_table(&self, ident: &TableIdent, purge: bool) -> Result<()> {
+        if purge {
+            return self.purge(ident).await;
+        }
+        if self.database.delete_table(ident, None).await? {
+            return Ok(());
+        }
+        Err(self.not_found(ident))
+    }
+
+    async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        to.check()?;
+        self.need_namespace(&to.namespace).await?;
+        if from == to {
+            return match self.table_exists(from).await? {
+                true => Ok(()),
+                false => Err(self.not_found(from)),
+            };
+        }
+        match self.database.rename_table(from, to).await? {
+            None => Err(self.not_found(from)),
+            Some(Written::Yes) => Ok(()),
+            Some(Written::Exists) => Err(self.exists(to)),
+            Some(Written::Unknown(source)) => Err(self.database.error("rename a table", source)),
+        }
+    }
+
+    async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
+        ident.check()?;
+        self.need_namespace(&ident.namespace).await?;
+        let table = self.load_at(ident, metadata_location).await?;
+        self.insert(ident, metadata_location).await?;
+        Ok(table)
+    }
+
+    async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table> {
+        for _ in 0..SWAPS_MAX {
+            let head = self.load_table(ident).await?;
+            let Some(new) = Self::apply(&head, &commit)? else {
+                return Ok(head);
+            };
+            if let Some(table) = self.swap(&head, new).await? {
+                return Ok(table);
+            }
+        }
+        Err(CatalogError::Conflict {
+            table: ident.to_string(),
+            reason: format!("it changed {SWAPS_MAX} times while this change was tried"),
+        })
+    }
+}

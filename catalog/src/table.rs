@@ -1,0 +1,534 @@
+//! One version of one table, as its metadata file describes it. Immutable.
+//!
+//! Everything a planner asks without opening another file: schema, specs, snapshots, properties.
+//! Reading manifests is in [`manifest`](crate::manifest), writing in [`commit`](crate::commit).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use iceberg::spec as ice;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CatalogError, Result};
+use crate::ident::TableIdent;
+use crate::literal::Literal;
+use crate::schema;
+use crate::storage::Stores;
+use crate::transform::Transform;
+
+/// Table property that holds the comment.
+pub const COMMENT_PROPERTY: &str = "comment";
+/// Table property that holds the name mapping for files without field ids.
+const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+/// The branch that reads and writes use unless told otherwise.
+pub const MAIN_BRANCH: &str = ice::MAIN_BRANCH;
+
+/// One version of a table. Cheap to clone.
+#[derive(Clone)]
+pub struct Table {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ident: TableIdent,
+    metadata_location: String,
+    loaded: Arc<LoadedMetadata>,
+    stores: Stores,
+}
+
+/// A parsed metadata file with what is derived from it, shared through the cache.
+pub(crate) struct LoadedMetadata {
+    pub(crate) metadata: ice::TableMetadataRef,
+    arrow_schema: SchemaRef,
+    specs: HashMap<i32, BoundSpec>,
+    refs: OnceLock<HashMap<String, ice::SnapshotReference>>,
+}
+
+/// A partition spec with the Iceberg types of its fields, where they are known.
+pub(crate) struct BoundSpec {
+    pub(crate) spec: PartitionSpec,
+    pub(crate) types: Vec<Option<ice::PrimitiveType>>,
+}
+
+/// How the files of a table are partitioned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSpec {
+    /// Id of this spec in the table.
+    pub id: i32,
+    /// Its fields in order; none for an unpartitioned table.
+    pub fields: Vec<PartitionField>,
+}
+
+/// One field of a partition spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionField {
+    /// Field id of the source column.
+    pub source_id: i32,
+    /// Id of the partition field itself, 1000 and up.
+    pub field_id: i32,
+    /// Its name.
+    pub name: String,
+    /// How it is made from the source column.
+    pub transform: Transform,
+    /// The source column's name in the current schema; `None` if it was dropped.
+    pub source_column: Option<String>,
+    /// Arrow type of the partition value.
+    pub result_type: DataType,
+}
+
+/// One snapshot of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: i64,
+    /// The snapshot it was made from.
+    pub parent_id: Option<i64>,
+    /// Its place in the order of changes; 0 in format version 1.
+    pub sequence_number: i64,
+    /// When it was made, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// Location of its manifest list.
+    pub manifest_list: String,
+    /// `append`, `overwrite`, `delete` or `replace`.
+    pub operation: String,
+    /// Counts and whatever the writer noted.
+    pub summary: HashMap<String, String>,
+    /// Schema that was current when it was made.
+    pub schema_id: Option<i32>,
+}
+
+/// A branch or a tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRef {
+    /// Its name.
+    pub name: String,
+    /// The snapshot it points to.
+    pub snapshot_id: i64,
+    /// Whether writes can move it.
+    pub is_branch: bool,
+}
+
+/// Maps column names to field ids for files that carry none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NameMapping {
+    /// The top-level columns.
+    pub fields: Vec<MappedField>,
+}
+
+/// One column of a [`NameMapping`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MappedField {
+    /// Id of the column; `None` for a level that is only structure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_id: Option<i32>,
+    /// Names the column has or had.
+    pub names: Vec<String>,
+    /// Columns inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<MappedField>>,
+}
+
+impl PartitionSpec {
+    /// Whether the table has no partitions under this spec. Fields that are always NULL do not count.
+    pub fn is_unpartitioned(&self) -> bool {
+        self.fields
+            .iter()
+            .all(|field| field.transform == Transform::Void)
+    }
+
+    /// The directory of a partition, such as `day=2024-05-01/region=eu%2Fwest`; empty if unpartitioned.
+    ///
+    /// `values` are in the order of [`Self::fields`].
+    pub fn path(&self, values: &[Option<Literal>]) -> String {
+        self.fields
+            .iter()
+            .zip(values)
+            .map(|(field, value)| {
+                let value = field.transform.human(value.as_ref());
+                format!("{}={}", url_encoded(&field.name), url_encoded(&value))
+            })
+            .collect::<Vec<_>>()
+            .join("/")
+    }
+}
+
+/// Form encoding, as Java writes partition paths, with `%20` for a space.
+fn url_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
+}
+
+impl LoadedMetadata {
+    pub(crate) fn new(metadata: ice::TableMetadata) -> Self {
+        let arrow_schema = schema::to_arrow(metadata.current_schema());
+        let specs = metadata
+            .partition_specs_iter()
+            .map(|spec| (spec.spec_id(), bind_spec(&metadata, spec)))
+            .collect();
+        Self {
+            metadata: Arc::new(metadata),
+            arrow_schema,
+            specs,
+            refs: OnceLock::new(),
+        }
+    }
+
+    /// Memory this takes, roughly, for cache accounting.
+    pub(crate) fn approximate_bytes(&self) -> usize {
+        const BASE: usize = 4096;
+        const PER_SNAPSHOT: usize = 1024;
+        const PER_COLUMN: usize = 400;
+        const PER_LOG_ENTRY: usize = 200;
+        let columns: usize = self
+            .metadata
+            .schemas_iter()
+            .map(|schema| schema.field_id_to_fields().len())
+            .sum();
+        BASE + columns * PER_COLUMN
+            + self.metadata.snapshots().len() * PER_SNAPSHOT
+            + (self.metadata.metadata_log().len() + self.metadata.history().len()) * PER_LOG_ENTRY
+    }
+}
+
+fn bind_spec(metadata: &ice::TableMetadata, spec: &ice::PartitionSpec) -> BoundSpec {
+    let mut types = Vec::new();
+    let fields = spec
+        .fields()
+        .iter()
+        .map(|field| {
+            let transform = Transform::from_ice(field.transform);
+            let result = source_type(metadata, field.source_id)
+                .and_then(|source| field.transform.result_type(&source).ok());
+            types.push(
+                result
+                    .as_ref()
+                    .and_then(|ty| ty.as_primitive_type().cloned()),
+            );
+            let result_type = match &result {
+                Some(ty) => schema::type_to_arrow(ty),
+                None => result_without_source(transform),
+            };
+            PartitionField {
+                source_id: field.source_id,
+                field_id: field.field_id,
+                name: field.name.clone(),
+                transform,
+                source_column: metadata
+                    .current_schema()
+                    .name_by_field_id(field.source_id)
+                    .map(str::to_owned),
+                result_type,
+            }
+        })
+        .collect();
+    BoundSpec {
+        spec: PartitionSpec {
+            id: spec.spec_id(),
+            fields,
+        },
+        types,
+    }
+}
+
+/// Type of a column, now or, if it was dropped, in the newest schema that had it.
+fn source_type(metadata: &ice::TableMetadata, id: i32) -> Option<ice::Type> {
+    let of = |schema: &ice::SchemaRef| {
+        schema
+            .field_by_id(id)
+            .map(|field| field.field_type.as_ref().clone())
+    };
+    of(metadata.current_schema()).or_else(|| {
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        schemas.into_iter().find_map(of)
+    })
+}
+
+fn result_without_source(transform: Transform) -> DataType {
+    match transform {
+        Transform::Bucket(_) | Transform::Year | Transform::Month | Transform::Hour => {
+            DataType::Int32
+        }
+        Transform::Day => DataType::Date32,
+        Transform::Identity | Transform::Truncate(_) | Transform::Void | Transform::Unknown => {
+            DataType::Utf8View
+        }
+    }
+}
+
+impl Table {
+    pub(crate) fn new(
+        ident: TableIdent,
+        metadata_location: String,
+        loaded: Arc<LoadedMetadata>,
+        stores: Stores,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                ident,
+                metadata_location,
+                loaded,
+                stores,
+            }),
+        }
+    }
+
+    pub(crate) fn metadata(&self) -> &ice::TableMetadataRef {
+        &self.inner.loaded.metadata
+    }
+
+    pub(crate) fn bound_spec(&self, id: i32) -> Option<&BoundSpec> {
+        self.inner.loaded.specs.get(&id)
+    }
+
+    /// Name of the table.
+    pub fn ident(&self) -> &TableIdent {
+        &self.inner.ident
+    }
+
+    /// Where the metadata file of this version is; empty for a staged table.
+    pub fn metadata_location(&self) -> &str {
+        &self.inner.metadata_location
+    }
+
+    /// Root of the table's files, without a trailing slash.
+    pub fn location(&self) -> &str {
+        self.metadata().location()
+    }
+
+    /// Where new data files go: `write.data.path`, else `<location>/data`.
+    pub fn data_location(&self) -> String {
+        self.location_or("write.data.path", "data")
+    }
+
+    /// Where new metadata files go: `write.metadata.path`, else `<location>/metadata`.
+    pub fn metadata_directory(&self) -> String {
+        self.location_or("write.metadata.path", "metadata")
+    }
+
+    fn location_or(&self, property: &str, folder: &str) -> String {
+        match self.properties().get(property) {
+            Some(path) => path.trim_end_matches('/').to_owned(),
+            None => format!("{}/{folder}", self.location()),
+        }
+    }
+
+    /// The table's identity, which survives renaming.
+    pub fn uuid(&self) -> uuid::Uuid {
+        self.metadata().uuid()
+    }
+
+    /// 1, 2 or 3.
+    pub fn format_version(&self) -> u8 {
+        match self.metadata().format_version() {
+            ice::FormatVersion::V1 => 1,
+            ice::FormatVersion::V2 => 2,
+            ice::FormatVersion::V3 => 3,
+        }
+    }
+
+    /// Table properties.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.metadata().properties()
+    }
+
+    /// The table's comment.
+    pub fn comment(&self) -> Option<&str> {
+        self.properties().get(COMMENT_PROPERTY).map(String::as_str)
+    }
+
+    /// When this version was written, in milliseconds since 1970.
+    pub fn last_updated_ms(&self) -> i64 {
+        self.metadata().last_updated_ms()
+    }
+
+    /// The current schema. Fields carry their ids and comments in metadata, at every depth.
+    pub fn arrow_schema(&self) -> SchemaRef {
+        Arc::clone(&self.inner.loaded.arrow_schema)
+    }
+
+    /// Id of the current schema.
+    pub fn schema_id(&self) -> i32 {
+        self.metadata().current_schema_id()
+    }
+
+    /// An earlier schema, for reading an old snapshot.
+    pub fn arrow_schema_by_id(&self, id: i32) -> Option<SchemaRef> {
+        if id == self.schema_id() {
+            return Some(self.arrow_schema());
+        }
+        self.metadata()
+            .schema_by_id(id)
+            .map(|schema| schema::to_arrow(schema))
+    }
+
+    /// Initial defaults (format version 3) of the current schema's primitive columns, by field id:
+    /// what a file written before the column existed holds.
+    pub fn initial_defaults(&self) -> HashMap<i32, Literal> {
+        schema::initial_defaults(self.metadata().current_schema())
+    }
+
+    /// The spec that new files are written with.
+    pub fn partition_spec(&self) -> &PartitionSpec {
+        static UNPARTITIONED: PartitionSpec = PartitionSpec {
+            id: 0,
+            fields: Vec::new(),
+        };
+        self.spec_by_id(self.metadata().default_partition_spec_id())
+            .unwrap_or(&UNPARTITIONED)
+    }
+
+    /// The spec that some file was written with.
+    pub fn spec_by_id(&self, id: i32) -> Option<&PartitionSpec> {
+        self.bound_spec(id).map(|bound| &bound.spec)
+    }
+
+    /// The snapshot that an unpinned read sees; `None` for a table never written.
+    pub fn current_snapshot(&self) -> Option<Snapshot> {
+        self.metadata().current_snapshot().map(|s| snapshot(s))
+    }
+
+    /// A snapshot by id.
+    pub fn snapshot_by_id(&self, id: i64) -> Option<Snapshot> {
+        self.metadata().snapshot_by_id(id).map(|s| snapshot(s))
+    }
+
+    /// The snapshot that was current at a time, in milliseconds since 1970; `None` before the first.
+    pub fn snapshot_as_of(&self, timestamp_ms: i64) -> Option<Snapshot> {
+        self.metadata()
+            .history()
+            .iter()
+            .rev()
+            .find(|entry| entry.timestamp_ms() <= timestamp_ms)
+            .and_then(|entry| self.snapshot_by_id(entry.snapshot_id))
+    }
+
+    /// All snapshots, oldest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let mut all: Vec<_> = self.metadata().snapshots().map(|s| snapshot(s)).collect();
+        all.sort_by_key(|s| (s.sequence_number, s.timestamp_ms, s.id));
+        all
+    }
+
+    /// All branches and tags, by name.
+    pub fn refs(&self) -> Vec<TableRef> {
+        let mut refs: Vec<_> = self
+            .ice_refs()
+            .iter()
+            .map(|(name, reference)| TableRef {
+                name: name.clone(),
+                snapshot_id: reference.snapshot_id,
+                is_branch: reference.is_branch(),
+            })
+            .collect();
+        refs.sort_by(|a, b| a.name.cmp(&b.name));
+        refs
+    }
+
+    /// References with their retention. The iceberg crate only shows them in its JSON form.
+    pub(crate) fn ice_refs(&self) -> &HashMap<String, ice::SnapshotReference> {
+        self.inner.loaded.refs.get_or_init(|| {
+            serde_json::to_value(self.metadata().as_ref())
+                .ok()
+                .and_then(|json| serde_json::from_value(json.get("refs")?.clone()).ok())
+                .unwrap_or_default()
+        })
+    }
+
+    /// The name mapping for files without field ids, if the table has one.
+    ///
+    /// # Errors
+    /// [`CatalogError::Corrupt`] if the property is not a name mapping.
+    pub fn name_mapping(&self) -> Result<Option<NameMapping>> {
+        let Some(text) = self.properties().get(NAME_MAPPING_PROPERTY) else {
+            return Ok(None);
+        };
+        serde_json::from_str(text)
+            .map(Some)
+            .map_err(|error| CatalogError::Corrupt {
+                what: "name mapping of table",
+                location: self.ident().to_string(),
+                reason: error.to_string(),
+                next: format!("correct or remove the table property {NAME_MAPPING_PROPERTY}"),
+            })
+    }
+
+    /// The stores this table's files are in.
+    pub fn stores(&self) -> &Stores {
+        &self.inner.stores
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("ident", &self.inner.ident)
+            .field("metadata_location", &self.inner.metadata_location)
+            .finish_non_exhaustive()
+    }
+}
+
+fn snapshot(snapshot: &ice::Snapshot) -> Snapshot {
+    let summary = snapshot.summary();
+    Snapshot {
+        id: snapshot.snapshot_id(),
+        parent_id: snapshot.parent_snapshot_id(),
+        sequence_number: snapshot.sequence_number(),
+        timestamp_ms: snapshot.timestamp_ms(),
+        manifest_list: snapshot.manifest_list().to_owned(),
+        operation: summary.operation.as_str().to_owned(),
+        summary: summary.additional_properties.clone(),
+        schema_id: snapshot.schema_id(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_path_is_encoded_as_java_does() {
+        let field = |name: &str, transform, result_type| PartitionField {
+            source_id: 1,
+            field_id: 1000,
+            name: name.to_owned(),
+            transform,
+            source_column: None,
+            result_type,
+        };
+        let spec = PartitionSpec {
+            id: 1,
+            fields: vec![
+                field("ts_month", Transform::Month, DataType::Int32),
+                field("region", Transform::Identity, DataType::Utf8View),
+                field("gone", Transform::Identity, DataType::Utf8View),
+            ],
+        };
+        let values = [
+            Some(Literal::Int(652)),
+            Some(Literal::String("eu/we st=1".into())),
+            None,
+        ];
+        assert_eq!(
+            spec.path(&values),
+            "ts_month=2024-05/region=eu%2Fwe%20st%3D1/gone=null"
+        );
+    }
+
+    #[test]
+    fn a_name_mapping_is_read_as_the_spec_writes_it() {
+        let text = r#"[{"field-id": 1, "names": ["id", "record_id"]},
+                       {"names": ["location"], "fields": [{"field-id": 3, "names": ["lat"]}]}]"#;
+        let mapping: NameMapping = serde_json::from_str(text).unwrap();
+        assert_eq!(mapping.fields[0].field_id, Some(1));
+        assert_eq!(
+            mapping.fields[1].fields.as_ref().unwrap()[0].names,
+            ["lat"]
+        );
+    }
+}
