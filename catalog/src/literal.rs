@@ -605,7 +605,8 @@ mod tests {
             let array = literals_to_array(&ty, [None, Some(&literal)]).unwrap();
             prop_assert_eq!(array.data_type(), &ty);
             prop_assert_eq!(literal_at(&array, 0).unwrap(), None);
-            prop_assert_eq!(literal_at(&array, 1).unwrap().as_ref(), Some(&literal));
+            let back = literal_at(&array, 1).unwrap();
+            prop_assert_eq!(back.as_ref(), Some(&literal));
             let json = serde_json::to_string(&literal).unwrap();
             prop_assert_eq!(serde_json::from_str::<Literal>(&json).unwrap(), literal);
         }

@@ -762,7 +762,7 @@ fn bounds_bytes(map: &HashMap<i32, Literal>) -> usize {
 }
 
 fn partition_bytes(partition: &[Option<Literal>]) -> usize {
-    std::mem::size_of_val(partition)
+    size_of_val(partition)
         + partition
             .iter()
             .flatten()

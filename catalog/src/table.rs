@@ -53,7 +53,7 @@ pub(crate) struct BoundSpec {
 }
 
 /// How the files of a table are partitioned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSpec {
     /// Id of this spec in the table.
     pub id: i32,
@@ -62,7 +62,7 @@ pub struct PartitionSpec {
 }
 
 /// One field of a partition spec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionField {
     /// Field id of the source column.
     pub source_id: i32,
