@@ -181,7 +181,7 @@ async fn apply_migrations(connection: &mut AnyConnection) -> Result<(), ControlE
             continue;
         }
         for statement in *statements {
-            sqlx::query(statement)
+            sqlx::query(*statement)
                 .execute(&mut *connection)
                 .await
                 .map_err(query("create tables"))?;
@@ -207,8 +207,8 @@ mod tests {
     #[tokio::test]
     async fn opening_twice_migrates_once() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, second) =
-            tokio::join!(Database::open(&url(&folder)), Database::open(&url(&folder)));
+        let url = url(&folder);
+        let (first, second) = tokio::join!(Database::open(&url), Database::open(&url));
         let (first, second) = (first.unwrap(), second.unwrap());
         second.ping().await.unwrap();
         let row = sqlx::query("SELECT COUNT(*) AS n FROM tarn_migrations")

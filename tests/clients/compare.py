@@ -11,8 +11,12 @@ import math
 import uuid
 
 import pyarrow as pa
+from pyiceberg.types import UUIDType
 
 import lake
+
+# Normalising must not round a decimal of 38 digits.
+decimal.getcontext().prec = 80
 
 
 def plain(value):
@@ -54,7 +58,12 @@ def read_with_pyiceberg(table, _catalog):
 def read_with_duckdb(table, catalog):
     connection = lake.open_duckdb(catalog)
     location = table.metadata_location.removeprefix("file://")
-    return connection.execute(f"SELECT * FROM iceberg_scan('{location}')").to_arrow_table()
+    read = connection.execute(f"SELECT * FROM iceberg_scan('{location}')").to_arrow_table()
+    for index, field in enumerate(table.schema().fields):
+        if isinstance(field.field_type, UUIDType):  # DuckDB hands these over as text
+            values = [value and uuid.UUID(value).bytes for value in read.column(index).to_pylist()]
+            read = read.set_column(index, field.name, pa.array(values, pa.binary(16)))
+    return read
 
 
 READERS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb}

@@ -43,7 +43,6 @@ def open_duckdb(catalog):
         (path,) = glob.glob(os.path.join(packages, pattern))
         connection.execute(f"LOAD '{path}'")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET arrow_lossless_conversion = true")
     s3 = catalog["s3"]
     if s3:
         host = s3["endpoint"].removeprefix("http://")

@@ -13,7 +13,7 @@ fn workspace(root: &Path, control_dependencies: &str, engine_source: &str) {
     };
     write(
         "Cargo.toml",
-        "[workspace]\nmembers = [\"engine\", \"control\"]\nresolver = \"3\"\n",
+        "[workspace]\nmembers = [\"engine\", \"control\"]\nresolver = \"3\"\n\n[workspace.lints]\n",
     );
     let package = |name: &str| {
         format!(
