@@ -27,7 +27,7 @@ impl Process {
     /// Starts `command`, with stdout and stderr going to files in `folder`.
     pub fn start(name: &'static str, mut command: Command, folder: &Path) -> Self {
         let mark = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
-        let logs = vec![folder.join(format!("{name}.out")), folder.join(format!("{name}.err"))];
+        let logs = vec![folder.join(format!("{name}-{mark}.out")), folder.join(format!("{name}-{mark}.err"))];
         let child = command
             .env(MARK, &mark)
             .stdin(Stdio::null())

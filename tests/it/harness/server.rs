@@ -16,10 +16,13 @@ use super::{S3, START_TIMEOUT, wait_for};
 pub const PASSWORD: &str = "test-password";
 
 /// Makes every statement of a session run on workers, however small it is.
-pub const ALWAYS_DISTRIBUTE: &str = "SET distribute = 'always'";
+pub const ALWAYS_DISTRIBUTE: &str = "SET distribution = 'always'";
 
 /// The configuration variable that names folders whose files may be read.
-pub const ALLOWED_ROOTS: &str = "TARN__FILES__ALLOWED_ROOTS";
+pub const ALLOWED_ROOTS: &str = "TARN__STORAGE__ALLOWED_ROOTS";
+
+/// The configuration variable of the secret that workers and coordinators share.
+pub const CLUSTER_SECRET: &str = "TARN__CLUSTER__SECRET";
 
 /// How to start a server. The default is one process on the local file system.
 #[derive(Clone, Debug, Default)]
