@@ -15,6 +15,8 @@ use sha2::Sha256;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+/// Purpose under which storage configuration is sealed.
+pub const SEAL_STORAGE: &str = "storage";
 /// Name of the gRPC header that carries the token.
 pub const TOKEN_HEADER: &str = "tarn-cluster-token";
 /// A token older, or younger, than this is refused.

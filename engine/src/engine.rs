@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
@@ -15,10 +17,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
+use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
 use crate::distribute::{
-    self, ClusterChannels, ClusterView, Placement, PlacementSlot, PlacementWish, StatementOptions,
+    self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
+    StatementOptions,
 };
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
@@ -70,8 +74,73 @@ impl Debug for Engine {
 
 /// Is told how a statement goes on.
 pub trait Observer: Send + Sync {
-    /// The statement has a physical plan and begins to run.
-    fn running(&self, plan: &Arc<dyn ExecutionPlan>, placement: &Placement);
+    /// The statement has a physical plan and begins to run. Called again if it is planned again.
+    fn running(&self, plan: RunningPlan);
+}
+
+/// A plan that runs, or ran; can be asked how far it is. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RunningPlan {
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl RunningPlan {
+    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { plan }
+    }
+
+    /// Whether stages of it run on workers.
+    pub fn is_distributed(&self) -> bool {
+        distribute::is_distributed(&self.plan)
+    }
+
+    /// Its stages and tasks on workers.
+    pub fn shape(&self) -> PlanShape {
+        distribute::shape_of(&self.plan)
+    }
+
+    /// What its scans in this process have read so far.
+    pub fn totals(&self) -> ScanTotals {
+        distribute::metrics_of(&self.plan)
+    }
+
+    /// What its scans have read everywhere; waits some seconds for the workers' last reports.
+    /// Zeros if the plan never ran.
+    pub async fn final_totals(&self) -> ScanTotals {
+        match distribute::with_metrics(Arc::clone(&self.plan)).await {
+            Ok(plan) => distribute::metrics_of(&plan),
+            Err(_) => ScanTotals::default(),
+        }
+    }
+}
+
+/// The rows of a statement as they come. Dropping it cancels the statement.
+pub struct Rows {
+    schema: SchemaRef,
+    stream: SendableRecordBatchStream,
+}
+
+impl Rows {
+    /// Columns of the result.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
+impl Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").finish_non_exhaustive()
+    }
+}
+
+impl Stream for Rows {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.stream
+            .poll_next_unpin(cx)
+            .map(|next| next.map(|batch| batch.map_err(EngineError::from)))
+    }
 }
 
 /// What a statement brings with it besides its text.
@@ -92,7 +161,7 @@ pub struct Outcome {
     /// Rows changed, for statements without a result set.
     pub affected: Option<u64>,
     /// The result set; without columns if there is none.
-    pub stream: SendableRecordBatchStream,
+    pub rows: Rows,
 }
 
 impl Debug for Outcome {
@@ -108,26 +177,29 @@ impl Outcome {
     /// A command that has no result set.
     pub(crate) fn done(command: &'static str, affected: Option<u64>) -> Self {
         let schema = Arc::new(Schema::empty());
+        let none = RecordBatchStreamAdapter::new(schema, futures::stream::empty());
+        Self::streaming(command, affected, Box::pin(none))
+    }
+
+    pub(crate) fn streaming(
+        command: &'static str,
+        affected: Option<u64>,
+        stream: SendableRecordBatchStream,
+    ) -> Self {
         Self {
             command,
             affected,
-            stream: Box::pin(RecordBatchStreamAdapter::new(
-                schema,
-                futures::stream::empty(),
-            )),
+            rows: Rows {
+                schema: stream.schema(),
+                stream,
+            },
         }
     }
 
     /// A result set that is already here.
     pub(crate) fn rows(command: &'static str, batch: RecordBatch) -> Self {
-        Self {
-            command,
-            affected: None,
-            stream: Box::pin(RecordBatchStreamAdapter::new(
-                batch.schema(),
-                futures::stream::iter([Ok(batch)]),
-            )),
-        }
+        let one = RecordBatchStreamAdapter::new(batch.schema(), futures::stream::iter([Ok(batch)]));
+        Self::streaming(command, None, Box::pin(one))
     }
 }
 

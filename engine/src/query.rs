@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
 
 use crate::distribute::{self, Placement, PlacementWish};
-use crate::engine::{Engine, Outcome, StatementContext, StatementState};
+use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::parser::{Explain, ExplainFormat, Statement};
@@ -82,11 +82,7 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(stream) => {
-                    return Ok(Outcome {
-                        command: "SELECT",
-                        affected: None,
-                        stream,
-                    });
+                    return Ok(Outcome::streaming("SELECT", None, stream));
                 }
             }
         }
@@ -216,12 +212,9 @@ pub(crate) fn run(
     physical: &Arc<dyn ExecutionPlan>,
     context: &StatementContext,
 ) -> Result<SendableRecordBatchStream, EngineError> {
-    let placement = statement.placement.decide(physical);
-    let placement = Placement {
-        distributed: distribute::is_distributed(physical),
-        ..placement.clone()
-    };
-    context.observer.running(physical, &placement);
+    context
+        .observer
+        .running(RunningPlan::new(Arc::clone(physical)));
     let task = SessionContext::new_with_state(statement.state.clone()).task_ctx();
     Ok(execute_stream(Arc::clone(physical), task)?)
 }

@@ -30,7 +30,9 @@ pub use options::StatementOptions;
 pub(crate) use placement::PlacementSlot;
 pub use placement::{Placement, PlacementWish};
 pub use session::WorkerSession;
-pub use show::{PlanShape, metrics_of, render, shape_of};
+pub(crate) use placement::human_bytes;
+pub use show::{PlanShape, ScanTotals};
+pub(crate) use show::{metrics_of, render, shape_of, with_metrics};
 
 use crate::scan;
 
@@ -161,6 +163,6 @@ fn route(event: RouteTasksEvent<'_>) -> Option<Result<RouteTasksEventResponse>> 
 }
 
 /// Whether `plan` runs on workers.
-pub fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
+pub(crate) fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<DistributedExec>()
 }

@@ -35,19 +35,8 @@ impl StatementOptions {
         options.execution.time_zone = Some(self.time_zone.clone());
         options.execution.enable_ansi_mode = self.ansi_mode;
         options.execution.parquet.pushdown_filters = self.parquet_pushdown_filters;
-        if let Some(size) = std::num::NonZeroUsize::new(self.batch_size) {
-            set_batch_size(options, size.get());
-        }
-        if self.target_partitions > 0 {
-            set_target_partitions(options, self.target_partitions);
-        }
+        *config = std::mem::take(config)
+            .with_batch_size(self.batch_size.max(1))
+            .with_target_partitions(self.target_partitions.max(1));
     }
-}
-
-fn set_batch_size(options: &mut datafusion::config::ConfigOptions, rows: usize) {
-    options.execution.batch_size = rows;
-}
-
-fn set_target_partitions(options: &mut datafusion::config::ConfigOptions, streams: usize) {
-    options.execution.target_partitions = streams;
 }

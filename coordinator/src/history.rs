@@ -1,0 +1,139 @@
+//! One statement's entry in `system.queries`, while it runs and after.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tarn_engine::{EngineError, RunningPlan};
+
+/// Where a statement stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Planning,
+    Running,
+    Finished,
+    Failed,
+    Canceled,
+}
+
+impl State {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Planning => "PLANNING",
+            Self::Running => "RUNNING",
+            Self::Finished => "FINISHED",
+            Self::Failed => "FAILED",
+            Self::Canceled => "CANCELED",
+        }
+    }
+
+    pub(crate) fn ended(self) -> bool {
+        match self {
+            Self::Planning | Self::Running => false,
+            Self::Finished | Self::Failed | Self::Canceled => true,
+        }
+    }
+}
+
+/// What changes while a statement runs.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) state: State,
+    pub(crate) ended: Option<Duration>,
+    pub(crate) rows_out: u64,
+    pub(crate) rows_scanned: u64,
+    pub(crate) bytes_scanned: u64,
+    pub(crate) tasks_total: u32,
+    pub(crate) tasks_done: u32,
+    pub(crate) distributed: bool,
+    pub(crate) error_code: Option<&'static str>,
+    pub(crate) error: Option<String>,
+    pub(crate) plan: Option<RunningPlan>,
+}
+
+/// One statement.
+pub(crate) struct Entry {
+    pub(crate) query_id: String,
+    pub(crate) user: String,
+    pub(crate) statement: String,
+    pub(crate) catalog: String,
+    pub(crate) schema: String,
+    pub(crate) started_at: DateTime<Utc>,
+    started: Instant,
+    live: Mutex<Live>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("query_id", &self.query_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(
+        query_id: String,
+        user: &str,
+        statement: &str,
+        catalog: &str,
+        schema: &str,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            query_id,
+            user: user.to_owned(),
+            statement: statement.to_owned(),
+            catalog: catalog.to_owned(),
+            schema: schema.to_owned(),
+            started_at: Utc::now(),
+            started: Instant::now(),
+            live: Mutex::new(Live {
+                state: State::Planning,
+                ended: None,
+                rows_out: 0,
+                rows_scanned: 0,
+                bytes_scanned: 0,
+                tasks_total: 0,
+                tasks_done: 0,
+                distributed: false,
+                error_code: None,
+                error: None,
+                plan: None,
+            }),
+        })
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.live().ended.unwrap_or_else(|| self.started.elapsed())
+    }
+
+    /// Ends the statement once; later calls change nothing.
+    pub(crate) fn end(&self, state: State, error: Option<&EngineError>) -> bool {
+        let elapsed = self.started.elapsed();
+        let mut live = self.live();
+        if live.state.ended() {
+            return false;
+        }
+        live.state = state;
+        live.ended = Some(elapsed);
+        if let Some(error) = error {
+            live.error_code = Some(error.kind.sqlstate());
+            live.error = Some(error.message.clone());
+        }
+        if let Some(plan) = live.plan.take()
+            && !live.distributed
+        {
+            let totals = plan.totals();
+            live.rows_scanned = totals.rows;
+            live.bytes_scanned = totals.bytes;
+        }
+        if state == State::Finished {
+            live.tasks_done = live.tasks_total;
+        }
+        true
+    }
+}

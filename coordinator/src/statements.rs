@@ -1,0 +1,389 @@
+//! The registry of statements: every statement of every door runs through here.
+//!
+//! It gives each an entry in `system.queries`, a deadline and a way to be cancelled, and knows when
+//! all have ended. What a statement means is the engine's business.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use futures::{Stream, StreamExt};
+use metrics::{counter, gauge, histogram};
+use tarn_engine::{
+    Engine, EngineError, ErrorKind, Observer, Rows, RunningPlan, Session, StatementContext,
+    parameter,
+};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::history::{Entry, State};
+use crate::workers::Workers;
+
+/// Ended statements that `system.queries` still shows.
+const HISTORY_MAX: usize = 1000;
+/// Characters of a statement's text that are kept.
+const TEXT_MAX: usize = 10_000;
+
+/// What a door asks for.
+#[derive(Debug)]
+pub struct StatementRequest {
+    /// Id, chosen by the door or its client.
+    pub query_id: String,
+    /// One statement.
+    pub sql: String,
+    /// Values of `$1`, `$2`, …
+    pub parameters: Vec<serde_json::Value>,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    running: HashMap<String, (Arc<Entry>, CancellationToken)>,
+    ended: VecDeque<Arc<Entry>>,
+}
+
+/// The registry. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Statements {
+    registry: Arc<Mutex<Registry>>,
+    workers: Workers,
+    closed: Arc<AtomicBool>,
+}
+
+impl Statements {
+    /// An empty registry; progress of distributed statements comes from `workers`.
+    pub fn new(workers: Workers) -> Self {
+        Self {
+            registry: Arc::default(),
+            workers,
+            closed: Arc::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries of running statements, then of ended ones, newest first.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        let registry = self.lock();
+        let mut running: Vec<_> = registry
+            .running
+            .values()
+            .map(|(entry, _)| Arc::clone(entry))
+            .collect();
+        running.sort_by_key(|entry| std::cmp::Reverse(entry.started_at));
+        running.extend(registry.ended.iter().rev().cloned());
+        running
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    /// Statements that run now.
+    pub fn running_count(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// Refuses new statements, waits for the running ones up to `patience`, cancels the rest.
+    pub async fn drain(&self, patience: Duration) {
+        self.closed.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + patience;
+        while self.running_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        let left: Vec<_> = self
+            .lock()
+            .running
+            .values()
+            .map(|(_, token)| token.clone())
+            .collect();
+        for token in left {
+            token.cancel();
+        }
+    }
+
+    /// Runs a statement; `session` is what `USE` and `SET` made of it afterwards.
+    ///
+    /// Dropping the future, or the rows that it returns, cancels the statement.
+    ///
+    /// # Errors
+    /// What the engine says; [`ErrorKind::Timeout`], [`ErrorKind::Canceled`],
+    /// [`ErrorKind::ShuttingDown`].
+    pub async fn run(
+        &self,
+        engine: &Engine,
+        session: &mut Session,
+        request: StatementRequest,
+    ) -> Result<Running, EngineError> {
+        let parameters = request
+            .parameters
+            .iter()
+            .map(parameter)
+            .collect::<Result<Vec<_>, _>>()?;
+        let timeout = session.settings.statement_timeout();
+        let guard = self.begin(&request, session)?;
+        let context = StatementContext {
+            query_id: request.query_id,
+            parameters,
+            observer: Arc::new(EntryObserver {
+                entry: Arc::clone(&guard.entry),
+                workers: self.workers.clone(),
+            }),
+        };
+        let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        let mut limits = Limits {
+            deadline,
+            cancelled: Box::pin(guard.token.clone().cancelled_owned()),
+            timeout,
+        };
+        let result = {
+            let run = Box::pin(engine.run(session, &request.sql, &context));
+            tokio::select! {
+                biased;
+                error = std::future::poll_fn(|cx| limits.poll(cx)) => Err(error),
+                done = run => done,
+            }
+        };
+        match result {
+            Ok(outcome) => Ok(Running {
+                query_id: context.query_id,
+                command: outcome.command,
+                affected: outcome.affected,
+                rows: Some(outcome.rows),
+                limits,
+                guard,
+            }),
+            Err(error) => {
+                guard.fail(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&self, request: &StatementRequest, session: &Session) -> Result<Guard, EngineError> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(EngineError::new(
+                ErrorKind::ShuttingDown,
+                "the server is stopping and takes no new statements",
+            ));
+        }
+        let text: String = request.sql.chars().take(TEXT_MAX).collect();
+        let entry = Entry::new(
+            request.query_id.clone(),
+            &session.user,
+            &text,
+            &session.catalog,
+            &session.schema,
+        );
+        let token = CancellationToken::new();
+        let mut registry = self.lock();
+        if registry.running.contains_key(&request.query_id) {
+            return Err(EngineError::new(
+                ErrorKind::InvalidParameter,
+                format!("a statement with query id {} is running", request.query_id),
+            ));
+        }
+        registry.running.insert(
+            request.query_id.clone(),
+            (Arc::clone(&entry), token.clone()),
+        );
+        drop(registry);
+        gauge!("tarn_statements_running").increment(1.0);
+        Ok(Guard {
+            statements: self.clone(),
+            entry,
+            token,
+        })
+    }
+
+    fn ended(&self, entry: &Arc<Entry>) {
+        let mut registry = self.lock();
+        if registry.running.remove(&entry.query_id).is_none() {
+            return;
+        }
+        registry.ended.push_back(Arc::clone(entry));
+        while registry.ended.len() > HISTORY_MAX {
+            registry.ended.pop_front();
+        }
+        drop(registry);
+        self.workers.forget(&entry.query_id);
+        gauge!("tarn_statements_running").decrement(1.0);
+        let live = entry.live();
+        let state = live.state.name();
+        let rows = live.rows_out;
+        drop(live);
+        counter!("tarn_statements_total", "state" => state).increment(1);
+        counter!("tarn_rows_out_total").increment(rows);
+        histogram!("tarn_statement_seconds").record(entry.elapsed().as_secs_f64());
+    }
+}
+
+/// How often [`Statements::drain`] looks whether all have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+struct EntryObserver {
+    entry: Arc<Entry>,
+    workers: Workers,
+}
+
+impl Observer for EntryObserver {
+    fn running(&self, plan: RunningPlan) {
+        let shape = plan.shape();
+        let distributed = plan.is_distributed();
+        if distributed {
+            self.workers.expect(&self.entry.query_id);
+        }
+        let mut live = self.entry.live();
+        live.state = State::Running;
+        live.distributed = distributed;
+        live.tasks_total = u32::try_from(shape.tasks).unwrap_or(u32::MAX);
+        live.plan = Some(plan);
+    }
+}
+
+/// Ends an entry exactly once, as cancelled if nothing else was said.
+#[derive(Debug)]
+struct Guard {
+    statements: Statements,
+    entry: Arc<Entry>,
+    token: CancellationToken,
+}
+
+impl Guard {
+    fn fail(&self, error: &EngineError) {
+        let state = match error.kind {
+            ErrorKind::Canceled => State::Canceled,
+            _ => State::Failed,
+        };
+        if self.entry.end(state, Some(error)) {
+            if error.kind == ErrorKind::Internal || error.kind == ErrorKind::Corrupt {
+                tracing::error!(query_id = %self.entry.query_id, %error, "statement failed");
+            }
+            self.statements.ended(&self.entry);
+        }
+    }
+
+    fn finish(&self) {
+        let plan = self.entry.live().plan.clone();
+        if self.entry.end(State::Finished, None) {
+            self.statements.ended(&self.entry);
+            if let Some(plan) = plan.filter(RunningPlan::is_distributed) {
+                let entry = Arc::clone(&self.entry);
+                tokio::spawn(async move {
+                    let totals = plan.final_totals().await;
+                    let mut live = entry.live();
+                    live.rows_scanned = totals.rows;
+                    live.bytes_scanned = totals.bytes;
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.entry.end(State::Canceled, None) {
+            self.statements.ended(&self.entry);
+        }
+    }
+}
+
+/// Deadline and cancellation of one statement.
+struct Limits {
+    deadline: Option<Pin<Box<Sleep>>>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    timeout: Option<Duration>,
+}
+
+impl Limits {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EngineError> {
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(EngineError::new(
+                ErrorKind::Canceled,
+                "the statement was cancelled",
+            ));
+        }
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            let limit = self.timeout.unwrap_or_default().as_millis();
+            return Poll::Ready(
+                EngineError::new(
+                    ErrorKind::Timeout,
+                    format!("the statement was cancelled by statement_timeout ({limit} ms)"),
+                )
+                .with_hint("SET statement_timeout = 0 lifts the limit for the session"),
+            );
+        }
+        Poll::Pending
+    }
+}
+
+/// A statement under way; its rows are a stream. Dropping it cancels the statement.
+pub struct Running {
+    /// Its id.
+    pub query_id: String,
+    /// Its command tag.
+    pub command: &'static str,
+    /// Rows changed, for statements without a result set.
+    pub affected: Option<u64>,
+    rows: Option<Rows>,
+    limits: Limits,
+    guard: Guard,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("query_id", &self.query_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Columns of the result.
+    pub fn schema(&self) -> SchemaRef {
+        self.rows
+            .as_ref()
+            .map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), Rows::schema)
+    }
+}
+
+impl Stream for Running {
+    type Item = Result<RecordBatch, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(rows) = &mut this.rows else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(error) = this.limits.poll(cx) {
+            this.rows = None;
+            this.guard.fail(&error);
+            return Poll::Ready(Some(Err(error)));
+        }
+        match rows.poll_next_unpin(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(batch))) => {
+                this.guard.entry.live().rows_out += batch.num_rows() as u64;
+                Poll::Ready(Some(Ok(batch)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.rows = None;
+                this.guard.fail(&error);
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Ready(None) => {
+                this.rows = None;
+                this.guard.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The workers of this coordinator: who is in, and since when.
+//!
+//! A worker is in as long as its `Join` call is open. A killed worker's connection breaks at once;
+//! one that hangs or is cut off misses its heartbeats and is put out after [`SILENCE_MAX`].
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt};
+use tarn_catalog::Stores;
+use tarn_engine::ClusterView;
+use tarn_engine::cluster::{ClusterSecret, SEAL_STORAGE, TOKEN_HEADER};
+use tarn_engine::distribute::ClusterChannels;
+use tarn_proto::cluster::cluster_server::{Cluster, ClusterServer};
+use tarn_proto::cluster::{
+    CoordinatorMessage, Heartbeat, Hello, Welcome, WorkerMessage, coordinator_message,
+    worker_message,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use url::Url;
+
+/// How often a worker reports.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A worker silent for longer is put out.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for a worker's first message.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages waiting for one worker; there is one in the protocol today.
+const OUTBOX_MAX: usize = 4;
+
+/// Whether a worker takes fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Takes fragments.
+    Active,
+    /// Finishes what it has and will leave.
+    Draining,
+}
+
+/// One worker.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// Its id, new at each start.
+    pub worker_id: String,
+    /// Where it takes fragments.
+    pub url: Url,
+    /// The cluster that it named.
+    pub cluster: String,
+    /// Its version, equal to ours.
+    pub version: String,
+    /// Whether it takes fragments.
+    pub state: WorkerState,
+    /// Its processors.
+    pub cores: u32,
+    /// When it joined.
+    pub started_at: DateTime<Utc>,
+    /// When it was last heard.
+    pub last_heartbeat_at: DateTime<Utc>,
+}
+
+/// What a statement has done on one worker, as its last heartbeat said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RemoteProgress {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) tasks_done: u32,
+}
+
+#[derive(Debug, Default)]
+struct Roster {
+    workers: HashMap<String, WorkerInfo>,
+    /// By query id, then by worker id.
+    progress: HashMap<String, HashMap<String, RemoteProgress>>,
+}
+
+/// The registry of workers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    roster: Arc<Mutex<Roster>>,
+    version: String,
+    cluster: String,
+    secret: ClusterSecret,
+    stores: Stores,
+    channels: ClusterChannels,
+}
+
+impl Workers {
+    /// A registry that admits workers of exactly `version` that name `cluster` and hold `secret`.
+    pub fn new(
+        version: &str,
+        cluster: &str,
+        secret: ClusterSecret,
+        stores: Stores,
+        channels: ClusterChannels,
+    ) -> Self {
+        Self {
+            roster: Arc::default(),
+            version: version.to_owned(),
+            cluster: cluster.to_owned(),
+            secret,
+            stores,
+            channels,
+        }
+    }
+
+    /// The gRPC service that workers call.
+    pub fn service(&self) -> ClusterServer<Self> {
+        ClusterServer::new(self.clone())
+    }
+
+    /// Every worker, by URL.
+    pub fn list(&self) -> Vec<WorkerInfo> {
+        let mut all: Vec<_> = self.lock().workers.values().cloned().collect();
+        all.sort_by(|a, b| a.url.cmp(&b.url));
+        all
+    }
+
+    /// What the workers said last of a statement, summed.
+    pub(crate) fn progress(&self, query_id: &str) -> RemoteProgress {
+        let roster = self.lock();
+        let mut sum = RemoteProgress::default();
+        for one in roster
+            .progress
+            .get(query_id)
+            .into_iter()
+            .flat_map(HashMap::values)
+        {
+            sum.rows += one.rows;
+            sum.bytes += one.bytes;
+            sum.tasks_done += one.tasks_done;
+        }
+        sum
+    }
+
+    /// Forgets a statement that has ended.
+    pub(crate) fn forget(&self, query_id: &str) {
+        self.lock().progress.remove(query_id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, hello: Hello) -> Result<WorkerInfo, Status> {
+        if hello.version != self.version {
+            return Err(Status::failed_precondition(format!(
+                "worker has version {}, the coordinator {}; start the same build everywhere",
+                hello.version, self.version
+            )));
+        }
+        if hello.cluster != self.cluster {
+            return Err(Status::failed_precondition(format!(
+                "worker belongs to cluster \"{}\", this coordinator to \"{}\"; check --cluster",
+                hello.cluster, self.cluster
+            )));
+        }
+        let url = Url::parse(&hello.url)
+            .map_err(|e| Status::invalid_argument(format!("worker URL \"{}\": {e}", hello.url)))?;
+        let now = Utc::now();
+        let worker = WorkerInfo {
+            worker_id: hello.worker_id,
+            url,
+            cluster: hello.cluster,
+            version: hello.version,
+            state: WorkerState::Active,
+            cores: hello.cores,
+            started_at: now,
+            last_heartbeat_at: now,
+        };
+        let mut roster = self.lock();
+        // A worker that comes back at the same address takes the place of its former self.
+        roster.workers.retain(|_, w| w.url != worker.url);
+        roster
+            .workers
+            .insert(worker.worker_id.clone(), worker.clone());
+        drop(roster);
+        self.channels.forget(&worker.url);
+        tracing::info!(worker_id = %worker.worker_id, url = %worker.url, "worker joined");
+        Ok(worker)
+    }
+
+    fn heard(&self, worker_id: &str, beat: Heartbeat) {
+        let mut roster = self.lock();
+        let Some(worker) = roster.workers.get_mut(worker_id) else {
+            return;
+        };
+        worker.last_heartbeat_at = Utc::now();
+        for one in beat.progress {
+            // Only statements that this coordinator still runs are kept; see `expect`.
+            if let Some(by_worker) = roster.progress.get_mut(&one.query_id) {
+                by_worker.insert(
+                    worker_id.to_owned(),
+                    RemoteProgress {
+                        rows: one.rows,
+                        bytes: one.bytes,
+                        tasks_done: one.tasks_done,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Begins to keep progress of a statement that runs on workers.
+    pub(crate) fn expect(&self, query_id: &str) {
+        self.lock()
+            .progress
+            .entry(query_id.to_owned())
+            .or_default();
+    }
+
+    fn drains(&self, worker_id: &str) {
+        if let Some(worker) = self.lock().workers.get_mut(worker_id) {
+            worker.state = WorkerState::Draining;
+            tracing::info!(worker_id, "worker drains");
+        }
+    }
+
+    fn left(&self, worker: &WorkerInfo) {
+        let removed = self.lock().workers.remove(&worker.worker_id);
+        self.channels.forget(&worker.url);
+        if removed.is_some() {
+            tracing::info!(worker_id = %worker.worker_id, url = %worker.url, "worker left");
+        }
+    }
+
+    /// Follows one worker until it is gone.
+    async fn follow(self, worker: WorkerInfo, mut messages: Streaming<WorkerMessage>) {
+        loop {
+            match tokio::time::timeout(SILENCE_MAX, messages.next()).await {
+                Ok(Some(Ok(message))) => match message.message {
+                    Some(worker_message::Message::Heartbeat(beat)) => {
+                        self.heard(&worker.worker_id, beat);
+                    }
+                    Some(worker_message::Message::Draining(_)) => self.drains(&worker.worker_id),
+                    Some(worker_message::Message::Hello(_)) | None => {}
+                },
+                Ok(Some(Err(_)) | None) => break,
+                Err(_) => {
+                    tracing::warn!(worker_id = %worker.worker_id, "worker is silent");
+                    break;
+                }
+            }
+        }
+        self.left(&worker);
+    }
+}
+
+impl ClusterView for Workers {
+    fn worker_urls(&self) -> Vec<Url> {
+        self.list()
+            .into_iter()
+            .filter(|w| w.state == WorkerState::Active)
+            .map(|w| w.url)
+            .collect()
+    }
+}
+
+type Outbox = Pin<Box<dyn Stream<Item = Result<CoordinatorMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Cluster for Workers {
+    type JoinStream = Outbox;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<WorkerMessage>>,
+    ) -> Result<Response<Outbox>, Status> {
+        let token = request
+            .metadata()
+            .get(TOKEN_HEADER)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
+        if let Err(error) = self.secret.verify(token) {
+            tracing::warn!(%error, "worker refused");
+            return Err(Status::unauthenticated(error.to_string()));
+        }
+        let mut messages = request.into_inner();
+        let first = tokio::time::timeout(HELLO_TIMEOUT, messages.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no Hello came"))??;
+        let Some(worker_message::Message::Hello(hello)) = first.and_then(|m| m.message) else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        let storage = self.stores.config().to_sealed_json();
+        let sealed = self
+            .secret
+            .seal(SEAL_STORAGE, storage.as_bytes())
+            .map_err(|e| Status::internal(e.to_string()))?;
+        let worker = self.admit(hello)?;
+        let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
+        let welcome = CoordinatorMessage {
+            message: Some(coordinator_message::Message::Welcome(Welcome {
+                sealed_storage: sealed,
+            })),
+        };
+        let registry = self.clone();
+        tokio::spawn(async move {
+            // The outbox lives as long as the worker is in: its end tells the worker.
+            if outbox.send(Ok(welcome)).await.is_ok() {
+                registry.follow(worker, messages).await;
+            } else {
+                registry.left(&worker);
+            }
+            drop(outbox);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
