@@ -10,14 +10,20 @@ use crate::harness::server::{ALWAYS_DISTRIBUTE, CLUSTER_SECRET, tarn};
 use crate::harness::{Server, ServerOptions, wait_for};
 
 /// A statement that runs until somebody stops it.
-const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b
+const ENDLESS: &str =
+    "SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b
                        WHERE a.value * b.value % 7 = 3";
 
 /// Something that ends takes at most this long to do so.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 
 async fn state(server: &Server, query_id: Uuid) -> Option<String> {
-    server.sql(&format!("SELECT state FROM system.queries WHERE query_id = '{query_id}'")).await.scalar()
+    server
+        .sql(&format!(
+            "SELECT state FROM system.queries WHERE query_id = '{query_id}'"
+        ))
+        .await
+        .scalar()
 }
 
 async fn wait_for_state(server: &Server, query_id: Uuid, wanted: &str) {
@@ -57,7 +63,13 @@ async fn a_running_statement_may_finish_after_sigterm() {
     let mut server = ServerOptions::default().start().await;
     let (client, query_id) = (server.client().clone(), Uuid::now_v7());
     let statement = "SELECT count(*) FROM generate_series(1, 200000000)";
-    let running = tokio::spawn(async move { client.execute_as(statement, query_id).await?.collect().await });
+    let running = tokio::spawn(async move {
+        client
+            .execute_as(statement, query_id)
+            .await?
+            .collect()
+            .await
+    });
     wait_for_state(&server, query_id, "RUNNING").await;
     signal(server.process().id(), "TERM");
     let answer = running.await.unwrap().unwrap();
@@ -69,7 +81,8 @@ async fn a_running_statement_may_finish_after_sigterm() {
 async fn an_endless_statement_does_not_keep_the_server_alive() {
     let server = ServerOptions::default().start().await;
     let (client, query_id) = (server.client().clone(), Uuid::now_v7());
-    let running = tokio::spawn(async move { client.execute_as(ENDLESS, query_id).await?.collect().await });
+    let running =
+        tokio::spawn(async move { client.execute_as(ENDLESS, query_id).await?.collect().await });
     wait_for_state(&server, query_id, "RUNNING").await;
     assert!(server.stop().success());
     assert!(running.await.unwrap().is_err());
@@ -82,7 +95,10 @@ async fn a_client_that_goes_away_cancels_its_statement() {
         let client = server.client().with_session();
         client.query(setting).await.unwrap();
         let query_id = Uuid::now_v7();
-        let running = tokio::spawn(async move { client.execute_as(ENDLESS, query_id).await?.collect().await });
+        let running =
+            tokio::spawn(
+                async move { client.execute_as(ENDLESS, query_id).await?.collect().await },
+            );
         wait_for_state(&server, query_id, "RUNNING").await;
         running.abort();
         wait_for_state(&server, query_id, "CANCELED").await;
@@ -93,7 +109,10 @@ async fn a_client_that_goes_away_cancels_its_statement() {
 async fn a_statement_timeout_ends_the_statement() {
     let server = ServerOptions::default().start().await;
     let client = server.client().with_session();
-    client.query("SET statement_timeout = '300ms'").await.unwrap();
+    client
+        .query("SET statement_timeout = '300ms'")
+        .await
+        .unwrap();
     let error = client.query(ENDLESS).await.unwrap_err();
     assert_eq!(error.code(), "57014", "{error:?}");
     client.query("SELECT 1").await.unwrap();
@@ -103,17 +122,25 @@ async fn a_statement_timeout_ends_the_statement() {
 async fn a_second_start_on_the_same_data_folder_is_refused() {
     let server = ServerOptions::default().start().await;
     let mut second = ServerOptions::default().spawn(server.folder().path());
-    let status = wait_for("the second server has ended", END_TIMEOUT, async || second.ended()).await;
+    let status = wait_for("the second server has ended", END_TIMEOUT, async || {
+        second.ended()
+    })
+    .await;
     assert!(!status.success());
     let said = second.stderr();
-    assert!(said.contains(&server.data_dir().display().to_string()), "the folder is named: {said}");
+    assert!(
+        said.contains(&server.data_dir().display().to_string()),
+        "the folder is named: {said}"
+    );
     server.sql("SELECT 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_and_users_outlive_a_restart() {
     let server = ServerOptions::default().start().await;
-    server.sql("CREATE TABLE main.kept AS SELECT 42 AS answer").await;
+    server
+        .sql("CREATE TABLE main.kept AS SELECT 42 AS answer")
+        .await;
     let folder = server.folder();
     assert!(server.stop().success());
     let server = ServerOptions::default().start_in(folder).await;
@@ -133,46 +160,86 @@ async fn a_killed_worker_leaves_the_cluster_and_queries_go_on() {
     .await;
     let client = server.client().with_session();
     client.query(ALWAYS_DISTRIBUTE).await.unwrap();
-    client.query("CREATE TABLE main.numbers AS SELECT * FROM generate_series(1, 10000) AS s(n)").await.unwrap();
-    let sum = client.query("SELECT sum(n) FROM main.numbers").await.unwrap();
+    client
+        .query("CREATE TABLE main.numbers AS SELECT * FROM generate_series(1, 10000) AS s(n)")
+        .await
+        .unwrap();
+    let sum = client
+        .query("SELECT sum(n) FROM main.numbers")
+        .await
+        .unwrap();
     assert_eq!(sum.scalar().as_deref(), Some("50005000"));
 }
 
 fn join(server: &Server, folder: &tempfile::TempDir, secret: &str) -> Process {
     let mut command = tarn();
     command.args(["worker", "--coordinator", &server.url()]);
-    command.env("TARN__LISTEN__WORKER", "127.0.0.1:0").env(CLUSTER_SECRET, secret).current_dir(folder.path());
+    command
+        .env("TARN__LISTEN__WORKER", "127.0.0.1:0")
+        .env(CLUSTER_SECRET, secret)
+        .current_dir(folder.path());
     Process::start("worker", command, folder.path())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_from_elsewhere_joins_and_drains() {
-    let server = ServerOptions::default().set(CLUSTER_SECRET, "a shared secret of some length").start().await;
+    let server = ServerOptions::default()
+        .set(CLUSTER_SECRET, "a shared secret of some length")
+        .start()
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let mut worker = join(&server, &folder, "a shared secret of some length");
     server.wait_for_workers(1).await;
     let client = server.client().with_session();
     client.query(ALWAYS_DISTRIBUTE).await.unwrap();
-    client.query("CREATE TABLE main.numbers AS SELECT * FROM generate_series(1, 1000) AS s(n)").await.unwrap();
-    let sum = client.query("SELECT sum(n) FROM main.numbers").await.unwrap();
+    client
+        .query("CREATE TABLE main.numbers AS SELECT * FROM generate_series(1, 1000) AS s(n)")
+        .await
+        .unwrap();
+    let sum = client
+        .query("SELECT sum(n) FROM main.numbers")
+        .await
+        .unwrap();
     assert_eq!(sum.scalar().as_deref(), Some("500500"));
-    assert!(worker.terminate(END_TIMEOUT).expect("the worker drains and ends").success());
+    assert!(
+        worker
+            .terminate(END_TIMEOUT)
+            .expect("the worker drains and ends")
+            .success()
+    );
     server.wait_for_workers(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_the_secret_is_refused() {
-    let server = ServerOptions::default().set(CLUSTER_SECRET, "a shared secret of some length").start().await;
+    let server = ServerOptions::default()
+        .set(CLUSTER_SECRET, "a shared secret of some length")
+        .start()
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let mut worker = join(&server, &folder, "another secret of the same size");
-    let said = wait_for("the worker says that it is refused", END_TIMEOUT, async || {
-        let said = worker.stdout() + &worker.stderr();
-        let refused = ["secret", "credential"].iter().any(|word| said.contains(word));
-        (refused || worker.ended().is_some()).then_some(said)
-    })
+    let said = wait_for(
+        "the worker says that it is refused",
+        END_TIMEOUT,
+        async || {
+            let said = worker.stdout() + &worker.stderr();
+            let refused = ["secret", "credential"]
+                .iter()
+                .any(|word| said.contains(word));
+            (refused || worker.ended().is_some()).then_some(said)
+        },
+    )
     .await;
-    assert!(["secret", "credential"].iter().any(|word| said.contains(word)), "{said}");
-    assert!(!said.contains("another secret of the same size"), "the secret is in the log");
+    assert!(
+        ["secret", "credential"]
+            .iter()
+            .any(|word| said.contains(word)),
+        "{said}"
+    );
+    assert!(
+        !said.contains("another secret of the same size"),
+        "the secret is in the log"
+    );
     assert_eq!(server.active_workers().await, 0);
 }
 
@@ -180,7 +247,11 @@ async fn a_worker_without_the_secret_is_refused() {
 async fn health_and_metrics_need_no_password() {
     let server = ServerOptions::default().start().await;
     let http = reqwest::Client::new();
-    for (path, said) in [("/health/live", ""), ("/health/ready", ""), ("/metrics", "# TYPE tarn_")] {
+    for (path, said) in [
+        ("/health/live", ""),
+        ("/health/ready", ""),
+        ("/metrics", "# TYPE tarn_"),
+    ] {
         let response = http.get(server.url() + path).send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         let body = response.text().await.unwrap();
@@ -193,7 +264,10 @@ async fn the_generated_password_is_printed_once() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let start = |name| {
         let mut command = tarn();
-        command.arg("server").arg("--data-dir").arg(folder.path().join("data"));
+        command
+            .arg("server")
+            .arg("--data-dir")
+            .arg(folder.path().join("data"));
         for door in ["HTTP", "FLIGHT", "POSTGRES", "WORKER"] {
             command.env(format!("TARN__LISTEN__{door}"), "127.0.0.1:0");
         }
@@ -201,16 +275,29 @@ async fn the_generated_password_is_printed_once() {
     };
     let password_line = |process: &Process| {
         let said = process.stdout() + &process.stderr();
-        said.lines().find(|line| line.to_lowercase().contains("password")).map(str::to_owned)
+        said.lines()
+            .find(|line| line.to_lowercase().contains("password"))
+            .map(str::to_owned)
     };
     let ready = |process: &Process| process.stdout().contains("\"ready\"").then_some(());
 
     let mut first = start("first");
-    wait_for("the first server is ready", END_TIMEOUT, async || ready(&first)).await;
-    assert!(password_line(&first).is_some(), "no password in {}{}", first.stdout(), first.stderr());
+    wait_for("the first server is ready", END_TIMEOUT, async || {
+        ready(&first)
+    })
+    .await;
+    assert!(
+        password_line(&first).is_some(),
+        "no password in {}{}",
+        first.stdout(),
+        first.stderr()
+    );
     first.terminate(END_TIMEOUT).unwrap();
     let second = start("second");
-    wait_for("the second server is ready", END_TIMEOUT, async || ready(&second)).await;
+    wait_for("the second server is ready", END_TIMEOUT, async || {
+        ready(&second)
+    })
+    .await;
     assert_eq!(password_line(&second), None);
 }
 
@@ -220,12 +307,24 @@ async fn a_wrong_configuration_is_refused_before_anything_starts() {
     for (key, value, named) in [
         ("TARN__LISTEN__HTPP", "127.0.0.1:0", "htpp"),
         ("TARN__LISTEN__HTTP", "nonsense", "nonsense"),
-        ("TARN__STORAGE__S3__ENDPONT", "http://127.0.0.1:1", "endpont"),
+        (
+            "TARN__STORAGE__S3__ENDPONT",
+            "http://127.0.0.1:1",
+            "endpont",
+        ),
     ] {
-        let mut process = ServerOptions::default().set(key, value).spawn(folder.path());
-        let status = wait_for("the server has ended", END_TIMEOUT, async || process.ended()).await;
+        let mut process = ServerOptions::default()
+            .set(key, value)
+            .spawn(folder.path());
+        let status = wait_for("the server has ended", END_TIMEOUT, async || {
+            process.ended()
+        })
+        .await;
         assert!(!status.success(), "{key}={value} was accepted");
         let said = process.stderr();
-        assert!(said.to_lowercase().contains(named), "{named} is not named in {said}");
+        assert!(
+            said.to_lowercase().contains(named),
+            "{named} is not named in {said}"
+        );
     }
 }

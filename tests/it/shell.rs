@@ -12,7 +12,10 @@ async fn shell(server: &Server, arguments: &[&str]) -> Output {
 
 async fn shell_with(url: &str, password: &str, arguments: &[&str]) -> Output {
     let mut command = tokio::process::Command::from(tarn());
-    command.args(["sql", "--url", url, "--user", "admin"]).args(arguments).env("TARN_PASSWORD", password);
+    command
+        .args(["sql", "--url", url, "--user", "admin"])
+        .args(arguments)
+        .env("TARN_PASSWORD", password);
     command.stdin(Stdio::null()).output().await.unwrap()
 }
 
@@ -34,7 +37,10 @@ async fn each_format_is_what_its_readers_expect() {
 
     let json = shell(&server, &["--format", "json", "-c", statement]).await;
     let text = out(&json);
-    assert!(text.contains("\"a,\\\"b\\\"\"") && text.contains("null"), "{text}");
+    assert!(
+        text.contains("\"a,\\\"b\\\"\"") && text.contains("null"),
+        "{text}"
+    );
 
     let table = shell(&server, &["--format", "table", "-c", statement]).await;
     let text = out(&table);
@@ -46,12 +52,23 @@ async fn a_script_stops_at_its_first_error_with_exit_code_1() {
     let server = ServerOptions::default().start().await;
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script.sql");
-    std::fs::write(&script, "SELECT 1 AS before;\n\nSELECT * FROM main.missing; SELECT 2 AS after;\n").unwrap();
-    let output = shell(&server, &["--format", "csv", "-f", script.to_str().unwrap()]).await;
+    std::fs::write(
+        &script,
+        "SELECT 1 AS before;\n\nSELECT * FROM main.missing; SELECT 2 AS after;\n",
+    )
+    .unwrap();
+    let output = shell(
+        &server,
+        &["--format", "csv", "-f", script.to_str().unwrap()],
+    )
+    .await;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(out(&output), "before\n1\n");
     let said = err(&output);
-    assert!(said.contains("script.sql:3") && said.contains("42P01") && said.contains("missing"), "{said}");
+    assert!(
+        said.contains("script.sql:3") && said.contains("42P01") && said.contains("missing"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,5 +98,9 @@ async fn version_is_printed_on_stdout() {
     let mut command = tokio::process::Command::from(tarn());
     let output = command.arg("version").output().await.unwrap();
     assert!(output.status.success());
-    assert!(out(&output).contains(env!("CARGO_PKG_VERSION")), "{}", out(&output));
+    assert!(
+        out(&output).contains(env!("CARGO_PKG_VERSION")),
+        "{}",
+        out(&output)
+    );
 }

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner};
 use tarn::client::{Client, ClientError, Collected};
 
+use crate::harness::server::{ALWAYS_DISTRIBUTE, sql};
 use crate::harness::{Server, ServerOptions, repository};
+use crate::tpch;
 
 /// The kinds of column that a `query` line names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +88,11 @@ impl From<ClientError> for SessionError {
             ClientError::Server(error) => error.hint.as_ref().map(|hint| format!("; {hint}")),
             _ => None,
         };
-        Self(format!("{}: {error}{}", error.code(), hint.unwrap_or_default()))
+        Self(format!(
+            "{}: {error}{}",
+            error.code(),
+            hint.unwrap_or_default()
+        ))
     }
 }
 
@@ -100,8 +106,16 @@ impl AsyncDB for Session {
         if answer.affected.is_some() || answer.schema.fields().is_empty() {
             return Ok(DBOutput::StatementComplete(answer.affected.unwrap_or(0)));
         }
-        let types = answer.schema.fields().iter().map(|field| Kind::from(field.data_type())).collect();
-        Ok(DBOutput::Rows { types, rows: rows(&answer) })
+        let types = answer
+            .schema
+            .fields()
+            .iter()
+            .map(|field| Kind::from(field.data_type()))
+            .collect();
+        Ok(DBOutput::Rows {
+            types,
+            rows: rows(&answer),
+        })
     }
 
     async fn shutdown(&mut self) {}
@@ -132,7 +146,11 @@ fn rows(answer: &Collected) -> Vec<Vec<String>> {
                     return "NULL".to_owned();
                 }
                 let text = format.value(row).to_string();
-                if text.is_empty() { "(empty)".to_owned() } else { text }
+                if text.is_empty() {
+                    "(empty)".to_owned()
+                } else {
+                    text
+                }
             };
             columns.iter().map(value).collect()
         }));
@@ -152,6 +170,11 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
+/// Options of a server that may read the files that `tests/slt/files` names.
+fn options() -> ServerOptions {
+    ServerOptions::default().allow(&[&repository().join("tests/slt/data"), tpch::data()])
+}
+
 /// Runs every file against `server`, those with `label` included.
 async fn run_files(server: &Server, label: &'static str, setup: &[&str]) {
     let root = repository().join("tests/slt");
@@ -159,39 +182,61 @@ async fn run_files(server: &Server, label: &'static str, setup: &[&str]) {
     let mut paths = Vec::new();
     files(&root, &mut paths);
     paths.retain(|path| path.to_string_lossy().contains(&wanted));
-    assert!(!paths.is_empty(), "no file under {} matches TARN_SLT={wanted:?}", root.display());
+    assert!(
+        !paths.is_empty(),
+        "no file under {} matches TARN_SLT={wanted:?}",
+        root.display()
+    );
 
     let mut failures = Vec::new();
     for path in &paths {
-        let name = path.strip_prefix(&root).unwrap().with_extension("").to_string_lossy().replace('/', "_");
+        let name = path
+            .strip_prefix(&root)
+            .unwrap()
+            .with_extension("")
+            .to_string_lossy()
+            .replace('/', "_");
         let client = server.client().with_session();
         let schema = format!("slt_{name}");
-        crate::harness::server::sql(&client, &format!("CREATE SCHEMA {schema}")).await;
-        crate::harness::server::sql(&client, &format!("USE lake.{schema}")).await;
+        sql(&client, &format!("CREATE SCHEMA {schema}")).await;
+        sql(&client, &format!("USE lake.{schema}")).await;
         for statement in setup {
-            crate::harness::server::sql(&client, statement).await;
+            sql(&client, statement).await;
         }
-        let mut runner = Runner::new(async || Ok(Session { client: client.clone() }));
+        let mut runner = Runner::new(async || {
+            Ok(Session {
+                client: client.clone(),
+            })
+        });
         runner.add_label(label);
         runner.with_column_validator(sqllogictest::strict_column_validator);
-        runner.set_var("FOLDER".to_owned(), server.folder().path().display().to_string());
-        runner.set_var("SCHEMA".to_owned(), schema);
+        runner.set_var("DATA".to_owned(), root.join("data").display().to_string());
+        runner.set_var("TPCH".to_owned(), tpch::data().display().to_string());
         if let Err(error) = runner.run_file_async(path).await {
             failures.push(error.to_string());
         }
     }
-    println!("{} of {} files passed on {label}", paths.len() - failures.len(), paths.len());
-    assert!(failures.is_empty(), "{} files failed on {label}:\n\n{}", failures.len(), failures.join("\n\n"));
+    println!(
+        "{} of {} files passed on {label}",
+        paths.len() - failures.len(),
+        paths.len()
+    );
+    assert!(
+        failures.is_empty(),
+        "{} files failed on {label}:\n\n{}",
+        failures.len(),
+        failures.join("\n\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_passes_on_one_process() {
-    let server = ServerOptions::default().start().await;
+    let server = options().start().await;
     run_files(&server, "local", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_passes_on_three_workers() {
-    let server = ServerOptions::default().workers(3).start().await;
-    run_files(&server, "workers", &[crate::harness::server::ALWAYS_DISTRIBUTE]).await;
+    let server = options().workers(3).start().await;
+    run_files(&server, "workers", &[ALWAYS_DISTRIBUTE]).await;
 }

@@ -15,10 +15,11 @@ use crate::harness::{S3, Server, ServerOptions};
 const SCALE_FACTOR: &str = "0.1";
 
 /// The eight tables as Parquet, generated once and kept beside the build.
-pub fn data() -> &'static Path {
+pub(crate) fn data() -> &'static Path {
     static DATA: OnceLock<PathBuf> = OnceLock::new();
     DATA.get_or_init(|| {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tpch-{SCALE_FACTOR}"));
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tpch-{SCALE_FACTOR}"));
         let complete = folder.join("complete");
         if !complete.exists() {
             generate(&Generation {
@@ -36,14 +37,19 @@ pub fn data() -> &'static Path {
 }
 
 /// Options of a server that may read [`data`].
-pub fn options() -> ServerOptions {
-    ServerOptions::default().set(crate::harness::server::ALLOWED_ROOTS, format!("[{:?}]", data().display().to_string()))
+pub(crate) fn options() -> ServerOptions {
+    ServerOptions::default().allow(&[data()])
 }
 
 /// Loads one table as a user would.
-pub async fn load(server: &Server, table: &str) {
+pub(crate) async fn load(server: &Server, table: &str) {
     let files = data().join(table).join("*.parquet");
-    server.sql(&format!("CREATE TABLE {table} AS SELECT * FROM read_parquet('{}')", files.display())).await;
+    server
+        .sql(&format!(
+            "CREATE TABLE {table} AS SELECT * FROM read_parquet('{}')",
+            files.display()
+        ))
+        .await;
 }
 
 async fn check_all(server: &Server, distributed: bool) {
@@ -63,13 +69,21 @@ async fn check_all(server: &Server, distributed: bool) {
         if let Err(difference) = check(number, SCALE_FACTOR, &answer.batches) {
             failures.push(format!("query {number}: {difference}"));
         }
-        let how = format!("SELECT distributed FROM system.queries WHERE query_id = '{}'", answer.query_id);
+        let how = format!(
+            "SELECT distributed FROM system.queries WHERE query_id = '{}'",
+            answer.query_id
+        );
         let ran_distributed = server.sql(&how).await.scalar().unwrap();
         if ran_distributed != distributed.to_string() {
             failures.push(format!("query {number}: distributed is {ran_distributed}"));
         }
     }
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 /// Loads on three workers and asks there; then asks one process that starts on what

@@ -72,7 +72,9 @@ async fn check_tarn_writes(options: ServerOptions) {
     assert_eq!(check_witnesses(&server, "w.every_type").await, 3);
     assert_eq!(check_witnesses(&server, "w.empty").await, 0);
     assert_eq!(check_witnesses(&server, "w.partitioned").await, 102);
-    server.sql("ALTER TABLE w.every_type RENAME TO renamed").await;
+    server
+        .sql("ALTER TABLE w.every_type RENAME TO renamed")
+        .await;
     assert_eq!(check_witnesses(&server, "w.renamed").await, 3);
 }
 
@@ -101,9 +103,14 @@ async fn witnesses_read_what_workers_wrote() {
     let created = client.query(&statement).await.unwrap();
     assert_eq!(created.affected, Some(150_000));
     assert_eq!(check_witnesses(&server, "main.orders").await, 150_000);
-    let appended = client.query("INSERT INTO main.orders SELECT * FROM main.orders WHERE o_orderkey % 10 = 0").await;
+    let appended = client
+        .query("INSERT INTO main.orders SELECT * FROM main.orders WHERE o_orderkey % 10 = 0")
+        .await;
     let appended = appended.unwrap().affected.unwrap();
-    assert_eq!(check_witnesses(&server, "main.orders").await, 150_000 + appended);
+    assert_eq!(
+        check_witnesses(&server, "main.orders").await,
+        150_000 + appended
+    );
 }
 
 async fn check_tarn_reads(options: ServerOptions) {
@@ -113,19 +120,40 @@ async fn check_tarn_reads(options: ServerOptions) {
     for table in written["tables"].as_array().unwrap() {
         check_witnesses(&server, &format!("py.{}", table.as_str().unwrap())).await;
     }
-    assert_eq!(server.rows("SELECT count(*) FROM py.position_deletes").await, [["1200"]]);
-    assert_eq!(server.rows("SELECT sum(gone), count(city) FROM py.evolved").await, [["7", "1"]]);
-    assert_eq!(server.rows("SELECT id FROM py.evolved WHERE full_name = 'two'").await, [["2"]]);
+    assert_eq!(
+        server
+            .rows("SELECT count(*) FROM py.position_deletes")
+            .await,
+        [["1200"]]
+    );
+    assert_eq!(
+        server
+            .rows("SELECT sum(gone), count(city) FROM py.evolved")
+            .await,
+        [["7", "1"]]
+    );
+    assert_eq!(
+        server
+            .rows("SELECT id FROM py.evolved WHERE full_name = 'two'")
+            .await,
+        [["2"]]
+    );
     assert_eq!(
         server.rows("SELECT count(*) FROM py.partitioned WHERE day >= DATE '1971-01-01' AND region IS NULL").await,
         [["5"]]
     );
     // And what Tarn adds to their tables, they read.
-    server.sql("INSERT INTO py.evolved (id, full_name, gone) VALUES (9000000000, 'late', 1)").await;
+    server
+        .sql("INSERT INTO py.evolved (id, full_name, gone) VALUES (9000000000, 'late', 1)")
+        .await;
     assert_eq!(check_witnesses(&server, "py.evolved").await, 6);
-    server.sql("INSERT INTO py.partitioned SELECT * FROM py.partitioned").await;
+    server
+        .sql("INSERT INTO py.partitioned SELECT * FROM py.partitioned")
+        .await;
     assert_eq!(check_witnesses(&server, "py.partitioned").await, 160);
-    server.sql("INSERT INTO py.position_deletes SELECT id + 10000, name FROM py.position_deletes").await;
+    server
+        .sql("INSERT INTO py.position_deletes SELECT id + 10000, name FROM py.position_deletes")
+        .await;
     assert_eq!(check_witnesses(&server, "py.position_deletes").await, 2400);
 }
 

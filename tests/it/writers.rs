@@ -42,7 +42,9 @@ async fn every_acknowledged_row_is_there_once() {
     let (s3, postgres) = (S3::shared().await, Postgres::start().await);
     let options = ServerOptions::default().s3(&s3).metadata(&postgres.url());
     let (first, second) = tokio::join!(options.clone().start(), options.start());
-    first.sql("CREATE TABLE main.shared (writer integer, batch integer, i bigint)").await;
+    first
+        .sql("CREATE TABLE main.shared (writer integer, batch integer, i bigint)")
+        .await;
 
     let writing: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -54,7 +56,11 @@ async fn every_acknowledged_row_is_there_once() {
     for writer in writing {
         acknowledged.extend(writer.await.unwrap());
     }
-    assert_eq!(acknowledged.len(), WRITERS * APPENDS, "the commits kept colliding");
+    assert_eq!(
+        acknowledged.len(),
+        WRITERS * APPENDS,
+        "the commits kept colliding"
+    );
 
     for server in [&first, &second] {
         let found = server
@@ -62,7 +68,11 @@ async fn every_acknowledged_row_is_there_once() {
             .await;
         let expected: Vec<Vec<String>> = acknowledged
             .iter()
-            .map(|(writer, batch)| [*writer, *batch, ROWS, ROWS].map(|number| number.to_string()).to_vec())
+            .map(|(writer, batch)| {
+                [*writer, *batch, ROWS, ROWS]
+                    .map(|number| number.to_string())
+                    .to_vec()
+            })
             .collect();
         assert_eq!(found, expected);
     }

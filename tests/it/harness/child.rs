@@ -16,7 +16,7 @@ const MARK: &str = "TARN_TEST_PROCESS";
 
 /// A running process and everything it started.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
     mark: String,
@@ -25,9 +25,12 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`, with stdout and stderr going to files in `folder`.
-    pub fn start(name: &'static str, mut command: Command, folder: &Path) -> Self {
+    pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path) -> Self {
         let mark = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
-        let logs = vec![folder.join(format!("{name}-{mark}.out")), folder.join(format!("{name}-{mark}.err"))];
+        let logs = vec![
+            folder.join(format!("{name}-{mark}.out")),
+            folder.join(format!("{name}-{mark}.err")),
+        ];
         let child = command
             .env(MARK, &mark)
             .stdin(Stdio::null())
@@ -35,44 +38,51 @@ impl Process {
             .stderr(File::create(&logs[1]).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
-        Self { name, child, mark, logs }
+        Self {
+            name,
+            child,
+            mark,
+            logs,
+        }
     }
 
     /// Process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// What it has written to stdout so far.
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(&self.logs[0]).unwrap_or_default()
     }
 
     /// What it has written to stderr so far.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(&self.logs[1]).unwrap_or_default()
     }
 
     /// How it ended, if it did.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
     /// Ids of the processes that it started, directly or not, and that still run.
-    pub fn descendants(&self) -> Vec<u32> {
+    pub(crate) fn descendants(&self) -> Vec<u32> {
         let wanted = format!("{MARK}={}", self.mark);
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         ids.filter(|id| *id != self.id())
             .filter(|id| {
                 let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-                environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+                environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable == wanted.as_bytes())
             })
             .collect()
     }
 
     /// Asks it to end and waits until it has, or `timeout` has passed.
-    pub fn terminate(&mut self, timeout: Duration) -> Option<ExitStatus> {
+    pub(crate) fn terminate(&mut self, timeout: Duration) -> Option<ExitStatus> {
         signal(self.id(), "TERM");
         let started = Instant::now();
         while started.elapsed() < timeout {
@@ -85,7 +95,7 @@ impl Process {
     }
 
     /// Ends it as a crash would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -96,7 +106,13 @@ impl Process {
             let text = fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            println!("---- {} ({}), last {} of {} lines", self.name, path.display(), shown.len(), lines.len());
+            println!(
+                "---- {} ({}), last {} of {} lines",
+                self.name,
+                path.display(),
+                shown.len(),
+                lines.len()
+            );
             println!("{}", shown.join("\n"));
         }
     }
@@ -118,7 +134,7 @@ impl Drop for Process {
 }
 
 /// Sends a signal; a process that has ended by now is no error.
-pub fn signal(id: u32, name: &str) {
+pub(crate) fn signal(id: u32, name: &str) {
     let status = Command::new("kill")
         .args([format!("-{name}"), id.to_string()])
         .stderr(Stdio::null())
@@ -127,8 +143,11 @@ pub fn signal(id: u32, name: &str) {
 }
 
 /// Whether a process of this id runs, and is no zombie.
-pub fn is_running(id: u32) -> bool {
+pub(crate) fn is_running(id: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    let state = status
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
     state.is_some_and(|state| state != 'Z')
 }

@@ -2,11 +2,11 @@
 //!
 //! Knows how to start things, not what is true about them.
 
-pub mod child;
-pub mod postgres;
-pub mod python;
-pub mod s3;
-pub mod server;
+pub(crate) mod child;
+pub(crate) mod postgres;
+pub(crate) mod python;
+pub(crate) mod s3;
+pub(crate) mod server;
 
 use std::collections::HashSet;
 use std::net::TcpListener;
@@ -14,19 +14,19 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-pub use postgres::Postgres;
-pub use python::python;
-pub use s3::S3;
-pub use server::{Server, ServerOptions};
+pub(crate) use postgres::Postgres;
+pub(crate) use python::python;
+pub(crate) use s3::S3;
+pub(crate) use server::{Server, ServerOptions};
 
 /// How long anything that is started may take on a busy machine of two cores.
-pub const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The folder of the checkout.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -34,18 +34,22 @@ pub fn repository() -> PathBuf {
 ///
 /// # Panics
 /// If it is not there: a test that needs it cannot be true without it.
-pub fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let cache = std::env::var_os("TARN_CACHE_DIR").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is not set")).join(".cache/tarn"),
         PathBuf::from,
     );
     let path = cache.join("venv/bin").join(name);
-    assert!(path.exists(), "{} is missing; run `make test-tools`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; run `make test-tools`",
+        path.display()
+    );
     path
 }
 
 /// Ports of the loopback interface that nobody listens on; none is given twice.
-pub fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap();
     let given = given.get_or_insert_with(HashSet::new);
@@ -67,13 +71,20 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 ///
 /// # Panics
 /// After `timeout`, saying `what` was waited for.
-pub async fn wait_for<T>(what: &str, timeout: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(
+    what: &str,
+    timeout: Duration,
+    mut condition: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(started.elapsed() < timeout, "waited {timeout:?} in vain for: {what}");
+        assert!(
+            started.elapsed() < timeout,
+            "waited {timeout:?} in vain for: {what}"
+        );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

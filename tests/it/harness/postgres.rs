@@ -14,7 +14,7 @@ const USER: &str = "tarn";
 
 /// A running PostgreSQL server with one empty database.
 #[derive(Debug)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     // Dropped before its folder.
     _process: Process,
     port: u16,
@@ -23,34 +23,59 @@ pub struct Postgres {
 
 impl Postgres {
     /// Makes a database cluster and starts it.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let [port] = free_ports();
         if is_root() {
             run(Command::new("chown").arg(ACCOUNT).arg(folder.path()));
         }
-        run(as_account("initdb").arg("-D").arg(&data).args(["-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"]));
+        run(as_account("initdb").arg("-D").arg(&data).args([
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+            "--locale=C",
+        ]));
         let mut command = as_account("postgres");
         command.arg("-D").arg(&data).arg("-k").arg(folder.path());
-        command.args(["-h", "127.0.0.1", "-F", "-p"]).arg(port.to_string());
+        command
+            .args(["-h", "127.0.0.1", "-F", "-p"])
+            .arg(port.to_string());
         let mut process = Process::start("postgres", command, folder.path());
         wait_for("PostgreSQL is ready", START_TIMEOUT, async || {
-            assert!(process.ended().is_none(), "PostgreSQL ended: {}", process.stderr());
-            process.stderr().contains("ready to accept connections").then_some(())
+            assert!(
+                process.ended().is_none(),
+                "PostgreSQL ended: {}",
+                process.stderr()
+            );
+            process
+                .stderr()
+                .contains("ready to accept connections")
+                .then_some(())
         })
         .await;
-        Self { _process: process, port, _folder: folder }
+        Self {
+            _process: process,
+            port,
+            _folder: folder,
+        }
     }
 
     /// Its URL, for `[metadata] url`.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
     }
 
     /// Its URL as SQLAlchemy, and so PyIceberg, wants it.
-    pub fn sqlalchemy_url(&self) -> String {
-        format!("postgresql+psycopg2://{USER}@127.0.0.1:{}/postgres", self.port)
+    pub(crate) fn sqlalchemy_url(&self) -> String {
+        format!(
+            "postgresql+psycopg2://{USER}@127.0.0.1:{}/postgres",
+            self.port
+        )
     }
 }
 
@@ -67,20 +92,41 @@ fn as_account(program: &str) -> Command {
     }
     // setpriv becomes the program, so that signals reach it; runuser would stay between.
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", ACCOUNT, "--regid", ACCOUNT, "--init-groups", "--"]).arg(program);
+    command
+        .args([
+            "--reuid",
+            ACCOUNT,
+            "--regid",
+            ACCOUNT,
+            "--init-groups",
+            "--",
+        ])
+        .arg(program);
     command.env("HOME", "/nonexistent").current_dir("/");
     command
 }
 
 fn find_program(name: &str) -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        versions.map(|version| version.path().join("bin").join(name)).filter(|path| path.exists()).collect();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut found: Vec<PathBuf> = versions
+        .map(|version| version.path().join("bin").join(name))
+        .filter(|path| path.exists())
+        .collect();
     found.sort();
     let on_path = std::env::var_os("PATH").unwrap_or_default();
-    found.pop().or_else(|| std::env::split_paths(&on_path).map(|folder| folder.join(name)).find(|path| path.exists())).unwrap_or_else(
-        || panic!("the PostgreSQL server is missing (no {name}); run `make test-tools`"),
-    )
+    found
+        .pop()
+        .or_else(|| {
+            std::env::split_paths(&on_path)
+                .map(|folder| folder.join(name))
+                .find(|path| path.exists())
+        })
+        .unwrap_or_else(|| {
+            panic!("the PostgreSQL server is missing (no {name}); run `make test-tools`")
+        })
 }
 
 fn run(command: &mut Command) {

@@ -12,7 +12,7 @@ use super::{repository, tool};
 ///
 /// # Panics
 /// If the script fails, with all that it said.
-pub async fn python(script: &str, input: &Value) -> Value {
+pub(crate) async fn python(script: &str, input: &Value) -> Value {
     let path = repository().join("tests/clients").join(script);
     let mut child = tokio::process::Command::new(tool("python"))
         .arg("-B")
@@ -29,7 +29,14 @@ pub async fn python(script: &str, input: &Value) -> Value {
     let _ = stdin.write_all(input.to_string().as_bytes()).await;
     drop(stdin);
     let output = child.wait_with_output().await.unwrap();
-    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{script} failed on {input}\n{out}\n{said}");
-    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {out}\n{said}"))
+    let (out, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{script} failed on {input}\n{out}\n{said}"
+    );
+    serde_json::from_str(&out)
+        .unwrap_or_else(|error| panic!("{script} printed no JSON ({error}): {out}\n{said}"))
 }

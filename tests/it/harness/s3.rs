@@ -8,20 +8,20 @@ use super::child::Process;
 use super::{START_TIMEOUT, free_ports, tool, wait_for};
 
 /// Key that the server knows.
-pub const ACCESS_KEY: &str = "tarn-test-key";
+pub(crate) const ACCESS_KEY: &str = "tarn-test-key";
 
 /// Secret of [`ACCESS_KEY`].
-pub const SECRET_KEY: &str = "tarn-test-secret";
+pub(crate) const SECRET_KEY: &str = "tarn-test-secret";
 
 /// The bucket that exists.
-pub const BUCKET: &str = "lake";
+pub(crate) const BUCKET: &str = "lake";
 
 /// The region that clients must name; the server does not care which.
-pub const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 
 /// A running S3 server with one bucket.
 #[derive(Debug)]
-pub struct S3 {
+pub(crate) struct S3 {
     // Dropped before its folder.
     _process: Process,
     port: u16,
@@ -30,7 +30,7 @@ pub struct S3 {
 
 impl S3 {
     /// The server that all tests running at this moment share.
-    pub async fn shared() -> Arc<Self> {
+    pub(crate) async fn shared() -> Arc<Self> {
         static SHARED: tokio::sync::Mutex<Weak<S3>> = tokio::sync::Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;
         if let Some(running) = shared.upgrade() {
@@ -46,36 +46,52 @@ impl S3 {
         let ports: [u16; 11] = free_ports();
         let port = ports[0];
         let mut command = Command::new(tool("weed"));
-        command.arg("mini").current_dir(folder.path()).args(arguments(&folder, &ports));
+        command
+            .arg("mini")
+            .current_dir(folder.path())
+            .args(arguments(&folder, &ports));
         let mut process = Process::start("seaweedfs", command, folder.path());
         wait_for("SeaweedFS is ready", START_TIMEOUT, async || {
-            assert!(process.ended().is_none(), "SeaweedFS ended: {}{}", process.stdout(), process.stderr());
+            assert!(
+                process.ended().is_none(),
+                "SeaweedFS ended: {}{}",
+                process.stdout(),
+                process.stderr()
+            );
             let said = process.stdout() + &process.stderr();
-            said.contains("components are running and ready").then_some(())
+            said.contains("components are running and ready")
+                .then_some(())
         })
         .await;
-        Self { _process: process, port, _folder: folder }
+        Self {
+            _process: process,
+            port,
+            _folder: folder,
+        }
     }
 
     /// `http://127.0.0.1:port`.
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// A place in the bucket that no other test uses: `s3://lake/…`.
-    pub fn location(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         format!("s3://{BUCKET}/{}", uuid::Uuid::new_v4())
     }
 
     /// Configuration of a Tarn process that uses this server.
-    pub fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let pairs = [
             ("ENDPOINT", self.endpoint()),
             ("REGION", REGION.to_owned()),
             ("ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
             ("SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
         ];
-        pairs.into_iter().map(|(key, value)| (format!("TARN__STORAGE__S3__{key}"), value)).collect()
+        pairs
+            .into_iter()
+            .map(|(key, value)| (format!("TARN__STORAGE__S3__{key}"), value))
+            .collect()
     }
 }
 
@@ -113,7 +129,12 @@ fn arguments(folder: &tempfile::TempDir, ports: &[u16; 11]) -> Vec<String> {
         "admin.port.grpc",
         "webdav.port",
     ];
-    arguments.extend(named_ports.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")));
+    arguments.extend(
+        named_ports
+            .iter()
+            .zip(ports)
+            .map(|(name, port)| format!("-{name}={port}")),
+    );
     arguments.extend([
         format!("-dir={}", folder.path().display()),
         format!("-bucket={BUCKET}"),
@@ -123,4 +144,3 @@ fn arguments(folder: &tempfile::TempDir, ports: &[u16; 11]) -> Vec<String> {
     ]);
     arguments
 }
-

@@ -13,20 +13,17 @@ use super::child::Process;
 use super::{S3, START_TIMEOUT, wait_for};
 
 /// The password of `admin` on every server of the tests.
-pub const PASSWORD: &str = "test-password";
+pub(crate) const PASSWORD: &str = "test-password";
 
 /// Makes every statement of a session run on workers, however small it is.
-pub const ALWAYS_DISTRIBUTE: &str = "SET distribution = 'always'";
-
-/// The configuration variable that names folders whose files may be read.
-pub const ALLOWED_ROOTS: &str = "TARN__STORAGE__ALLOWED_ROOTS";
+pub(crate) const ALWAYS_DISTRIBUTE: &str = "SET distribution = 'always'";
 
 /// The configuration variable of the secret that workers and coordinators share.
-pub const CLUSTER_SECRET: &str = "TARN__CLUSTER__SECRET";
+pub(crate) const CLUSTER_SECRET: &str = "TARN__CLUSTER__SECRET";
 
 /// How to start a server. The default is one process on the local file system.
 #[derive(Clone, Debug, Default)]
-pub struct ServerOptions {
+pub(crate) struct ServerOptions {
     workers: usize,
     environment: BTreeMap<String, String>,
     s3: Option<Arc<S3>>,
@@ -34,62 +31,82 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     /// With this many worker processes.
-    pub fn workers(mut self, workers: usize) -> Self {
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
         self
     }
 
     /// With one more configuration variable.
-    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.environment.insert(key.to_owned(), value.into());
         self
     }
 
+    /// With files below `folders` that `read_parquet` and its like may read.
+    pub(crate) fn allow(self, folders: &[&Path]) -> Self {
+        let folders: Vec<String> = folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        self.set(
+            "TARN__STORAGE__ALLOWED_ROOTS",
+            serde_json::json!(folders).to_string(),
+        )
+    }
+
     /// With a warehouse of its own on `s3`, which lives as long as the server.
-    pub fn s3(mut self, s3: &Arc<S3>) -> Self {
+    pub(crate) fn s3(mut self, s3: &Arc<S3>) -> Self {
         self.environment.extend(s3.environment());
-        self.environment.insert("TARN__CATALOG__LAKE__WAREHOUSE".to_owned(), s3.location());
+        self.environment
+            .insert("TARN__CATALOG__LAKE__WAREHOUSE".to_owned(), s3.location());
         self.s3 = Some(Arc::clone(s3));
         self
     }
 
     /// With its metadata in the database at `url`.
-    pub fn metadata(self, url: &str) -> Self {
+    pub(crate) fn metadata(self, url: &str) -> Self {
         self.set("TARN__METADATA__URL", url)
     }
 
     /// Where the warehouse is, if it is not in the data folder.
-    pub fn warehouse(&self) -> Option<&str> {
-        self.environment.get("TARN__CATALOG__LAKE__WAREHOUSE").map(String::as_str)
+    pub(crate) fn warehouse(&self) -> Option<&str> {
+        self.environment
+            .get("TARN__CATALOG__LAKE__WAREHOUSE")
+            .map(String::as_str)
     }
 
     /// Starts a server on a new data folder.
-    pub async fn start(self) -> Server {
+    pub(crate) async fn start(self) -> Server {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         self.start_in(folder).await
     }
 
     /// Starts a server on `folder`, as it was left there.
-    pub async fn start_in(self, folder: Arc<tempfile::TempDir>) -> Server {
+    pub(crate) async fn start_in(self, folder: Arc<tempfile::TempDir>) -> Server {
         let process = self.spawn(folder.path());
         Server::ready(process, folder, self).await
     }
 
     /// Starts the process and does not wait for it.
-    pub fn spawn(&self, folder: &Path) -> Process {
+    pub(crate) fn spawn(&self, folder: &Path) -> Process {
         let mut command = tarn();
-        command.arg("server").arg("--data-dir").arg(data_dir(folder));
+        command
+            .arg("server")
+            .arg("--data-dir")
+            .arg(data_dir(folder));
         command.arg("--workers").arg(self.workers.to_string());
         for door in ["HTTP", "FLIGHT", "POSTGRES", "WORKER"] {
             command.env(format!("TARN__LISTEN__{door}"), "127.0.0.1:0");
         }
-        command.env("TARN__ADMIN_PASSWORD", PASSWORD).envs(&self.environment);
+        command
+            .env("TARN__ADMIN_PASSWORD", PASSWORD)
+            .envs(&self.environment);
         Process::start("server", command, folder)
     }
 }
 
 /// The binary under test, without this process's Tarn and S3 configuration.
-pub fn tarn() -> Command {
+pub(crate) fn tarn() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tarn"));
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
@@ -106,7 +123,7 @@ fn data_dir(folder: &Path) -> PathBuf {
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     process: Process,
     client: Client,
     ready: Value,
@@ -115,7 +132,11 @@ pub struct Server {
 }
 
 impl Server {
-    async fn ready(mut process: Process, folder: Arc<tempfile::TempDir>, options: ServerOptions) -> Self {
+    async fn ready(
+        mut process: Process,
+        folder: Arc<tempfile::TempDir>,
+        options: ServerOptions,
+    ) -> Self {
         let ready = wait_for("the server is ready", START_TIMEOUT, async || {
             let line = ready_line(&process.stdout());
             if line.is_none() && process.ended().is_some() {
@@ -124,39 +145,51 @@ impl Server {
             line
         })
         .await;
-        let http = ready["http"].as_str().expect("the ready line names the HTTP door");
+        let http = ready["http"]
+            .as_str()
+            .expect("the ready line names the HTTP door");
         let client = Client::new(http, "admin", PASSWORD.into()).unwrap();
-        let server = Self { process, client, ready, options, folder };
+        let server = Self {
+            process,
+            client,
+            ready,
+            options,
+            folder,
+        };
         server.wait_for_workers(server.options.workers).await;
         server
     }
 
     /// Waits until exactly `count` workers are active.
-    pub async fn wait_for_workers(&self, count: usize) {
-        wait_for(&format!("{count} workers are active"), START_TIMEOUT, async || {
-            (self.active_workers().await == count).then_some(())
-        })
+    pub(crate) async fn wait_for_workers(&self, count: usize) {
+        wait_for(
+            &format!("{count} workers are active"),
+            START_TIMEOUT,
+            async || (self.active_workers().await == count).then_some(()),
+        )
         .await;
     }
 
     /// How many workers the server knows to be active.
-    pub async fn active_workers(&self) -> usize {
-        let counted = self.sql("SELECT count(*) FROM system.workers WHERE state = 'ACTIVE'").await;
+    pub(crate) async fn active_workers(&self) -> usize {
+        let counted = self
+            .sql("SELECT count(*) FROM system.workers WHERE state = 'ACTIVE'")
+            .await;
         counted.scalar().unwrap().parse().unwrap()
     }
 
     /// Runs one statement that must succeed.
-    pub async fn sql(&self, statement: &str) -> Collected {
+    pub(crate) async fn sql(&self, statement: &str) -> Collected {
         sql(&self.client, statement).await
     }
 
     /// Runs one statement and gives its rows as text, `NULL` for NULL.
-    pub async fn rows(&self, statement: &str) -> Vec<Vec<String>> {
+    pub(crate) async fn rows(&self, statement: &str) -> Vec<Vec<String>> {
         text(self.sql(statement).await.rows())
     }
 
     /// Runs one statement that the server must refuse, and gives its answer.
-    pub async fn refuses(&self, statement: &str) -> ServerError {
+    pub(crate) async fn refuses(&self, statement: &str) -> ServerError {
         match self.client.query(statement).await {
             Err(ClientError::Server(error)) => *error,
             Err(error) => panic!("{statement}\nfailed, but not as the server's answer: {error:?}"),
@@ -165,56 +198,60 @@ impl Server {
     }
 
     /// A client of `admin` without a session.
-    pub fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     /// URL of the HTTP door, without a slash at the end.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.client.url().as_str().trim_end_matches('/').to_owned()
     }
 
     /// What the server printed when it was ready: the address of each door.
-    pub fn doors(&self) -> &Value {
+    pub(crate) fn doors(&self) -> &Value {
         &self.ready
     }
 
     /// The folder given as `--data-dir`.
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         data_dir(self.folder.path())
     }
 
     /// A folder that the server may read and the test may fill.
-    pub fn folder(&self) -> Arc<tempfile::TempDir> {
+    pub(crate) fn folder(&self) -> Arc<tempfile::TempDir> {
         Arc::clone(&self.folder)
     }
 
     /// Where tables are: a folder, or `s3://…`.
-    pub fn warehouse(&self) -> String {
+    pub(crate) fn warehouse(&self) -> String {
         let local = || self.data_dir().join("warehouse").display().to_string();
         self.options.warehouse().map_or_else(local, str::to_owned)
     }
 
     /// The process.
-    pub fn process(&mut self) -> &mut Process {
+    pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
     /// Ids of the worker processes.
-    pub fn worker_processes(&self) -> Vec<u32> {
+    pub(crate) fn worker_processes(&self) -> Vec<u32> {
         self.process.descendants()
     }
 
     /// Stops it as an operator would.
-    pub fn stop(mut self) -> ExitStatus {
-        self.process.terminate(Duration::from_secs(30)).expect("the server did not end within 30 s of SIGTERM")
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.process
+            .terminate(Duration::from_secs(30))
+            .expect("the server did not end within 30 s of SIGTERM")
     }
 
     /// What the Python witnesses need to open the same catalog.
-    pub fn catalog_for_python(&self) -> Value {
+    pub(crate) fn catalog_for_python(&self) -> Value {
         let metadata = self.options.environment.get("TARN__METADATA__URL");
         let sqlite = || format!("sqlite:///{}", self.data_dir().join("control.db").display());
-        let uri = metadata.map_or_else(sqlite, |url| url.replacen("postgres://", "postgresql+psycopg2://", 1));
+        let uri = metadata.map_or_else(sqlite, |url| {
+            url.replacen("postgres://", "postgresql+psycopg2://", 1)
+        });
         let s3 = self.options.s3.as_ref().map(|s3| {
             serde_json::json!({
                 "endpoint": s3.endpoint(),
@@ -228,7 +265,7 @@ impl Server {
 }
 
 /// Runs one statement that must succeed.
-pub async fn sql(client: &Client, statement: &str) -> Collected {
+pub(crate) async fn sql(client: &Client, statement: &str) -> Collected {
     match client.query(statement).await {
         Ok(collected) => collected,
         Err(error) => panic!("{statement}\nfailed: {}", chain(&error)),
@@ -236,9 +273,11 @@ pub async fn sql(client: &Client, statement: &str) -> Collected {
 }
 
 /// Rows as text, `NULL` for NULL.
-pub fn text(rows: Vec<Vec<Option<String>>>) -> Vec<Vec<String>> {
+pub(crate) fn text(rows: Vec<Vec<Option<String>>>) -> Vec<Vec<String>> {
     let value = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
-    rows.into_iter().map(|row| row.into_iter().map(value).collect()).collect()
+    rows.into_iter()
+        .map(|row| row.into_iter().map(value).collect())
+        .collect()
 }
 
 fn ready_line(stdout: &str) -> Option<Value> {
