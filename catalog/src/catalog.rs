@@ -33,8 +33,7 @@ pub trait Catalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// `NotFound` if there is no such namespace.
-    async fn namespace_properties(&self, namespace: &Namespace)
-    -> Result<HashMap<String, String>>;
+    async fn namespace_properties(&self, namespace: &Namespace) -> Result<HashMap<String, String>>;
 
     /// Makes a namespace.
     ///

@@ -52,7 +52,13 @@ pub(crate) fn fresh_location(base: &str, namespace: Option<&Namespace>, table: &
 /// A name as one path segment: letters, digits, `_` and `-`; everything else becomes `_`.
 fn path_safe(name: &str) -> String {
     name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect()
 }
 
@@ -194,10 +200,7 @@ mod tests {
 
     #[test]
     fn partition_fields_are_named_and_typed_by_their_transform() {
-        let partition = vec![
-            def("ts", Transform::Day),
-            def("id", Transform::Bucket(16)),
-        ];
+        let partition = vec![def("ts", Transform::Day), def("id", Transform::Bucket(16))];
         let table = make(creation(&[], partition)).unwrap();
         let fields = &table.partition_spec().fields;
         assert_eq!(fields[0].name, "ts_day");

@@ -176,11 +176,18 @@ mod tests {
     #[test]
     fn position_deletes_reach_data_of_their_own_commit_and_equality_deletes_do_not() {
         let file = data("a", vec![], 5);
-        for (sequence, position, equality) in
-            [(4, false, false), (5, true, false), (6, true, true)]
+        for (sequence, position, equality) in [(4, false, false), (5, true, false), (6, true, true)]
         {
-            check(delete(DeleteKind::Position, vec![], sequence), &file, position);
-            check(delete(DeleteKind::Equality, vec![], sequence), &file, equality);
+            check(
+                delete(DeleteKind::Position, vec![], sequence),
+                &file,
+                position,
+            );
+            check(
+                delete(DeleteKind::Equality, vec![], sequence),
+                &file,
+                equality,
+            );
         }
     }
 

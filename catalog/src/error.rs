@@ -61,7 +61,10 @@ impl ErrorCode {
 #[derive(Debug, Error)]
 pub enum CatalogError {
     /// The namespace is not in the catalog.
-    #[error("schema \"{namespace}\" not found in catalog \"{catalog}\"{}", listed("; schemas: ", existing))]
+    #[error(
+        "schema \"{namespace}\" not found in catalog \"{catalog}\"{}",
+        listed("; schemas: ", existing)
+    )]
     NamespaceNotFound {
         /// Catalog that was asked.
         catalog: String,
@@ -98,7 +101,9 @@ pub enum CatalogError {
         source: Cause,
     },
     /// The bucket does not exist.
-    #[error("bucket \"{bucket}\" not found at {endpoint}; create it, or correct the warehouse or path")]
+    #[error(
+        "bucket \"{bucket}\" not found at {endpoint}; create it, or correct the warehouse or path"
+    )]
     BucketNotFound {
         /// Bucket name.
         bucket: String,
@@ -125,7 +130,10 @@ pub enum CatalogError {
         table: String,
     },
     /// Only empty namespaces can be dropped.
-    #[error("schema \"{namespace}\" is not empty{}", listed("; it holds: ", contents))]
+    #[error(
+        "schema \"{namespace}\" is not empty{}",
+        listed("; it holds: ", contents)
+    )]
     NamespaceNotEmpty {
         /// Namespace that was to be dropped.
         namespace: String,
@@ -189,7 +197,9 @@ pub enum CatalogError {
         source: Cause,
     },
     /// The metadata database failed.
-    #[error("the metadata database of catalog \"{catalog}\" failed to {action}; check that it is reachable")]
+    #[error(
+        "the metadata database of catalog \"{catalog}\" failed to {action}; check that it is reachable"
+    )]
     Database {
         /// Catalog whose database it is.
         catalog: String,

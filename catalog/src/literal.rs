@@ -151,10 +151,9 @@ impl Literal {
             | (Self::TimestampTzNs(_), DataType::Timestamp(TimeUnit::Nanosecond, Some(_)))
             | (Self::String(_), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
             | (Self::Uuid(_), DataType::FixedSizeBinary(16))
-            | (
-                Self::Binary(_),
-                DataType::Binary | DataType::LargeBinary | DataType::BinaryView,
-            ) => self.clone(),
+            | (Self::Binary(_), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => {
+                self.clone()
+            }
             (Self::Fixed(v) | Self::Binary(v), DataType::FixedSizeBinary(n))
                 if usize::try_from(*n) == Ok(v.len()) =>
             {
@@ -171,13 +170,16 @@ impl Literal {
             (Self::Date(v), DataType::Timestamp(TimeUnit::Nanosecond, None)) => {
                 Self::TimestampNs(i64::from(*v).checked_mul(86_400_000_000_000)?)
             }
-            (Self::Decimal { unscaled, scale, .. }, DataType::Decimal128(p, s)) if scale == s => {
+            (
                 Self::Decimal {
-                    unscaled: *unscaled,
-                    precision: *p,
-                    scale: *s,
-                }
-            }
+                    unscaled, scale, ..
+                },
+                DataType::Decimal128(p, s),
+            ) if scale == s => Self::Decimal {
+                unscaled: *unscaled,
+                precision: *p,
+                scale: *s,
+            },
             _ => return None,
         };
         Some(promoted)
@@ -638,7 +640,10 @@ mod tests {
 
     #[test]
     fn only_iceberg_promotions_are_made() {
-        assert_eq!(Literal::Int(7).promote(&DataType::Int64), Some(Literal::Long(7)));
+        assert_eq!(
+            Literal::Int(7).promote(&DataType::Int64),
+            Some(Literal::Long(7))
+        );
         assert_eq!(Literal::Long(7).promote(&DataType::Int32), None);
         assert_eq!(Literal::String("1".into()).promote(&DataType::Int32), None);
         let wider = decimal(5).promote(&DataType::Decimal128(38, 2));

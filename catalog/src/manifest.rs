@@ -393,7 +393,10 @@ fn info(table: &Table, manifest: &ice::ManifestFile) -> ManifestInfo {
     }
 }
 
-fn partition_summaries(summaries: &[ice::FieldSummary], bound: &BoundSpec) -> Vec<PartitionSummary> {
+fn partition_summaries(
+    summaries: &[ice::FieldSummary],
+    bound: &BoundSpec,
+) -> Vec<PartitionSummary> {
     summaries
         .iter()
         .zip(&bound.types)

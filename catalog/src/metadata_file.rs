@@ -192,7 +192,10 @@ mod tests {
         let error = parse("s3://b/x.json", &Bytes::from_static(bytes)).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Corrupt);
         let text = error.to_string();
-        assert!(text.contains("s3://b/x.json") && text.contains(expected), "{text}");
+        assert!(
+            text.contains("s3://b/x.json") && text.contains(expected),
+            "{text}"
+        );
     }
 
     #[test]
@@ -212,6 +215,8 @@ mod tests {
             "s3://b/metadata/00001-2cd22b57-5127-4198-92ba-e4e67c79821b.gz.metadata.json"
         ));
         assert!(!has_unique_name("s3://b/metadata/v3.metadata.json"));
-        assert!(!has_unique_name("s3://b/metadata/00001-short.metadata.json"));
+        assert!(!has_unique_name(
+            "s3://b/metadata/00001-short.metadata.json"
+        ));
     }
 }

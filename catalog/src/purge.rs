@@ -48,7 +48,11 @@ pub(crate) async fn purge(table: &Table) {
         ice.partition_statistics_iter()
             .map(|s| s.statistics_path.clone()),
     );
-    metadata.extend(ice.metadata_log().iter().map(|log| log.metadata_file.clone()));
+    metadata.extend(
+        ice.metadata_log()
+            .iter()
+            .map(|log| log.metadata_file.clone()),
+    );
     let data: Vec<String> = data.into_iter().collect();
     delete_files(table.stores(), &data).await;
     delete_files(table.stores(), &metadata).await;

@@ -97,10 +97,8 @@ fn struct_to_arrow(ty: &ice::StructType) -> Fields {
 }
 
 fn field_to_arrow(field: &ice::NestedField, name: &str) -> Field {
-    let mut metadata = HashMap::from([(
-        PARQUET_FIELD_ID_META_KEY.to_owned(),
-        field.id.to_string(),
-    )]);
+    let mut metadata =
+        HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string())]);
     if let Some(doc) = &field.doc {
         metadata.insert(DOC_META_KEY.to_owned(), doc.clone());
     }
@@ -384,8 +382,10 @@ mod tests {
 
     #[test]
     fn ids_and_comments_are_on_every_field_at_every_depth() {
-        let inner = Field::new("x", DataType::Int32, false)
-            .with_metadata(HashMap::from([(DOC_META_KEY.to_owned(), "deep".to_owned())]));
+        let inner = Field::new("x", DataType::Int32, false).with_metadata(HashMap::from([(
+            DOC_META_KEY.to_owned(),
+            "deep".to_owned(),
+        )]));
         let entries = Fields::from(vec![
             Field::new("keys", DataType::Utf8, false),
             Field::new("values", DataType::Struct(vec![inner].into()), true),

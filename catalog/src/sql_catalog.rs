@@ -318,10 +318,7 @@ impl Catalog for SqlCatalog {
         self.database.namespace_exists(namespace).await
     }
 
-    async fn namespace_properties(
-        &self,
-        namespace: &Namespace,
-    ) -> Result<HashMap<String, String>> {
+    async fn namespace_properties(&self, namespace: &Namespace) -> Result<HashMap<String, String>> {
         self.need_namespace(namespace).await?;
         let mut properties = self.database.namespace_properties(namespace).await?;
         properties.remove(database::EXISTS_PROPERTY);
@@ -341,7 +338,11 @@ impl Catalog for SqlCatalog {
         if self.namespace_exists(namespace).await? {
             return Err(exists());
         }
-        match self.database.insert_namespace(namespace, &properties).await? {
+        match self
+            .database
+            .insert_namespace(namespace, &properties)
+            .await?
+        {
             Written::Yes => Ok(()),
             Written::Exists => Err(exists()),
             Written::Unknown(source) => Err(self.database.error("create a schema", source)),
@@ -474,3 +475,6 @@ impl Catalog for SqlCatalog {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

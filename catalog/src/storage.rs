@@ -185,7 +185,9 @@ impl<'a> Place<'a> {
             Self::S3 { key, .. } => key,
         };
         Path::parse(raw).map_err(|error| {
-            CatalogError::invalid(format!("location \"{location}\" is not a valid path: {error}"))
+            CatalogError::invalid(format!(
+                "location \"{location}\" is not a valid path: {error}"
+            ))
         })
     }
 }
@@ -243,7 +245,9 @@ impl Stores {
             Place::S3 { bucket, .. } => format!("s3://{bucket}"),
         };
         Url::parse(&text).map_err(|error| {
-            CatalogError::invalid(format!("location \"{location}\" has no valid root: {error}"))
+            CatalogError::invalid(format!(
+                "location \"{location}\" has no valid root: {error}"
+            ))
         })
     }
 
@@ -310,7 +314,9 @@ impl Stores {
             Store::NotSupported { .. } | Store::NotImplemented { .. } => {
                 CatalogError::unsupported(format!("\"{location}\": {error}"))
             }
-            Store::AlreadyExists { .. } | Store::Precondition { .. } | Store::NotModified { .. } => {
+            Store::AlreadyExists { .. }
+            | Store::Precondition { .. }
+            | Store::NotModified { .. } => {
                 CatalogError::invalid(format!("\"{location}\": {error}"))
             }
             other => self.generic(location, other),
@@ -500,6 +506,7 @@ mod tests {
         StorageConfig {
             s3: S3Config {
                 endpoint: Some("http://127.0.0.1:9000".into()),
+                access_key_id: Some(Secret::new("key")),
                 secret_access_key: Some(Secret::new("swordfish")),
                 ..S3Config::default()
             },
@@ -510,7 +517,11 @@ mod tests {
     fn secrets_never_show_unless_sealed() {
         let config = secret_config();
         assert!(!format!("{config:?}").contains("swordfish"));
-        assert!(!serde_json::to_string(&config).unwrap().contains("swordfish"));
+        assert!(
+            !serde_json::to_string(&config)
+                .unwrap()
+                .contains("swordfish")
+        );
         let back = StorageConfig::from_json(&config.to_sealed_json()).unwrap();
         assert_eq!(back.s3.secret_access_key.unwrap().expose(), "swordfish");
     }
@@ -573,6 +584,9 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(10));
         assert_eq!(error.code(), crate::ErrorCode::StorageUnavailable);
         let text = error.to_string();
-        assert!(text.contains("http://127.0.0.1:1") && text.contains("\"bucket\""), "{text}");
+        assert!(
+            text.contains("http://127.0.0.1:1") && text.contains("\"bucket\""),
+            "{text}"
+        );
     }
 }

@@ -433,10 +433,16 @@ impl Table {
     /// References with their retention. The iceberg crate only shows them in its JSON form.
     pub(crate) fn ice_refs(&self) -> &HashMap<String, ice::SnapshotReference> {
         self.inner.loaded.refs.get_or_init(|| {
-            serde_json::to_value(self.metadata().as_ref())
+            let mut refs: HashMap<_, _> = serde_json::to_value(self.metadata().as_ref())
                 .ok()
                 .and_then(|json| serde_json::from_value(json.get("refs")?.clone()).ok())
-                .unwrap_or_default()
+                .unwrap_or_default();
+            // Format version 1 has no refs, only a current snapshot.
+            if let Some(id) = self.metadata().current_snapshot_id() {
+                refs.entry(MAIN_BRANCH.to_owned())
+                    .or_insert_with(|| ice::SnapshotReference::new(id, default_retention()));
+            }
+            refs
         })
     }
 
@@ -470,6 +476,15 @@ impl fmt::Debug for Table {
             .field("ident", &self.inner.ident)
             .field("metadata_location", &self.inner.metadata_location)
             .finish_non_exhaustive()
+    }
+}
+
+/// A branch that keeps what the table's properties say.
+pub(crate) fn default_retention() -> ice::SnapshotRetention {
+    ice::SnapshotRetention::Branch {
+        min_snapshots_to_keep: None,
+        max_snapshot_age_ms: None,
+        max_ref_age_ms: None,
     }
 }
 
@@ -526,9 +541,6 @@ mod tests {
                        {"names": ["location"], "fields": [{"field-id": 3, "names": ["lat"]}]}]"#;
         let mapping: NameMapping = serde_json::from_str(text).unwrap();
         assert_eq!(mapping.fields[0].field_id, Some(1));
-        assert_eq!(
-            mapping.fields[1].fields.as_ref().unwrap()[0].names,
-            ["lat"]
-        );
+        assert_eq!(mapping.fields[1].fields.as_ref().unwrap()[0].names, ["lat"]);
     }
 }

@@ -71,7 +71,10 @@ impl FromStr for Transform {
 
     fn from_str(text: &str) -> Result<Self> {
         let sized = |prefix: &str| -> Option<u32> {
-            let n = text.strip_prefix(prefix)?.strip_prefix('[')?.strip_suffix(']')?;
+            let n = text
+                .strip_prefix(prefix)?
+                .strip_prefix('[')?
+                .strip_suffix(']')?;
             n.trim().parse().ok().filter(|n| *n > 0)
         };
         Ok(match text {
@@ -303,7 +306,10 @@ fn to_i32(value: i64) -> Result<i32> {
 }
 
 fn is_string(ty: &DataType) -> bool {
-    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        ty,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 fn is_binary(ty: &DataType) -> bool {
@@ -330,13 +336,19 @@ fn bucket(source: &ArrayRef, buckets: u32) -> Result<ArrayRef> {
     let of_bytes = |v: Option<&[u8]>| v.map(|v| index(hash_bytes(v)));
     let of_text = |v: Option<&str>| v.map(|v| index(hash_bytes(v.as_bytes())));
     let array: Int32Array = match source.data_type() {
-        DataType::Int32 => source.as_primitive::<Int32Type>().unary(|v| of_long(i64::from(v))),
-        DataType::Date32 => source.as_primitive::<Date32Type>().unary(|v| of_long(i64::from(v))),
+        DataType::Int32 => source
+            .as_primitive::<Int32Type>()
+            .unary(|v| of_long(i64::from(v))),
+        DataType::Date32 => source
+            .as_primitive::<Date32Type>()
+            .unary(|v| of_long(i64::from(v))),
         DataType::Int64 => source.as_primitive::<Int64Type>().unary(of_long),
-        DataType::Time64(_) => source.as_primitive::<Time64MicrosecondType>().unary(of_long),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            source.as_primitive::<TimestampMicrosecondType>().unary(of_long)
-        }
+        DataType::Time64(_) => source
+            .as_primitive::<Time64MicrosecondType>()
+            .unary(of_long),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => source
+            .as_primitive::<TimestampMicrosecondType>()
+            .unary(of_long),
         // The spec hashes nanoseconds as microseconds, so that a widened column keeps its buckets.
         DataType::Timestamp(_, _) => source
             .as_primitive::<TimestampNanosecondType>()
@@ -372,12 +384,20 @@ fn truncate(source: &ArrayRef, width: u32) -> Result<ArrayRef> {
             let width = i32::try_from(width)
                 .map_err(|_| CatalogError::invalid(format!("truncate[{width}] is too wide")))?;
             let floor = |v: i32| v.wrapping_sub(v.rem_euclid(width));
-            Arc::new(source.as_primitive::<Int32Type>().unary::<_, Int32Type>(floor))
+            Arc::new(
+                source
+                    .as_primitive::<Int32Type>()
+                    .unary::<_, Int32Type>(floor),
+            )
         }
         DataType::Int64 => {
             let width = i64::from(width);
             let floor = |v: i64| v.wrapping_sub(v.rem_euclid(width));
-            Arc::new(source.as_primitive::<Int64Type>().unary::<_, Int64Type>(floor))
+            Arc::new(
+                source
+                    .as_primitive::<Int64Type>()
+                    .unary::<_, Int64Type>(floor),
+            )
         }
         ty @ DataType::Decimal128(..) => {
             let width = i128::from(width);
@@ -386,24 +406,48 @@ fn truncate(source: &ArrayRef, width: u32) -> Result<ArrayRef> {
                 source.as_primitive::<Decimal128Type>().unary(floor);
             Arc::new(cut.with_data_type(ty.clone()))
         }
-        DataType::Utf8 => {
-            Arc::new(source.as_string::<i32>().iter().map(text).collect::<StringArray>())
-        }
-        DataType::LargeUtf8 => {
-            Arc::new(source.as_string::<i64>().iter().map(text).collect::<LargeStringArray>())
-        }
-        DataType::Utf8View => {
-            Arc::new(source.as_string_view().iter().map(text).collect::<StringViewArray>())
-        }
-        DataType::Binary => {
-            Arc::new(source.as_binary::<i32>().iter().map(bytes).collect::<BinaryArray>())
-        }
-        DataType::LargeBinary => {
-            Arc::new(source.as_binary::<i64>().iter().map(bytes).collect::<LargeBinaryArray>())
-        }
-        DataType::BinaryView => {
-            Arc::new(source.as_binary_view().iter().map(bytes).collect::<BinaryViewArray>())
-        }
+        DataType::Utf8 => Arc::new(
+            source
+                .as_string::<i32>()
+                .iter()
+                .map(text)
+                .collect::<StringArray>(),
+        ),
+        DataType::LargeUtf8 => Arc::new(
+            source
+                .as_string::<i64>()
+                .iter()
+                .map(text)
+                .collect::<LargeStringArray>(),
+        ),
+        DataType::Utf8View => Arc::new(
+            source
+                .as_string_view()
+                .iter()
+                .map(text)
+                .collect::<StringViewArray>(),
+        ),
+        DataType::Binary => Arc::new(
+            source
+                .as_binary::<i32>()
+                .iter()
+                .map(bytes)
+                .collect::<BinaryArray>(),
+        ),
+        DataType::LargeBinary => Arc::new(
+            source
+                .as_binary::<i64>()
+                .iter()
+                .map(bytes)
+                .collect::<LargeBinaryArray>(),
+        ),
+        DataType::BinaryView => Arc::new(
+            source
+                .as_binary_view()
+                .iter()
+                .map(bytes)
+                .collect::<BinaryViewArray>(),
+        ),
         other => {
             return Err(CatalogError::internal(format!(
                 "truncate was asked for type {other}"
@@ -433,7 +477,10 @@ fn hash_bytes(bytes: &[u8]) -> i32 {
     let (blocks, tail) = bytes.as_chunks::<4>();
     for block in blocks {
         hash ^= mix(u32::from_le_bytes(*block));
-        hash = hash.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+        hash = hash
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
     }
     if !tail.is_empty() {
         let last = tail
@@ -500,7 +547,9 @@ mod tests {
             -662_762_989,
         );
         check_hash(
-            Arc::new(TimestampMicrosecondArray::from(vec![micros("2017-11-16T22:31:08")])),
+            Arc::new(TimestampMicrosecondArray::from(vec![micros(
+                "2017-11-16T22:31:08",
+            )])),
             -2_047_944_441,
         );
         check_hash(
@@ -515,7 +564,10 @@ mod tests {
             ])),
             -1_207_196_810,
         );
-        check_hash(Arc::new(StringViewArray::from(vec!["iceberg"])), 1_210_000_089);
+        check_hash(
+            Arc::new(StringViewArray::from(vec!["iceberg"])),
+            1_210_000_089,
+        );
         let uuid = uuid::uuid!("f79c3e09-677c-4bbd-a479-3f349cb785e7").into_bytes();
         let uuids = FixedSizeBinaryArray::try_from_iter([uuid].iter()).unwrap();
         check_hash(Arc::new(uuids), 1_488_055_340);
@@ -539,10 +591,20 @@ mod tests {
         check_literal(Transform::Day, &ty, just_before.clone(), Literal::Date(-1));
         check_literal(Transform::Hour, &ty, just_before, Literal::Int(-1));
         let date = Literal::Date(days("1969-01-01"));
-        check_literal(Transform::Year, &DataType::Date32, date.clone(), Literal::Int(-1));
+        check_literal(
+            Transform::Year,
+            &DataType::Date32,
+            date.clone(),
+            Literal::Int(-1),
+        );
         check_literal(Transform::Month, &DataType::Date32, date, Literal::Int(-12));
         let ns = DataType::Timestamp(TimeUnit::Nanosecond, None);
-        check_literal(Transform::Hour, &ns, Literal::TimestampNs(-1), Literal::Int(-1));
+        check_literal(
+            Transform::Hour,
+            &ns,
+            Literal::TimestampNs(-1),
+            Literal::Int(-1),
+        );
     }
 
     #[test]
@@ -589,7 +651,11 @@ mod tests {
     #[test]
     fn null_stays_null_and_void_is_always_null() {
         let array: ArrayRef = Arc::new(Int64Array::from(vec![None, Some(1)]));
-        for transform in [Transform::Bucket(4), Transform::Truncate(4), Transform::Identity] {
+        for transform in [
+            Transform::Bucket(4),
+            Transform::Truncate(4),
+            Transform::Identity,
+        ] {
             let got = transform.apply(&array).unwrap();
             assert!(got.is_null(0) && got.is_valid(1), "{transform}");
         }
@@ -599,7 +665,14 @@ mod tests {
     #[test]
     fn names_of_the_spec_parse_and_display() {
         for name in [
-            "identity", "bucket[16]", "truncate[4]", "year", "month", "day", "hour", "void",
+            "identity",
+            "bucket[16]",
+            "truncate[4]",
+            "year",
+            "month",
+            "day",
+            "hour",
+            "void",
         ] {
             assert_eq!(name.parse::<Transform>().unwrap().to_string(), name);
         }
@@ -610,9 +683,17 @@ mod tests {
 
     #[test]
     fn transforms_refuse_types_they_do_not_apply_to() {
-        assert!(Transform::Bucket(4).result_type(&DataType::Float64).is_err());
+        assert!(
+            Transform::Bucket(4)
+                .result_type(&DataType::Float64)
+                .is_err()
+        );
         assert!(Transform::Hour.result_type(&DataType::Date32).is_err());
-        assert!(Transform::Truncate(4).result_type(&DataType::Date32).is_err());
+        assert!(
+            Transform::Truncate(4)
+                .result_type(&DataType::Date32)
+                .is_err()
+        );
         assert!(Transform::Year.result_type(&DataType::Utf8View).is_err());
     }
 
@@ -620,7 +701,10 @@ mod tests {
     fn partition_values_read_as_people_write_them() {
         assert_eq!(Transform::Month.human(Some(&Literal::Int(-1))), "1969-12");
         assert_eq!(Transform::Year.human(Some(&Literal::Int(54))), "2024");
-        assert_eq!(Transform::Hour.human(Some(&Literal::Int(25))), "1970-01-02-01");
+        assert_eq!(
+            Transform::Hour.human(Some(&Literal::Int(25))),
+            "1970-01-02-01"
+        );
         assert_eq!(Transform::Day.human(Some(&Literal::Date(0))), "1970-01-01");
         assert_eq!(Transform::Identity.human(None), "null");
     }

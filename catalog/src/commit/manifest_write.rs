@@ -124,7 +124,10 @@ fn data_file(
         builder.sort_order_id(id);
     }
     builder.build().map_err(|error| {
-        CatalogError::internal(format!("data file \"{}\" is incomplete: {error}", file.path))
+        CatalogError::internal(format!(
+            "data file \"{}\" is incomplete: {error}",
+            file.path
+        ))
     })
 }
 

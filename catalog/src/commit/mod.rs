@@ -27,7 +27,7 @@ use crate::error::{CatalogError, ErrorCode, Result};
 use crate::literal::Literal;
 use crate::storage::Stores;
 use crate::summary::Changes;
-use crate::table::{LoadedMetadata, MAIN_BRANCH, Table};
+use crate::table::{LoadedMetadata, MAIN_BRANCH, Table, default_retention};
 
 use append::Append;
 use retry::RetryPolicy;
@@ -126,7 +126,9 @@ impl Session {
 /// A random positive id, as Java makes them.
 fn new_snapshot_id() -> i64 {
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    ((high ^ low) & i64::MAX.cast_unsigned()).cast_signed().max(1)
+    ((high ^ low) & i64::MAX.cast_unsigned())
+        .cast_signed()
+        .max(1)
 }
 
 /// Appends finished data files to `table`, which was the head when the write was planned.
@@ -330,14 +332,8 @@ async fn find_snapshot(catalog: &dyn Catalog, base: &Table, snapshot_id: i64) ->
 }
 
 fn snapshot_commit(head: &Table, snapshot: ice::Snapshot) -> TableCommit {
-    let retention = head.ice_refs().get(MAIN_BRANCH).map_or(
-        ice::SnapshotRetention::Branch {
-            min_snapshots_to_keep: None,
-            max_snapshot_age_ms: None,
-            max_ref_age_ms: None,
-        },
-        |reference| reference.retention.clone(),
-    );
+    let main = head.ice_refs().get(MAIN_BRANCH);
+    let retention = main.map_or_else(default_retention, |main| main.retention.clone());
     let reference = ice::SnapshotReference::new(snapshot.snapshot_id(), retention);
     TableCommit {
         requirements: vec![

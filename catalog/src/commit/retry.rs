@@ -29,10 +29,15 @@ pub(crate) struct RetryPolicy {
 
 impl RetryPolicy {
     pub(crate) fn of(properties: &HashMap<String, String>) -> Self {
-        let number = |key: &str| properties.get(key).and_then(|text| text.trim().parse().ok());
+        let number = |key: &str| {
+            properties
+                .get(key)
+                .and_then(|text| text.trim().parse().ok())
+        };
         let millis = |key: &str, default| number(key).map_or(default, Duration::from_millis);
-        let retries = number("commit.retry.num-retries")
-            .map_or(RETRIES_DEFAULT, |n: u64| u32::try_from(n).unwrap_or(RETRIES_MAX));
+        let retries = number("commit.retry.num-retries").map_or(RETRIES_DEFAULT, |n: u64| {
+            u32::try_from(n).unwrap_or(RETRIES_MAX)
+        });
         let total = millis("commit.retry.total-timeout-ms", TOTAL_DEFAULT);
         Self {
             retries_left: retries.min(RETRIES_MAX),
