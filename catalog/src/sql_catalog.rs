@@ -438,10 +438,8 @@ impl Catalog for SqlCatalog {
         to.check()?;
         self.need_namespace(&to.namespace).await?;
         if from == to {
-            return match self.table_exists(from).await? {
-                true => Ok(()),
-                false => Err(self.not_found(from)),
-            };
+            let exists = self.table_exists(from).await?;
+            return exists.then_some(()).ok_or_else(|| self.not_found(from));
         }
         match self.database.rename_table(from, to).await? {
             None => Err(self.not_found(from)),

@@ -26,7 +26,7 @@ use crate::error::{CatalogError, Cause, Result};
 /// Longest time to open one connection to a store.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time of one request, body included. A row group of 128 MiB takes 10 s at 100 Mbit/s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Retries after the first try of a request.
 const REQUEST_RETRIES_MAX: usize = 3;
 /// No retry starts later than this after the first try.

@@ -7,9 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Date32Array, Int32Array,
-    LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, Int32Array, LargeBinaryArray,
+    LargeStringArray, PrimitiveArray, StringArray, StringViewArray, new_null_array,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int32Type, Int64Type,
@@ -503,9 +502,11 @@ fn hash_bytes(bytes: &[u8]) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Borrow;
+
     use super::*;
     use arrow::array::{
-        Decimal128Array, FixedSizeBinaryArray, Int64Array, Time64MicrosecondArray,
+        Date32Array, Decimal128Array, FixedSizeBinaryArray, Int64Array, Time64MicrosecondArray,
         TimestampMicrosecondArray, TimestampNanosecondArray,
     };
 
@@ -522,7 +523,8 @@ mod tests {
         i32::try_from((date - epoch).num_days()).unwrap()
     }
 
-    fn check_hash(array: ArrayRef, expected: i32) {
+    fn check_hash(array: impl Array + 'static, expected: i32) {
+        let array: ArrayRef = Arc::new(array);
         // With 2^31 - 1 buckets the index is the hash without its sign, modulo that.
         let buckets = u32::try_from(i32::MAX).unwrap();
         let got = Transform::Bucket(buckets).apply(&array).unwrap();
@@ -532,54 +534,48 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_appendix_b() {
-        check_hash(Arc::new(Int32Array::from(vec![34])), 2_017_239_379);
-        check_hash(Arc::new(Int64Array::from(vec![34])), 2_017_239_379);
+        check_hash(Int32Array::from(vec![34]), 2_017_239_379);
+        check_hash(Int64Array::from(vec![34]), 2_017_239_379);
         let decimal = Decimal128Array::from(vec![1420])
             .with_precision_and_scale(9, 2)
             .unwrap();
-        check_hash(Arc::new(decimal), -500_754_589);
+        check_hash(decimal, -500_754_589);
+        check_hash(Date32Array::from(vec![days("2017-11-16")]), -653_330_422);
         check_hash(
-            Arc::new(Date32Array::from(vec![days("2017-11-16")])),
-            -653_330_422,
-        );
-        check_hash(
-            Arc::new(Time64MicrosecondArray::from(vec![81_068_000_000])),
+            Time64MicrosecondArray::from(vec![81_068_000_000]),
             -662_762_989,
         );
         check_hash(
-            Arc::new(TimestampMicrosecondArray::from(vec![micros(
-                "2017-11-16T22:31:08",
-            )])),
+            TimestampMicrosecondArray::from(vec![micros("2017-11-16T22:31:08")]),
             -2_047_944_441,
         );
         check_hash(
-            Arc::new(TimestampMicrosecondArray::from(vec![micros(
-                "2017-11-16T22:31:08.000001",
-            )])),
+            TimestampMicrosecondArray::from(vec![micros("2017-11-16T22:31:08.000001")]),
             -1_207_196_810,
         );
         check_hash(
-            Arc::new(TimestampNanosecondArray::from(vec![
-                micros("2017-11-16T22:31:08.000001") * 1000 + 1,
-            ])),
+            TimestampNanosecondArray::from(vec![micros("2017-11-16T22:31:08.000001") * 1000 + 1]),
             -1_207_196_810,
         );
-        check_hash(
-            Arc::new(StringViewArray::from(vec!["iceberg"])),
-            1_210_000_089,
-        );
+        check_hash(StringViewArray::from(vec!["iceberg"]), 1_210_000_089);
         let uuid = uuid::uuid!("f79c3e09-677c-4bbd-a479-3f349cb785e7").into_bytes();
         let uuids = FixedSizeBinaryArray::try_from_iter([uuid].iter()).unwrap();
-        check_hash(Arc::new(uuids), 1_488_055_340);
+        check_hash(uuids, 1_488_055_340);
         let bytes: &[u8] = &[0, 1, 2, 3];
-        check_hash(Arc::new(BinaryViewArray::from(vec![bytes])), -188_683_207);
+        check_hash(BinaryViewArray::from(vec![bytes]), -188_683_207);
         let fixed = FixedSizeBinaryArray::try_from_iter([bytes].iter()).unwrap();
-        check_hash(Arc::new(fixed), -188_683_207);
+        check_hash(fixed, -188_683_207);
     }
 
-    fn check_literal(transform: Transform, ty: &DataType, value: Literal, expected: Literal) {
-        let got = transform.apply_literal(ty, &value).unwrap();
-        assert_eq!(got, Some(expected), "{transform} of {value}");
+    fn check_literal(
+        transform: Transform,
+        ty: &DataType,
+        value: impl Borrow<Literal>,
+        expected: impl Borrow<Literal>,
+    ) {
+        let (value, expected) = (value.borrow(), expected.borrow());
+        let got = transform.apply_literal(ty, value).unwrap();
+        assert_eq!(got.as_ref(), Some(expected), "{transform} of {value}");
     }
 
     #[test]

@@ -61,10 +61,12 @@ impl SnapshotOperation for Append {
     /// Rows that were right under the old schema are right under the new one, unless it demands a
     /// column they do not have.
     async fn validate(&self, base: &Table, head: &Table) -> Result<()> {
-        let had = base.metadata().current_schema();
+        let planned = base.metadata().current_schema();
         for field in head.metadata().current_schema().as_struct().fields() {
             let demanded = field.required && field.initial_default.is_none();
-            let satisfied = had.field_by_id(field.id).is_some_and(|old| old.required);
+            let satisfied = planned
+                .field_by_id(field.id)
+                .is_some_and(|old| old.required);
             if demanded && !satisfied {
                 return Err(CatalogError::Conflict {
                     table: base.ident().to_string(),

@@ -184,6 +184,7 @@ pub(super) async fn write_list(
         .map(|next| (first_row_id, next.saturating_sub(first_row_id))))
 }
 
+#[allow(clippy::needless_pass_by_value)] // the shape `map_err` wants
 fn encode_error(error: iceberg::Error) -> CatalogError {
     CatalogError::internal(format!("a manifest could not be encoded: {error}"))
 }

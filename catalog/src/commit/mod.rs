@@ -142,6 +142,7 @@ fn new_snapshot_id() -> i64 {
 /// its schema so that the files no longer fit, or stayed contended beyond the `commit.retry.*`
 /// limits; `CommitStateUnknown` if nobody can tell whether the snapshot is in the table — the files
 /// must then be kept; `Invalid` if a file does not fit the table.
+#[allow(clippy::implicit_hasher)] // one concrete type through the `Catalog` trait
 pub async fn append(
     catalog: &dyn Catalog,
     table: &Table,
@@ -189,6 +190,7 @@ pub async fn create_with_files(
 ///
 /// # Errors
 /// As [`Catalog::commit`]; `Invalid` for a reserved property.
+#[allow(clippy::implicit_hasher)] // one concrete type through the `Catalog` trait
 pub async fn update_properties(
     catalog: &dyn Catalog,
     table: &Table,

@@ -14,7 +14,7 @@ const RETRIES_MAX: u32 = 1000;
 const WAIT_MIN_DEFAULT: Duration = Duration::from_millis(50);
 const WAIT_MAX_DEFAULT: Duration = Duration::from_secs(5);
 /// Java's default: half an hour.
-const TOTAL_DEFAULT: Duration = Duration::from_secs(30 * 60);
+const TOTAL_DEFAULT: Duration = Duration::from_mins(30);
 /// Pause before the first look for a commit of unknown outcome; doubles.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
 

@@ -79,11 +79,14 @@ impl Lake {
     }
 }
 
+/// Opens the lake's catalog: on SQLite, or in the database that `TARN_TEST_METADATA_URL` names, where
+/// each lake is a catalog of its own.
 async fn open(directory: &TempDir, cache: &ManifestCache) -> Result<SqlCatalog> {
     let root = directory.path().to_str().unwrap();
+    let url = std::env::var("TARN_TEST_METADATA_URL");
     let config = SqlCatalogConfig {
-        name: "lake".to_owned(),
-        metadata_url: format!("sqlite://{root}/control.db"),
+        name: root.to_owned(),
+        metadata_url: url.unwrap_or_else(|_| format!("sqlite://{root}/control.db")),
         warehouse: format!("file://{root}/warehouse/"),
     };
     SqlCatalog::open(config, Stores::new(StorageConfig::default()), cache.clone()).await
@@ -159,7 +162,7 @@ async fn what_was_appended_is_read_back_in_every_format_version() {
         assert_eq!(first.lower_bounds[&1], Literal::Long(-5));
         assert_eq!(first.upper_bounds[&2], Literal::String("zß".into()));
         assert_eq!(first.split_offsets, [4]);
-        let sequence = if version == "1" { 0 } else { 1 };
+        let sequence = i64::from(version != "1");
         assert_eq!(first.sequence_number, sequence);
         assert_eq!(first.snapshot_id, table.snapshots()[0].id);
         let mut row_ids: Vec<_> = files.data.iter().filter_map(|f| f.first_row_id).collect();
@@ -720,7 +723,13 @@ async fn a_catalog_of_an_older_tool_gains_the_type_column() {
     .await
     .unwrap();
     pool.close().await;
-    let catalog = open(&directory, &ManifestCache::new(1 << 20))
+    let config = SqlCatalogConfig {
+        name: "lake".to_owned(),
+        metadata_url: url,
+        warehouse: "/tmp/w".to_owned(),
+    };
+    let stores = Stores::new(StorageConfig::default());
+    let catalog = SqlCatalog::open(config, stores, ManifestCache::new(1))
         .await
         .unwrap();
     let old = Namespace::new("old");
