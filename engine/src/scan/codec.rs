@@ -1,0 +1,184 @@
+//! A scan as bytes, for workers of the same version.
+//!
+//! The file scan goes through DataFusion's own protobuf with the caller's converter, so that a dynamic filter that the
+//! scan shares with a join or a TopK above it is one filter on the worker too. What protobuf does not carry (facts,
+//! defaults, deletes, order) goes beside it. Never a credential: a worker opens stores from its own runtime.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::catalog::memory::DataSourceExec;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource};
+use datafusion::datasource::source::DataSource;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::from_proto::parse_physical_sort_exprs;
+use datafusion_proto::physical_plan::to_proto::serialize_physical_sort_exprs;
+use datafusion_proto::physical_plan::{
+    DefaultPhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf::{PhysicalPlanNode, PhysicalSortExprNodeCollection};
+use prost::Message;
+
+use super::conform::Evolution;
+use super::deletes::FileDeletes;
+use super::error::ScanError;
+use super::leaf::{IcebergScan, ScanFacts, as_scan};
+use super::source::IcebergSource;
+
+#[derive(Clone, PartialEq, Message)]
+struct ScanMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    plan: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    extras: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    order: Vec<u8>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Extras {
+    facts: ScanFacts,
+    evolution: Evolution,
+    nan_columns: Vec<String>,
+    /// By key of the data file in its store.
+    deletes: HashMap<String, FileDeletes>,
+    limit: Option<u64>,
+    preserve_order: bool,
+}
+
+/// Encodes `node` into `buf` if it is a scan of ours; `false` if it is not.
+///
+/// Functions within the scan's expressions are named, and must be registered where it is decoded.
+///
+/// # Errors
+/// If an expression of the scan cannot be encoded.
+pub fn try_encode(
+    node: &Arc<dyn ExecutionPlan>,
+    buf: &mut Vec<u8>,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<bool> {
+    let codec = &DefaultPhysicalExtensionCodec {};
+    let Some(scan) = as_scan(node) else {
+        return Ok(false);
+    };
+    let source = scan
+        .source()
+        .ok_or_else(|| broken("its source is not ours"))?;
+    let mut config = scan.config().clone();
+    config.file_source = Arc::clone(source.parquet());
+    config.expr_adapter_factory = None;
+    // DataFusion writes a limit in 32 bits; ours goes beside.
+    config.limit = None;
+    let with_deletes = scan.files().filter_map(|file| {
+        let deletes = file.extension::<FileDeletes>()?;
+        Some((file.object_meta.location.to_string(), deletes.clone()))
+    });
+    let extras = Extras {
+        facts: scan.facts().clone(),
+        evolution: Evolution::clone(scan.evolution()),
+        nan_columns: source.nan_columns().to_vec(),
+        deletes: with_deletes.collect(),
+        limit: scan.config().limit.map(|limit| limit as u64),
+        preserve_order: scan.config().preserve_order,
+    };
+    let order = match source.order() {
+        Some(order) => {
+            let exprs = serialize_physical_sort_exprs(order.iter().cloned(), codec, converter)?;
+            PhysicalSortExprNodeCollection {
+                physical_sort_expr_nodes: exprs,
+            }
+            .encode_to_vec()
+        }
+        None => Vec::new(),
+    };
+    let plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(config);
+    let message = ScanMessage {
+        plan: converter
+            .execution_plan_to_proto(&plan, codec)?
+            .encode_to_vec(),
+        extras: serde_json::to_vec(&extras).map_err(|error| broken(&error.to_string()))?,
+        order,
+    };
+    message
+        .encode(buf)
+        .map_err(|error| broken(&error.to_string()))?;
+    Ok(true)
+}
+
+/// Decodes what [`try_encode`] wrote.
+///
+/// # Errors
+/// If the bytes are not of this version, or the scan's store is not registered in the runtime of `ctx`.
+pub fn try_decode(
+    buf: &[u8],
+    inputs: &[Arc<dyn ExecutionPlan>],
+    ctx: &TaskContext,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if !inputs.is_empty() {
+        return Err(broken("a scan has no child"));
+    }
+    let codec = &DefaultPhysicalExtensionCodec {};
+    let message = ScanMessage::decode(buf).map_err(|error| broken(&error.to_string()))?;
+    let extras: Extras =
+        serde_json::from_slice(&message.extras).map_err(|error| broken(&error.to_string()))?;
+    let node =
+        PhysicalPlanNode::decode(&message.plan[..]).map_err(|error| broken(&error.to_string()))?;
+    let context = PhysicalPlanDecodeContext::new(ctx, codec);
+    let plan = converter.proto_to_execution_plan(&node, &context)?;
+    let mut config = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>())
+        .cloned()
+        .ok_or_else(|| broken("the plan inside is no file scan"))?;
+    let mut source: Arc<dyn FileSource> = Arc::new(IcebergSource::new(
+        Arc::clone(config.file_source()),
+        extras.nan_columns,
+    ));
+    if !message.order.is_empty() {
+        let order = PhysicalSortExprNodeCollection::decode(&message.order[..])
+            .map_err(|error| broken(&error.to_string()))?
+            .physical_sort_expr_nodes;
+        let schema = source.table_schema().table_schema();
+        let order = parse_physical_sort_exprs(&order, &context, schema, converter)?;
+        let properties = config.eq_properties();
+        source = source
+            .try_pushdown_sort(&order, &properties)?
+            .into_inner()
+            .unwrap_or(source);
+    }
+    config.file_source = source;
+    config.limit = extras
+        .limit
+        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    config.preserve_order = extras.preserve_order;
+    if !extras.deletes.is_empty() {
+        config.file_groups = config
+            .file_groups
+            .into_iter()
+            .map(|group| attach(group, &extras.deletes))
+            .collect();
+    }
+    let scan = IcebergScan::new(config, Arc::new(extras.facts), Arc::new(extras.evolution));
+    Ok(scan.into_plan())
+}
+
+fn attach(group: FileGroup, deletes: &HashMap<String, FileDeletes>) -> FileGroup {
+    let files = group.into_inner().into_iter();
+    let attached = files.map(
+        |file| match deletes.get(file.object_meta.location.as_ref()) {
+            Some(found) => file.with_extension(found.clone()),
+            None => file,
+        },
+    );
+    FileGroup::new(attached.collect())
+}
+
+fn broken(reason: &str) -> DataFusionError {
+    ScanError::Decode {
+        reason: reason.to_owned(),
+    }
+    .into()
+}

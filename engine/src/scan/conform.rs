@@ -1,0 +1,321 @@
+//! How a column of a data file becomes a column of the table: decided once per file, applied per batch.
+//!
+//! Knows field ids, name mappings, promotions and defaults, at every depth. Refuses to know expressions and files.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
+use tarn_catalog::Literal;
+
+use super::error::ScanError;
+use super::value::{promotes, scalar};
+
+/// A cast that fails on a value that does not fit, rather than making it NULL.
+const STRICT: CastOptions<'static> = CastOptions {
+    safe: false,
+    format_options: arrow::util::display::FormatOptions::new(),
+};
+
+/// The Iceberg field id that an Arrow field carries, if it does.
+pub(crate) fn field_id(field: &Field) -> Option<i32> {
+    field
+        .metadata()
+        .get(PARQUET_FIELD_ID_META_KEY)?
+        .parse()
+        .ok()
+}
+
+/// What a scan knows about columns that a file may lack or name otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Evolution {
+    /// Initial default by field id (format v3).
+    pub defaults: Vec<(i32, Literal)>,
+    /// Field id by path of names, from `schema.name-mapping.default`. `None` if the table has no mapping.
+    pub names: Option<Vec<(Vec<String>, i32)>>,
+}
+
+/// How the fields of one file are found.
+#[derive(Debug)]
+pub(crate) enum Matching {
+    /// The file carries field ids.
+    Ids,
+    /// The file carries none, and the table maps names to ids.
+    Mapping(HashMap<Vec<String>, i32>),
+    /// The file carries none and the table has no mapping: by name.
+    Names,
+}
+
+impl Matching {
+    /// Decides by the file's own schema: one field id anywhere makes it a file with ids.
+    pub(crate) fn of(file: &Fields, evolution: &Evolution) -> Self {
+        if file.iter().any(has_id) {
+            return Self::Ids;
+        }
+        match &evolution.names {
+            Some(names) => Self::Mapping(names.iter().cloned().collect()),
+            None => Self::Names,
+        }
+    }
+
+    /// Position of the file's field that holds `wanted`. `path` is that of the parent in the file.
+    pub(crate) fn find(&self, wanted: &Field, file: &Fields, path: &[String]) -> Option<usize> {
+        let id = field_id(wanted);
+        file.iter().position(|candidate| match self {
+            _ if id.is_none() => candidate.name() == wanted.name(),
+            Self::Ids => field_id(candidate) == id,
+            Self::Names => candidate.name() == wanted.name(),
+            Self::Mapping(names) => {
+                let mut path = path.to_vec();
+                path.push(candidate.name().clone());
+                names.get(&path).copied() == id
+            }
+        })
+    }
+}
+
+fn has_id(field: &FieldRef) -> bool {
+    field_id(field).is_some()
+        || match field.data_type() {
+            DataType::Struct(children) => children.iter().any(has_id),
+            DataType::List(child) | DataType::LargeList(child) | DataType::Map(child, _) => {
+                has_id(child)
+            }
+            _ => false,
+        }
+}
+
+/// How an array of the file becomes an array of the table's type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Shape {
+    /// Already of the type.
+    Same,
+    /// One Arrow cast.
+    Cast,
+    /// A struct built anew, child by child.
+    Struct(Vec<Child>),
+    /// A list whose elements change.
+    List(Box<Shape>),
+    /// A map whose keys or values change.
+    Map(Box<Shape>, Box<Shape>),
+}
+
+/// Where a struct's child comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Child {
+    /// From the file's child at this position.
+    Field(usize, Shape),
+    /// Not in the file.
+    Constant(ScalarValue),
+}
+
+impl Hash for Child {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Field(position, shape) => {
+                position.hash(state);
+                shape.hash(state);
+            }
+            Self::Constant(value) => value.hash(state),
+        }
+    }
+}
+
+/// Finds how the file's field `found` becomes the table's field `wanted`.
+///
+/// # Errors
+/// [`ScanError::Promotion`] for a change Iceberg does not allow, [`ScanError::RequiredMissing`] for a required nested
+/// field that is neither in the file nor has a default.
+pub(crate) fn shape(
+    wanted: &Field,
+    found: &Field,
+    matching: &Matching,
+    evolution: &Evolution,
+    path: &[String],
+) -> Result<Shape, ScanError> {
+    use DataType as D;
+    let refused = || ScanError::Promotion {
+        column: wanted.name().clone(),
+        found: found.data_type().to_string(),
+        wanted: wanted.data_type().to_string(),
+    };
+    let below = |name: &str| {
+        path.iter()
+            .cloned()
+            .chain([name.to_owned()])
+            .collect::<Vec<_>>()
+    };
+    match (wanted.data_type(), found.data_type()) {
+        (D::Struct(wanted_children), D::Struct(found_children)) => {
+            let mut children = Vec::with_capacity(wanted_children.len());
+            let mut same = wanted_children.len() == found_children.len();
+            for (position, child) in wanted_children.iter().enumerate() {
+                let Some(at) = matching.find(child, found_children, path) else {
+                    same = false;
+                    children.push(Child::Constant(missing(child, evolution)?));
+                    continue;
+                };
+                let path = below(found_children[at].name());
+                let inner = shape(child, &found_children[at], matching, evolution, &path)?;
+                same &= at == position && inner == Shape::Same;
+                children.push(Child::Field(at, inner));
+            }
+            let same = same && wanted.data_type() == found.data_type();
+            Ok(if same {
+                Shape::Same
+            } else {
+                Shape::Struct(children)
+            })
+        }
+        (D::List(element), D::List(found_element) | D::LargeList(found_element)) => {
+            let inner = shape(
+                element,
+                found_element,
+                matching,
+                evolution,
+                &below("element"),
+            )?;
+            let same = inner == Shape::Same && wanted.data_type() == found.data_type();
+            Ok(if same {
+                Shape::Same
+            } else {
+                Shape::List(Box::new(inner))
+            })
+        }
+        (D::Map(entries, _), D::Map(found_entries, _)) => {
+            let (D::Struct(kv), D::Struct(found_kv)) =
+                (entries.data_type(), found_entries.data_type())
+            else {
+                return Err(refused());
+            };
+            let ([key, value], [found_key, found_value]) = (kv.as_ref(), found_kv.as_ref()) else {
+                return Err(refused());
+            };
+            let key = shape(key, found_key, matching, evolution, &below("key"))?;
+            let value = shape(value, found_value, matching, evolution, &below("value"))?;
+            let same = key == Shape::Same
+                && value == Shape::Same
+                && wanted.data_type() == found.data_type();
+            Ok(if same {
+                Shape::Same
+            } else {
+                Shape::Map(Box::new(key), Box::new(value))
+            })
+        }
+        (to, from) if to == from => Ok(Shape::Same),
+        (to, from) if promotes(from, to) && !to.is_nested() => Ok(Shape::Cast),
+        _ => Err(refused()),
+    }
+}
+
+/// The value of a field that the file does not have: its initial default, else NULL.
+///
+/// # Errors
+/// [`ScanError::RequiredMissing`] if it is required and has no default.
+pub(crate) fn missing(wanted: &Field, evolution: &Evolution) -> Result<ScalarValue, ScanError> {
+    let id = field_id(wanted).unwrap_or(-1);
+    if let Some((_, default)) = evolution.defaults.iter().find(|(field, _)| *field == id) {
+        return scalar(default, wanted.data_type()).ok_or_else(|| ScanError::Value {
+            column: wanted.name().clone(),
+            wanted: wanted.data_type().to_string(),
+        });
+    }
+    if !wanted.is_nullable() {
+        return Err(ScanError::RequiredMissing {
+            column: wanted.name().clone(),
+            id,
+        });
+    }
+    ScalarValue::try_new_null(wanted.data_type()).map_err(|_| ScanError::Value {
+        column: wanted.name().clone(),
+        wanted: wanted.data_type().to_string(),
+    })
+}
+
+/// Makes `array` an array of type `to`.
+///
+/// # Errors
+/// If a value does not fit, or the array is not what the shape was made for.
+pub(crate) fn apply(shape: &Shape, array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    match (shape, to) {
+        (Shape::Same, _) => Ok(Arc::clone(array)),
+        (Shape::Cast, _) => Ok(cast_with_options(array, to, &STRICT)?),
+        (Shape::Struct(children), DataType::Struct(fields)) => {
+            let source = array.as_struct_opt().ok_or_else(|| unexpected(array, to))?;
+            struct_of(children, source, fields)
+        }
+        (Shape::List(inner), DataType::List(element)) => {
+            let list = match array.data_type() {
+                DataType::LargeList(field) => {
+                    cast_with_options(array, &DataType::List(Arc::clone(field)), &STRICT)?
+                }
+                _ => Arc::clone(array),
+            };
+            let list = list
+                .as_list_opt::<i32>()
+                .ok_or_else(|| unexpected(array, to))?;
+            let values = apply(inner, list.values(), element.data_type())?;
+            let list = ListArray::try_new(
+                Arc::clone(element),
+                list.offsets().clone(),
+                values,
+                list.nulls().cloned(),
+            )?;
+            Ok(Arc::new(list))
+        }
+        (Shape::Map(key, value), DataType::Map(entries, ordered)) => {
+            let map = array.as_map_opt().ok_or_else(|| unexpected(array, to))?;
+            let DataType::Struct(fields) = entries.data_type() else {
+                return Err(unexpected(array, to));
+            };
+            let [key_field, value_field] = fields.as_ref() else {
+                return Err(unexpected(array, to));
+            };
+            let keys = apply(key, map.keys(), key_field.data_type())?;
+            let values = apply(value, map.values(), value_field.data_type())?;
+            let pairs = StructArray::try_new(
+                fields.clone(),
+                vec![keys, values],
+                map.entries().nulls().cloned(),
+            )?;
+            let nulls = map.nulls().cloned();
+            let map = MapArray::try_new(
+                Arc::clone(entries),
+                map.offsets().clone(),
+                pairs,
+                nulls,
+                *ordered,
+            )?;
+            Ok(Arc::new(map))
+        }
+        _ => Err(unexpected(array, to)),
+    }
+}
+
+fn struct_of(children: &[Child], source: &StructArray, fields: &Fields) -> Result<ArrayRef> {
+    let rows = source.len();
+    let mut arrays = Vec::with_capacity(fields.len());
+    for (child, field) in children.iter().zip(fields) {
+        arrays.push(match child {
+            Child::Field(at, inner) => apply(inner, source.column(*at), field.data_type())?,
+            Child::Constant(value) if value.is_null() => new_null_array(field.data_type(), rows),
+            Child::Constant(value) => value.to_array_of_size(rows)?,
+        });
+    }
+    let nulls = source.nulls().cloned();
+    let built = if fields.is_empty() {
+        StructArray::new_empty_fields(rows, nulls)
+    } else {
+        StructArray::try_new(fields.clone(), arrays, nulls)?
+    };
+    Ok(Arc::new(built))
+}
+
+fn unexpected(array: &ArrayRef, to: &DataType) -> DataFusionError {
+    DataFusionError::Internal(format!("cannot make {} of {}", to, array.data_type()))
+}

@@ -1,0 +1,166 @@
+//! What manifests say about files, as DataFusion statistics.
+//!
+//! Knows data files and columns. Refuses to know plans.
+//!
+//! A file's own minima and maxima are marked exact, because DataFusion prunes files (by dynamic filters and TopK) only
+//! with exact ones. That is sound for what a single file's statistics are used for: no value lies outside them, and
+//! where minimum equals maximum and no value is NULL, every value is that one. For the table they are inexact: a bound
+//! may have been truncated or belong to a deleted row, so MIN and MAX are never answered from them.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use tarn_catalog::DataFile;
+
+use super::conform::field_id;
+use super::pruning::{Container, FileStats, Source};
+
+/// Columns whose statistics are worth having, by position. Nested columns have none.
+pub(crate) fn sources(schema: &SchemaRef, wanted: impl Fn(usize) -> bool) -> Vec<Option<Source>> {
+    let fields = schema.fields().iter().enumerate();
+    fields
+        .map(|(position, field)| {
+            let id = field_id(field)?;
+            let flat = !field.data_type().is_nested();
+            (flat && wanted(position)).then(|| Source {
+                id,
+                ty: field.data_type().clone(),
+            })
+        })
+        .collect()
+}
+
+/// Statistics of one file. `has_deletes`: some of its rows are not in the table any more.
+pub(crate) fn file_statistics(
+    stats: &FileStats<'_>,
+    sources: &[Option<Source>],
+    has_deletes: bool,
+) -> Statistics {
+    let rows = usize::try_from(stats.file.record_count).unwrap_or(usize::MAX);
+    let columns = sources.iter().map(|source| {
+        let Some(source) = source else {
+            return ColumnStatistics::new_unknown();
+        };
+        let known = stats.known(source);
+        let exact = |value: Option<ScalarValue>| value.map_or(Precision::Absent, Precision::Exact);
+        ColumnStatistics {
+            null_count: known
+                .nulls
+                .and_then(|nulls| usize::try_from(nulls).ok())
+                .map_or(Precision::Absent, Precision::Exact),
+            min_value: exact(known.range.lower),
+            max_value: exact(known.range.upper),
+            ..ColumnStatistics::new_unknown()
+        }
+    });
+    Statistics {
+        num_rows: if has_deletes {
+            Precision::Inexact(rows)
+        } else {
+            Precision::Exact(rows)
+        },
+        total_byte_size: Precision::Inexact(
+            usize::try_from(stats.file.size_bytes).unwrap_or(usize::MAX),
+        ),
+        column_statistics: columns.collect(),
+    }
+}
+
+/// Statistics of all files together. Rows are exact if they are in every file; all else is inexact.
+pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statistics {
+    let sum = |a: Precision<usize>, b: &Precision<usize>| a.add(b);
+    let num_rows = files
+        .iter()
+        .fold(Precision::Exact(0), |rows, file| sum(rows, &file.num_rows));
+    let total_byte_size = files.iter().fold(Precision::Exact(0), |bytes, file| {
+        sum(bytes, &file.total_byte_size)
+    });
+    let column_statistics = (0..columns).map(|column| {
+        let each = files
+            .iter()
+            .map(|file| (&file.column_statistics[column], &file.num_rows));
+        let nulls = each
+            .clone()
+            .fold(Precision::Exact(0), |nulls, (column, _)| {
+                sum(nulls, &column.null_count)
+            });
+        // A file without a value in the column has no bounds, and needs none.
+        let valued =
+            each.filter(|(column, rows)| column.null_count.get_value() != rows.get_value());
+        ColumnStatistics {
+            null_count: nulls.to_inexact(),
+            min_value: extreme(
+                valued.clone().map(|(column, _)| &column.min_value),
+                Ordering::Less,
+            ),
+            max_value: extreme(
+                valued.map(|(column, _)| &column.max_value),
+                Ordering::Greater,
+            ),
+            ..ColumnStatistics::new_unknown()
+        }
+    });
+    let column_statistics = column_statistics.collect();
+    Statistics {
+        num_rows,
+        total_byte_size: total_byte_size.to_inexact(),
+        column_statistics,
+    }
+}
+
+fn extreme<'a>(
+    values: impl Iterator<Item = &'a Precision<ScalarValue>>,
+    wanted: Ordering,
+) -> Precision<ScalarValue> {
+    let mut found: Option<&ScalarValue> = None;
+    for value in values {
+        let Some(value) = value.get_value() else {
+            return Precision::Absent;
+        };
+        if found.is_none_or(|found| value.partial_cmp(found) == Some(wanted)) {
+            found = Some(value);
+        }
+    }
+    found.map_or(Precision::Absent, |value| Precision::Inexact(value.clone()))
+}
+
+/// Stored bytes of each top-level column over all files, nested leaves added to their column.
+pub(crate) fn column_bytes<'a>(
+    files: impl Iterator<Item = &'a DataFile>,
+    schema: &SchemaRef,
+) -> Vec<(String, u64)> {
+    let mut owner = HashMap::new();
+    for (position, field) in schema.fields().iter().enumerate() {
+        own(field, position, &mut owner);
+    }
+    let mut bytes = vec![0u64; schema.fields().len()];
+    for file in files {
+        for (id, size) in &file.column_sizes {
+            if let Some(position) = owner.get(id) {
+                bytes[*position] += size;
+            }
+        }
+    }
+    let named = schema.fields().iter().zip(bytes);
+    named
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(field, bytes)| (field.name().clone(), bytes))
+        .collect()
+}
+
+fn own(field: &Field, position: usize, owner: &mut HashMap<i32, usize>) {
+    use DataType as D;
+    if let Some(id) = field_id(field) {
+        owner.insert(id, position);
+    }
+    match field.data_type() {
+        D::Struct(children) => children
+            .iter()
+            .for_each(|child| own(child, position, owner)),
+        D::List(child) | D::LargeList(child) | D::Map(child, _) => own(child, position, owner),
+        _ => {}
+    }
+}

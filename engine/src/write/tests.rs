@@ -1,0 +1,294 @@
+//! What the writer stores, read back by a plain Parquet reader and by our own scan.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::SessionContext;
+use datafusion_proto::bytes::{
+    physical_plan_from_bytes_with_proto_converter, physical_plan_to_bytes_with_proto_converter,
+};
+use datafusion_proto::physical_plan::DeduplicatingProtoConverter;
+use parquet::basic::Compression;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use tarn_catalog::{Literal, Transform};
+
+use crate::distribute::TarnCodec;
+use crate::scan::lake::{Lake, files};
+use crate::write::functions;
+
+fn schema() -> Schema {
+    Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ])
+}
+
+fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(ids.clone())),
+        Arc::new(StringArray::from_iter(
+            ids.clone()
+                .map(|id| (id % 5 != 0).then(|| format!("n{}", id % 4))),
+        )),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(
+            ids.map(|id| id * 3_600_000_000),
+        )),
+    ];
+    RecordBatch::try_new(Arc::new(schema()), columns).expect("columns fit")
+}
+
+fn parquet_files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return found;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(parquet_files(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "parquet")
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_file_has_field_ids_zstd_and_exact_metrics() {
+    let lake = Lake::open().await;
+    let table = lake.create("t", &schema(), &[], &[]).await;
+    let (table, files) = lake.insert(&table, vec![batch(0..100)]).await;
+    let [file] = &files[..] else {
+        panic!("one input partition, one file: {files:?}")
+    };
+    assert_eq!(file.record_count, 100);
+    assert_eq!(file.null_counts[&2], 20);
+    assert_eq!(file.lower_bounds[&1], Literal::Long(0));
+    assert_eq!(file.upper_bounds[&1], Literal::Long(99));
+    assert_eq!(file.upper_bounds[&2], Literal::String("n3".to_owned()));
+    assert!(file.column_sizes[&1] > 0 && file.split_offsets == [4]);
+    let path = file.path.trim_start_matches("file://");
+    assert_eq!(
+        file.size_bytes,
+        std::fs::metadata(path).expect("the file is there").len()
+    );
+    let reader = SerializedFileReader::new(File::open(path).expect("the file opens"))
+        .expect("a Parquet file");
+    let footer = reader.metadata();
+    let columns = footer.row_group(0).columns();
+    assert!(
+        columns
+            .iter()
+            .all(|column| matches!(column.compression(), Compression::ZSTD(_)))
+    );
+    let ids: Vec<i32> = columns
+        .iter()
+        .map(|column| column.column_descr().self_type().get_basic_info().id())
+        .collect();
+    assert_eq!(ids, [1, 2, 3]);
+    lake.register("t", &table);
+    assert_eq!(
+        lake.text("SELECT count(*), count(name), max(at) FROM t")
+            .await,
+        ["100|80|1970-01-05T03:00:00"]
+    );
+}
+
+#[tokio::test]
+async fn rows_of_one_partition_are_in_one_file_of_one_task() {
+    let lake = Lake::open().await;
+    let table = lake
+        .create("t", &schema(), &[("name", Transform::Identity)], &[])
+        .await;
+    let (table, files) = lake
+        .insert(&table, vec![batch(0..50), batch(50..100), batch(100..150)])
+        .await;
+    // n0 to n3 and NULL, however many inputs there were.
+    assert_eq!(files.len(), 5, "{files:?}");
+    assert!(
+        files
+            .iter()
+            .any(|file| file.partition == [None] && file.path.contains("name=null/"))
+    );
+    lake.register("t", &table);
+    assert_eq!(
+        lake.text("SELECT count(*) FROM t WHERE name IS NULL").await,
+        ["30"]
+    );
+    let mut names = lake
+        .text("SELECT name, count(*) FROM t GROUP BY name")
+        .await;
+    names.sort();
+    assert_eq!(names, ["NULL|30", "n0|30", "n1|30", "n2|30", "n3|30"]);
+}
+
+#[tokio::test]
+async fn more_partitions_than_open_files_are_all_written() {
+    let lake = Lake::open().await;
+    let table = lake
+        .create("t", &schema(), &[("id", Transform::Identity)], &[])
+        .await;
+    let (table, files) = lake.insert(&table, vec![batch(0..200)]).await;
+    assert_eq!(files.len(), 200);
+    lake.register("t", &table);
+    assert_eq!(
+        lake.text("SELECT count(*), sum(id) FROM t").await,
+        ["200|19900"]
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_reached_its_target_size_is_followed_by_another() {
+    let lake = Lake::open().await;
+    let properties = [("write.target-file-size-bytes", "1")];
+    let table = lake.create("t", &schema(), &[], &properties).await;
+    let plan = lake.plan_write(&table, vec![batch(0..10)]).await;
+    let reports = collect(plan, lake.context.task_ctx())
+        .await
+        .expect("rows are written");
+    assert_eq!(files(&reports).len(), 1);
+    let (_, more) = lake.insert(&table, vec![batch(0..20_000)]).await;
+    assert!(more.len() > 1, "{} files", more.len());
+    assert_eq!(
+        more.iter().map(|file| file.record_count).sum::<u64>(),
+        20_000
+    );
+}
+
+#[tokio::test]
+async fn null_in_a_required_column_is_refused_by_name_and_leaves_no_file() {
+    let lake = Lake::open().await;
+    let table = lake
+        .create("t", &schema(), &[("name", Transform::Identity)], &[])
+        .await;
+    let nullable = Schema::new(vec![
+        Field::new("id", DataType::Int32, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+    ]);
+    let columns = |id: Option<i32>| -> Vec<ArrayRef> {
+        vec![
+            Arc::new(Int32Array::from(vec![id])),
+            Arc::new(StringArray::from(vec!["a"])),
+            Arc::new(TimestampMicrosecondArray::from(vec![1])),
+        ]
+    };
+    let of =
+        |id| RecordBatch::try_new(Arc::new(nullable.clone()), columns(id)).expect("columns fit");
+    let plan = lake.plan_write(&table, vec![of(Some(1)), of(None)]).await;
+    let error = collect(plan, lake.context.task_ctx())
+        .await
+        .expect_err("a required column");
+    assert!(
+        error
+            .to_string()
+            .contains("NULL in column \"id\" of table \"main.t\""),
+        "{error}"
+    );
+    check_no_files(&lake).await;
+}
+
+/// Waits, within a bound, until no data file is left.
+async fn check_no_files(lake: &Lake) {
+    for _ in 0..200 {
+        if parquet_files(lake.directory.path()).is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("files are left: {:?}", parquet_files(lake.directory.path()));
+}
+
+#[tokio::test]
+async fn a_write_dropped_midway_leaves_no_file() {
+    let lake = Lake::open().await;
+    let table = lake
+        .create("t", &schema(), &[("id", Transform::Identity)], &[])
+        .await;
+    let target = Arc::new(super::WriteTarget::of(&table, "w").expect("a target"));
+    let store = Arc::new(object_store::local::LocalFileSystem::new());
+    let context = lake.context.task_ctx();
+    let reservation = datafusion::execution::memory_pool::MemoryConsumer::new("test")
+        .register(context.memory_pool());
+    let count = datafusion::physical_plan::metrics::Count::new;
+    let counts = super::task::TaskCounts {
+        rows: count(),
+        bytes: count(),
+        files: count(),
+    };
+    let mut task =
+        super::task::WriteTask::new(target, store, 0, reservation, counts).expect("a task");
+    // More partitions than may be open: some files are complete, others are not.
+    task.write(&batch(0..100)).await.expect("rows are written");
+    assert!(!parquet_files(lake.directory.path()).is_empty());
+    drop(task);
+    check_no_files(&lake).await;
+}
+
+#[tokio::test]
+async fn a_write_over_the_wire_writes_the_same() {
+    let lake = Lake::open().await;
+    let partition = [("at", Transform::Day), ("name", Transform::Truncate(2))];
+    let table = lake.create("t", &schema(), &partition, &[]).await;
+    let plan = lake.plan_write(&table, vec![batch(0..40)]).await;
+    let reports = collect(over_wire(&lake.context, &plan), lake.context.task_ctx())
+        .await
+        .expect("it runs");
+    let files = files(&reports);
+    assert_eq!(files.iter().map(|file| file.record_count).sum::<u64>(), 40);
+    let table = tarn_catalog::append(&lake.catalog, &table, files, HashMap::new())
+        .await
+        .expect("a commit");
+    lake.register("t", &table);
+    assert_eq!(lake.text("SELECT sum(id) FROM t").await, ["780"]);
+}
+
+/// The write as a worker gets it, over rows that stay here.
+fn over_wire(context: &SessionContext, plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let converter = DeduplicatingProtoConverter {};
+    let bytes =
+        physical_plan_to_bytes_with_proto_converter(Arc::clone(plan), &TarnCodec, &converter)
+            .expect("the plan is encoded");
+    assert!(
+        functions()
+            .iter()
+            .all(|function| context.udf(function.name()).is_ok())
+    );
+    physical_plan_from_bytes_with_proto_converter(
+        &bytes,
+        context.task_ctx().as_ref(),
+        &TarnCodec,
+        &converter,
+    )
+    .expect("the plan is decoded")
+}
+
+#[tokio::test]
+async fn files_of_a_failed_write_are_found_by_its_id() {
+    let lake = Lake::open().await;
+    let table = lake
+        .create("t", &schema(), &[("at", Transform::Day)], &[])
+        .await;
+    let plan = lake.plan_write(&table, vec![batch(0..40)]).await;
+    collect(plan, lake.context.task_ctx())
+        .await
+        .expect("rows are written");
+    let before = parquet_files(lake.directory.path()).len();
+    assert!(before > 0);
+    let location = super::data_location(&table);
+    super::remove_files(table.stores(), &location, "another-write").await;
+    assert_eq!(parquet_files(lake.directory.path()).len(), before);
+    super::remove_files(table.stores(), &location, "test-write").await;
+    assert!(parquet_files(lake.directory.path()).is_empty());
+}
