@@ -10,12 +10,12 @@ mod complete;
 mod format;
 mod interactive;
 mod meta;
-mod progress;
-mod report;
+pub(crate) mod progress;
+pub(crate) mod report;
 mod script;
 mod session;
 mod split;
-mod table;
+pub(crate) mod table;
 
 use std::io::{BufWriter, IsTerminal};
 use std::path::PathBuf;
