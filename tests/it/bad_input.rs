@@ -238,7 +238,7 @@ async fn a_dead_s3_endpoint_is_named() {
 async fn a_wrong_key_is_told_from_a_missing_bucket() {
     let s3 = S3::shared().await;
     let key = crate::harness::s3::ACCESS_KEY;
-    let location = s3.location();
+    let location = S3::location();
     let server = s3_options(&s3.endpoint(), key, "wrong", &location)
         .start()
         .await;
@@ -385,7 +385,7 @@ async fn metadata_of_an_unknown_version_is_named() {
     let files = files_below(&table);
     let path = files
         .iter()
-        .rfind(|path| file_name(path).ends_with(".metadata.json"))
+        .rfind(|path| file_name(path).contains(".metadata."))
         .unwrap();
     damage(path);
     let server = ServerOptions::default().start_in(folder).await;

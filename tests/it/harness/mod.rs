@@ -20,7 +20,7 @@ pub(crate) use s3::S3;
 pub(crate) use server::{Server, ServerOptions};
 
 /// How long anything that is started may take on a busy machine of two cores.
-pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a condition is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -69,14 +69,6 @@ impl Postgres {
     pub(crate) fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
     }
-
-    /// Its URL as SQLAlchemy, and so PyIceberg, wants it.
-    pub(crate) fn sqlalchemy_url(&self) -> String {
-        format!(
-            "postgresql+psycopg2://{USER}@127.0.0.1:{}/postgres",
-            self.port
-        )
-    }
 }
 
 fn is_root() -> bool {

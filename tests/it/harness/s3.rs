@@ -76,7 +76,7 @@ impl S3 {
     }
 
     /// A place in the bucket that no other test uses: `s3://lake/…`.
-    pub(crate) fn location(&self) -> String {
+    pub(crate) fn location() -> String {
         format!("s3://{BUCKET}/{}", uuid::Uuid::new_v4())
     }
 

@@ -58,7 +58,7 @@ impl ServerOptions {
     pub(crate) fn s3(mut self, s3: &Arc<S3>) -> Self {
         self.environment.extend(s3.environment());
         self.environment
-            .insert("TARN__CATALOG__LAKE__WAREHOUSE".to_owned(), s3.location());
+            .insert("TARN__CATALOG__LAKE__WAREHOUSE".to_owned(), S3::location());
         self.s3 = Some(Arc::clone(s3));
         self
     }
@@ -126,7 +126,6 @@ fn data_dir(folder: &Path) -> PathBuf {
 pub(crate) struct Server {
     process: Process,
     client: Client,
-    ready: Value,
     options: ServerOptions,
     folder: Arc<tempfile::TempDir>,
 }
@@ -139,9 +138,13 @@ impl Server {
     ) -> Self {
         let ready = wait_for("the server is ready", START_TIMEOUT, async || {
             let line = ready_line(&process.stdout());
-            if line.is_none() && process.ended().is_some() {
-                panic!("the server ended: {}{}", process.stdout(), process.stderr());
-            }
+            let ended = line.is_none() && process.ended().is_some();
+            assert!(
+                !ended,
+                "the server ended: {}{}",
+                process.stdout(),
+                process.stderr()
+            );
             line
         })
         .await;
@@ -152,7 +155,6 @@ impl Server {
         let server = Self {
             process,
             client,
-            ready,
             options,
             folder,
         };
@@ -205,11 +207,6 @@ impl Server {
     /// URL of the HTTP door, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         self.client.url().as_str().trim_end_matches('/').to_owned()
-    }
-
-    /// What the server printed when it was ready: the address of each door.
-    pub(crate) fn doors(&self) -> &Value {
-        &self.ready
     }
 
     /// The folder given as `--data-dir`.
