@@ -27,7 +27,7 @@ const HASHES_MAX: usize = 2;
 const CHECKS_MAX: usize = 256;
 
 /// How long a right password is remembered.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// Right passwords remembered at once.
 const REMEMBERED_MAX: usize = 1024;
