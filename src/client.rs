@@ -44,7 +44,7 @@ pub enum ClientError {
     #[error("no Tarn server at {url}; start one with `tarn server` or give --url")]
     Unreachable {
         /// The server's URL.
-        url: Url,
+        url: String,
         /// What the network said.
         source: reqwest::Error,
     },
@@ -52,7 +52,7 @@ pub enum ClientError {
     #[error("lost the connection to {url}")]
     Transport {
         /// The server's URL.
-        url: Url,
+        url: String,
         /// What the network said.
         source: reqwest::Error,
     },
@@ -60,7 +60,7 @@ pub enum ClientError {
     #[error("{url} does not answer like a Tarn server (HTTP {status}): {body}")]
     Foreign {
         /// The server's URL.
-        url: Url,
+        url: String,
         /// HTTP status.
         status: u16,
         /// The start of what it said.
@@ -70,7 +70,9 @@ pub enum ClientError {
     #[error(transparent)]
     Server(Box<ServerError>),
     /// The answer ended early and the server does not say why.
-    #[error("the answer of query {query_id} was cut short; look into system.queries or the server's log")]
+    #[error(
+        "the answer of query {query_id} was cut short; look into system.queries or the server's log"
+    )]
     CutShort {
         /// The query.
         query_id: Uuid,
@@ -93,6 +95,15 @@ impl ClientError {
             Self::Transport { .. } | Self::CutShort { .. } => "08006",
             Self::Foreign { .. } | Self::Decode { .. } => "08P01",
             Self::Server(error) => &error.code,
+        }
+    }
+
+    /// Whether no statement can succeed: nobody answers, or not to this user.
+    pub fn is_unusable(&self) -> bool {
+        match self {
+            Self::InvalidUrl { .. } | Self::Unreachable { .. } | Self::Foreign { .. } => true,
+            Self::Server(error) => error.status == 401,
+            Self::Transport { .. } | Self::CutShort { .. } | Self::Decode { .. } => false,
         }
     }
 }
@@ -197,6 +208,11 @@ impl Client {
         &self.url
     }
 
+    /// The server's URL as people write it, without the closing slash.
+    pub fn address(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
+
     /// A client whose statements share one new session: `USE` and `SET` last.
     #[must_use]
     pub fn with_session(&self) -> Self {
@@ -259,12 +275,15 @@ impl Client {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        if header(response.headers(), "content-type").is_none_or(|ty| !ty.starts_with(ARROW_STREAM)) {
+        if header(response.headers(), "content-type").is_none_or(|ty| !ty.starts_with(ARROW_STREAM))
+        {
             return Err(self.foreign(response).await);
         }
         let headers = response.headers();
         let affected = header(headers, "tarn-affected").and_then(|count| count.parse().ok());
-        let command = header(headers, "tarn-command").unwrap_or_default().to_owned();
+        let command = header(headers, "tarn-command")
+            .unwrap_or_default()
+            .to_owned();
         let query_id = header(headers, "tarn-query-id")
             .and_then(|id| id.parse().ok())
             .unwrap_or(query_id);
@@ -296,7 +315,7 @@ impl Client {
     }
 
     fn network(&self, source: reqwest::Error) -> ClientError {
-        let url = self.url.clone();
+        let url = self.address().to_owned();
         if source.is_connect() {
             ClientError::Unreachable { url, source }
         } else {
@@ -321,7 +340,7 @@ impl Client {
                 query_id: problem.query_id,
             })),
             Err(source) => ClientError::Transport {
-                url: self.url.clone(),
+                url: self.address().to_owned(),
                 source,
             },
         }
@@ -330,11 +349,19 @@ impl Client {
     async fn foreign(&self, response: reqwest::Response) -> ClientError {
         let status = response.status().as_u16();
         let body = response.text().await.unwrap_or_default();
-        let body = body.trim().chars().take(FOREIGN_BODY_MAX).collect::<String>();
+        let body = body
+            .trim()
+            .chars()
+            .take(FOREIGN_BODY_MAX)
+            .collect::<String>();
         ClientError::Foreign {
-            url: self.url.clone(),
+            url: self.address().to_owned(),
             status,
-            body: if body.is_empty() { "no text".to_owned() } else { body },
+            body: if body.is_empty() {
+                "no text".to_owned()
+            } else {
+                body
+            },
         }
     }
 
@@ -505,7 +532,12 @@ fn text_rows(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
     let columns: Vec<_> = batch
         .columns()
         .iter()
-        .map(|array| (array.logical_nulls(), ArrayFormatter::try_new(array, &options).ok()))
+        .map(|array| {
+            (
+                array.logical_nulls(),
+                ArrayFormatter::try_new(array, &options).ok(),
+            )
+        })
         .collect();
     (0..batch.num_rows())
         .map(|row| {
@@ -597,7 +629,8 @@ mod tests {
 
     fn arrow_stream(names: &[&str], rows: i64) -> Vec<u8> {
         let values = Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef;
-        let batch = RecordBatch::try_from_iter(names.iter().map(|name| (*name, values.clone()))).unwrap();
+        let batch =
+            RecordBatch::try_from_iter(names.iter().map(|name| (*name, values.clone()))).unwrap();
         let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
         writer.write(&batch).unwrap();
@@ -663,10 +696,14 @@ mod tests {
 
     #[tokio::test]
     async fn another_kind_of_server_is_named() {
-        let response = b"HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nnginx";
+        let response =
+            b"HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\nnginx";
         let client = server(vec![response.to_vec()]).await;
         let error = client.query("SELECT 1").await.unwrap_err().to_string();
-        assert!(error.contains("does not answer like a Tarn server (HTTP 404): nginx"), "{error}");
+        assert!(
+            error.contains("does not answer like a Tarn server (HTTP 404): nginx"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
@@ -677,15 +714,27 @@ mod tests {
         let client = Client::new(&url, "admin", String::new().into()).unwrap();
         let error = client.query("SELECT 1").await.unwrap_err();
         assert_eq!(error.code(), "08001");
-        assert!(error.to_string().contains("start one with `tarn server`"), "{error}");
+        assert!(
+            error.to_string().contains("start one with `tarn server`"),
+            "{error}"
+        );
     }
 
     #[test]
     fn urls_need_no_scheme_and_take_no_password() {
-        assert_eq!(parse_url("localhost:7070").unwrap().as_str(), "http://localhost:7070/");
-        assert_eq!(parse_url("https://h/tarn/").unwrap().as_str(), "https://h/tarn/");
+        assert_eq!(
+            parse_url("localhost:7070").unwrap().as_str(),
+            "http://localhost:7070/"
+        );
+        assert_eq!(
+            parse_url("https://h/tarn/").unwrap().as_str(),
+            "https://h/tarn/"
+        );
         let error = parse_url("http://admin:hunter2@h").unwrap_err().to_string();
-        assert!(!error.contains("hunter2") && error.contains("TARN_PASSWORD"), "{error}");
+        assert!(
+            !error.contains("hunter2") && error.contains("TARN_PASSWORD"),
+            "{error}"
+        );
         assert!(parse_url("ftp://h").is_err());
         assert!(parse_url("").is_err());
     }

@@ -41,7 +41,10 @@ pub(super) async fn ensure_loaded(plan: &Plan, client: &Client) -> Result<(), De
         loaded.insert((*table).to_owned(), rows);
     }
     remove_staging(plan);
-    plan.state.remember(Some(Loaded { scale_factor: plan.scale_factor, rows: loaded }))
+    plan.state.remember(Some(Loaded {
+        scale_factor: plan.scale_factor,
+        rows: loaded,
+    }))
 }
 
 /// Whether the tables of an earlier demo have all their rows.
@@ -95,13 +98,18 @@ async fn load_table(plan: &Plan, client: &Client, table: &str, rows: u64) -> Res
     run(client, &format!("DROP TABLE IF EXISTS lake.tpch.{table}")).await?;
     let files = plan.staging.join(table).join("*.parquet");
     let files = files.to_string_lossy().replace('\'', "''");
-    let statement = format!("CREATE TABLE lake.tpch.{table} AS SELECT * FROM read_parquet('{files}')");
+    let statement =
+        format!("CREATE TABLE lake.tpch.{table} AS SELECT * FROM read_parquet('{files}')");
     let query_id = Uuid::now_v7();
     let bar = progress_bar(rows, table);
     let watch = Watch::start(client.clone(), query_id);
     {
         let mut loading = std::pin::pin!(async {
-            client.execute_as(&statement, query_id).await?.collect().await
+            client
+                .execute_as(&statement, query_id)
+                .await?
+                .collect()
+                .await
         });
         loop {
             tokio::select! {
@@ -118,25 +126,44 @@ async fn load_table(plan: &Plan, client: &Client, table: &str, rows: u64) -> Res
     bar.finish_and_clear();
     let got = row_count(client, table).await?;
     if got != rows {
-        return Err(DemoError::RowCount { table: table.to_owned(), got, expected: rows });
+        return Err(DemoError::RowCount {
+            table: table.to_owned(),
+            got,
+            expected: rows,
+        });
     }
-    say(&format!("  {table:<9} {rows:>11} rows  {:>6.1} s", started.elapsed().as_secs_f64()))?;
+    say(&format!(
+        "  {table:<9} {rows:>11} rows  {:>6.1} s",
+        started.elapsed().as_secs_f64()
+    ))?;
     Ok(())
 }
 
 async fn row_count(client: &Client, table: &str) -> Result<u64, DemoError> {
     let statement = format!("SELECT count(*) FROM lake.tpch.{table}");
-    let counted = client.query(&statement).await.map_err(|source| failed(&statement, source))?;
-    Ok(counted.scalar().and_then(|count| count.parse().ok()).unwrap_or(0))
+    let counted = client
+        .query(&statement)
+        .await
+        .map_err(|source| failed(&statement, source))?;
+    Ok(counted
+        .scalar()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0))
 }
 
 async fn run(client: &Client, statement: &str) -> Result<(), DemoError> {
-    client.query(statement).await.map_err(|source| failed(statement, source))?;
+    client
+        .query(statement)
+        .await
+        .map_err(|source| failed(statement, source))?;
     Ok(())
 }
 
 fn failed(statement: &str, source: crate::client::ClientError) -> DemoError {
-    DemoError::Statement { what: format!("`{statement}` failed"), source: Box::new(source) }
+    DemoError::Statement {
+        what: format!("`{statement}` failed"),
+        source: Box::new(source),
+    }
 }
 
 fn remove_staging(plan: &Plan) {

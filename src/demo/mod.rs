@@ -127,7 +127,11 @@ pub enum DemoError {
 }
 
 fn tail(log: &str) -> String {
-    if log.is_empty() { String::new() } else { format!("; its last words:\n{log}") }
+    if log.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words:\n{log}")
+    }
 }
 
 /// Command line of `tarn demo`.
@@ -160,7 +164,9 @@ pub struct DemoArgs {
 pub async fn run(args: DemoArgs) -> Result<ExitCode, DemoError> {
     match Box::pin(run_to_end(&args)).await {
         Ok(code) => Ok(code),
-        Err(DemoError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(DemoError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => {
             let _ = writeln!(io::stderr(), "ERROR: {}", chain(&error));
             Ok(ExitCode::FAILURE)
@@ -194,7 +200,11 @@ async fn run_to_end(args: &DemoArgs) -> Result<ExitCode, DemoError> {
             return Err(died.unwrap_or(error));
         }
     };
-    let code = if summary.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if summary.wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    };
     if args.exit {
         server.stop().await;
         return Ok(code);
@@ -213,7 +223,11 @@ async fn run_to_end(args: &DemoArgs) -> Result<ExitCode, DemoError> {
 /// Loads what is not loaded, runs the queries.
 async fn work(plan: &Plan, client: &Client) -> Result<queries::Summary, DemoError> {
     wait_for_workers(client, plan.workers).await?;
-    say(&format!("Server at {} with {} workers.", client.url(), plan.workers))?;
+    say(&format!(
+        "Server at {} with {} workers.",
+        client.address(),
+        plan.workers
+    ))?;
     load::ensure_loaded(plan, client).await?;
     queries::run_all(plan, client).await
 }
@@ -236,11 +250,13 @@ impl Plan {
         if !(args.scale_factor.is_finite() && args.scale_factor > 0.0) {
             return Err(DemoError::ScaleFactor(args.scale_factor));
         }
-        let data_dir = args
-            .data_dir
-            .clone()
-            .unwrap_or_else(|| Path::new("tarn-data").join(format!("demo-sf{}", args.scale_factor)));
-        let data_dir = writable(&data_dir).map_err(|source| DemoError::DataDir { path: data_dir, source })?;
+        let data_dir = args.data_dir.clone().unwrap_or_else(|| {
+            Path::new("tarn-data").join(format!("demo-sf{}", args.scale_factor))
+        });
+        let data_dir = writable(&data_dir).map_err(|source| DemoError::DataDir {
+            path: data_dir,
+            source,
+        })?;
         let state = State::open(&data_dir)?;
         if !state.is_loaded(args.scale_factor) {
             check_disk_space(&data_dir, args.scale_factor)?;
@@ -294,11 +310,17 @@ async fn wait_for_workers(client: &Client, wanted: usize) -> Result<(), DemoErro
     let deadline = tokio::time::Instant::now() + WORKERS_WAIT;
     loop {
         let statement = "SELECT count(*) FROM system.workers WHERE state = 'ACTIVE'";
-        let counted = client.query(statement).await.map_err(|source| DemoError::Statement {
-            what: "cannot ask which workers there are".to_owned(),
-            source: Box::new(source),
-        })?;
-        let active = counted.scalar().and_then(|count| count.parse().ok()).unwrap_or(0);
+        let counted = client
+            .query(statement)
+            .await
+            .map_err(|source| DemoError::Statement {
+                what: "cannot ask which workers there are".to_owned(),
+                source: Box::new(source),
+            })?;
+        let active = counted
+            .scalar()
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(0);
         if active >= wanted {
             return Ok(());
         }
@@ -359,16 +381,26 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_with_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Plan::prepare(&DemoArgs { scale_factor: 1e9, ..args(folder.path()) }).err().unwrap();
+        let error = Plan::prepare(&DemoArgs {
+            scale_factor: 1e9,
+            ..args(folder.path())
+        })
+        .err()
+        .unwrap();
         let text = error.to_string();
-        assert!(text.contains("needs 2500 PB") && text.contains("--scale-factor"), "{text}");
+        assert!(
+            text.contains("needs 2500 PB") && text.contains("--scale-factor"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_folder_that_cannot_be_is_told_at_once() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), b"").unwrap();
-        let error = Plan::prepare(&args(&folder.path().join("file"))).err().unwrap();
+        let error = Plan::prepare(&args(&folder.path().join("file")))
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("--data-dir"), "{error}");
     }
 
@@ -376,7 +408,12 @@ mod tests {
     fn scale_factors_are_positive_numbers() {
         let folder = tempfile::tempdir().unwrap();
         for scale_factor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let error = Plan::prepare(&DemoArgs { scale_factor, ..args(folder.path()) }).err().unwrap();
+            let error = Plan::prepare(&DemoArgs {
+                scale_factor,
+                ..args(folder.path())
+            })
+            .err()
+            .unwrap();
             assert!(matches!(error, DemoError::ScaleFactor(_)));
         }
     }
@@ -387,6 +424,10 @@ mod tests {
         let plan = Plan::prepare(&args(folder.path())).unwrap();
         let lines = connection_lines(&plan, "http://127.0.0.1:7070");
         assert!(lines.contains(&format!("export TARN_PASSWORD={}", plan.state.password)));
-        assert!(lines.contains("uri=\"sqlite:////") && lines.contains("sql --url http://127.0.0.1:7070"), "{lines}");
+        assert!(
+            lines.contains("uri=\"sqlite:////")
+                && lines.contains("sql --url http://127.0.0.1:7070"),
+            "{lines}"
+        );
     }
 }

@@ -38,13 +38,18 @@ pub(super) async fn run_all(plan: &Plan, client: &Client) -> Result<Summary, Dem
         // The demo shows workers at work, also where a query is so small
         // that it would stay in the coordinator.
         let statement = "SET distribution = 'always'";
-        session.query(statement).await.map_err(|source| DemoError::Statement {
-            what: format!("`{statement}` failed"),
-            source: Box::new(source),
-        })?;
+        session
+            .query(statement)
+            .await
+            .map_err(|source| DemoError::Statement {
+                what: format!("`{statement}` failed"),
+                source: Box::new(source),
+            })?;
     }
     let scale_factor = plan.scale_factor.to_string();
-    say(&format!("The 22 queries of TPC-H at scale factor {scale_factor}:"))?;
+    say(&format!(
+        "The 22 queries of TPC-H at scale factor {scale_factor}:"
+    ))?;
     let layout = layout();
     if let Some(layout) = &layout {
         layout.write_head(&mut io::stdout().lock())?;
@@ -81,13 +86,19 @@ async fn run_query(session: &Client, client: &Client, number: u8) -> Run {
     let query_id = uuid::Uuid::now_v7();
     let started = Instant::now();
     let answer = async {
-        let answer = session.execute_as(query(number).unwrap_or_default(), query_id).await?;
+        let answer = session
+            .execute_as(query(number).unwrap_or_default(), query_id)
+            .await?;
         answer.collect().await
     };
     let answer = answer.await;
     let elapsed = started.elapsed();
     let statement = format!("SELECT distributed FROM system.queries WHERE query_id = '{query_id}'");
-    let told = client.query(&statement).await.ok().and_then(|told| told.scalar());
+    let told = client
+        .query(&statement)
+        .await
+        .ok()
+        .and_then(|told| told.scalar());
     Run {
         elapsed,
         answer,
@@ -105,7 +116,10 @@ fn judge(number: u8, scale_factor: &str, run: &Run) -> Result<bool, String> {
 }
 
 fn row(number: u8, run: &Run, checked: &Result<bool, String>) -> Row {
-    let rows = run.answer.as_ref().map_or(String::new(), |answer| answer.row_count().to_string());
+    let rows = run
+        .answer
+        .as_ref()
+        .map_or(String::new(), |answer| answer.row_count().to_string());
     let checked = match (checked, &run.answer) {
         (Ok(true), _) => "right",
         (Ok(false), _) => "not checked",
@@ -118,14 +132,32 @@ fn row(number: u8, run: &Run, checked: &Result<bool, String>) -> Row {
         None => "unknown",
     };
     let time = format!("{:.2} s", run.elapsed.as_secs_f64());
-    [format!("Q{number}"), rows, time, checked.to_owned(), place.to_owned()].map(Some).to_vec()
+    [
+        format!("Q{number}"),
+        rows,
+        time,
+        checked.to_owned(),
+        place.to_owned(),
+    ]
+    .map(Some)
+    .to_vec()
 }
 
 /// The frame of the table, wide enough for what comes.
 fn layout() -> Option<Layout> {
-    let columns = [("query", false), ("rows", true), ("time", true), ("checked", false), ("ran on", false)];
-    let columns = columns.map(|(name, numeric)| Column { name: name.to_owned(), numeric });
-    let widest = ["Q22", "18314000", "1000.00 s", "not checked", "coordinator"].map(|text| Some(text.to_owned()));
+    let columns = [
+        ("query", false),
+        ("rows", true),
+        ("time", true),
+        ("checked", false),
+        ("ran on", false),
+    ];
+    let columns = columns.map(|(name, numeric)| Column {
+        name: name.to_owned(),
+        numeric,
+    });
+    let widest = ["Q22", "18314000", "1000.00 s", "not checked", "coordinator"]
+        .map(|text| Some(text.to_owned()));
     let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     Layout::fit(&columns, &[widest.to_vec()], Style { width: None, color })
 }
@@ -133,7 +165,10 @@ fn layout() -> Option<Layout> {
 fn conclusion(summary: &Summary, plan: &Plan, scale_factor: &str) -> String {
     let right = usize::from(QUERY_COUNT) - summary.wrong - summary.unchecked;
     let text = if summary.wrong > 0 {
-        format!("{} of {QUERY_COUNT} queries FAILED or gave a wrong answer", summary.wrong)
+        format!(
+            "{} of {QUERY_COUNT} queries FAILED or gave a wrong answer",
+            summary.wrong
+        )
     } else if summary.unchecked > 0 {
         format!(
             "All {QUERY_COUNT} queries ran; their answers are not checked: none are known at scale factor {scale_factor}"
@@ -145,5 +180,8 @@ fn conclusion(summary: &Summary, plan: &Plan, scale_factor: &str) -> String {
         ran if ran > 0 && plan.workers > 0 => format!(" {ran} ran in the coordinator."),
         _ => String::new(),
     };
-    format!("{text}; {:.1} s in all.{place}", summary.total.as_secs_f64())
+    format!(
+        "{text}; {:.1} s in all.{place}",
+        summary.total.as_secs_f64()
+    )
 }

@@ -57,7 +57,10 @@ impl Server {
             .arg(plan.workers.to_string())
             .env("TARN__LISTEN__HTTP", &plan.listen)
             .env("TARN__ADMIN_PASSWORD", &plan.state.password)
-            .env("TARN__STORAGE__ALLOWED_ROOTS", toml_array(&plan.staging.to_string_lossy()))
+            .env(
+                "TARN__STORAGE__ALLOWED_ROOTS",
+                toml_array(&plan.staging.to_string_lossy()),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C reaches the demo alone, which then stops the server once.
@@ -67,7 +70,10 @@ impl Server {
             command.stderr(File::create(&log).map_err(DemoError::Spawn)?);
         }
         let mut child = command.spawn().map_err(DemoError::Spawn)?;
-        let output = child.stdout.take().ok_or_else(|| DemoError::Spawn(io::ErrorKind::BrokenPipe.into()))?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| DemoError::Spawn(io::ErrorKind::BrokenPipe.into()))?;
         let mut server = Self {
             child,
             url: String::new(),
@@ -81,7 +87,10 @@ impl Server {
             Err(_) => {
                 let log = server.log_tail();
                 server.stop().await;
-                return Err(DemoError::NotReady { waited: READY_WAIT, log });
+                return Err(DemoError::NotReady {
+                    waited: READY_WAIT,
+                    log,
+                });
             }
         }
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
@@ -95,12 +104,12 @@ impl Server {
 
     /// The admin's client.
     pub(super) fn client(&self, password: &str) -> Result<Client, DemoError> {
-        Client::new(&self.url, "admin", password.to_owned().into()).map_err(|source: ClientError| {
-            DemoError::Statement {
+        Client::new(&self.url, "admin", password.to_owned().into()).map_err(
+            |source: ClientError| DemoError::Statement {
                 what: "the server told an address that cannot be used".to_owned(),
                 source: Box::new(source),
-            }
-        })
+            },
+        )
     }
 
     /// Waits until the process ends by itself, and says how it did.
@@ -119,7 +128,9 @@ impl Server {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(id) = id
             && kill(Pid::from_raw(id), Signal::SIGTERM).is_ok()
-            && tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_ok()
+            && tokio::time::timeout(STOP_WAIT, self.child.wait())
+                .await
+                .is_ok()
         {
             return;
         }
@@ -128,7 +139,11 @@ impl Server {
     }
 
     fn log_tail(&self) -> String {
-        let text = self.log.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        let text = self
+            .log
+            .as_ref()
+            .and_then(|path| std::fs::read(path).ok())
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")

@@ -42,17 +42,33 @@ impl State {
     /// Reads the state of a data folder, or begins one.
     pub(super) fn open(data_dir: &Path) -> Result<Self, DemoError> {
         let path = data_dir.join("demo.json");
-        let failed = |source| DemoError::State { path: path.clone(), source };
+        let failed = |source| DemoError::State {
+            path: path.clone(),
+            source,
+        };
         match std::fs::read(&path) {
             Ok(bytes) => {
-                let file: StateFile = serde_json::from_slice(&bytes).map_err(io::Error::from).map_err(failed)?;
-                Ok(Self { path, password: file.password, loaded: file.loaded })
+                let file: StateFile = serde_json::from_slice(&bytes)
+                    .map_err(io::Error::from)
+                    .map_err(failed)?;
+                Ok(Self {
+                    path,
+                    password: file.password,
+                    loaded: file.loaded,
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // The leading letter keeps configuration from reading a number.
-                let random = rand::rng().sample_iter(Alphanumeric).take(PASSWORD_LENGTH).map(char::from);
+                let random = rand::rng()
+                    .sample_iter(Alphanumeric)
+                    .take(PASSWORD_LENGTH)
+                    .map(char::from);
                 let password = std::iter::once('t').chain(random).collect();
-                let state = Self { path, password, loaded: None };
+                let state = Self {
+                    path,
+                    password,
+                    loaded: None,
+                };
                 state.save()?;
                 Ok(state)
             }
@@ -66,21 +82,38 @@ impl State {
     }
 
     /// What was loaded, if it was at this scale factor.
-    #[expect(clippy::float_cmp, reason = "the number the user gave, stored and read back")]
+    #[expect(
+        clippy::float_cmp,
+        reason = "the number the user gave, stored and read back"
+    )]
     pub(super) fn loaded(&self, scale_factor: f64) -> Option<&Loaded> {
-        self.loaded.as_ref().filter(|loaded| loaded.scale_factor == scale_factor)
+        self.loaded
+            .as_ref()
+            .filter(|loaded| loaded.scale_factor == scale_factor)
     }
 
     /// Remembers what is loaded; `None` before a load begins.
     pub(super) fn remember(&self, loaded: Option<Loaded>) -> Result<(), DemoError> {
-        Self { loaded, ..self.clone() }.save()
+        Self {
+            loaded,
+            ..self.clone()
+        }
+        .save()
     }
 
     /// Writes the file anew, readable by its owner only.
     fn save(&self) -> Result<(), DemoError> {
-        let failed = |source| DemoError::State { path: self.path.clone(), source };
-        let file = StateFile { password: self.password.clone(), loaded: self.loaded.clone() };
-        let bytes = serde_json::to_vec_pretty(&file).map_err(io::Error::from).map_err(failed)?;
+        let failed = |source| DemoError::State {
+            path: self.path.clone(),
+            source,
+        };
+        let file = StateFile {
+            password: self.password.clone(),
+            loaded: self.loaded.clone(),
+        };
+        let bytes = serde_json::to_vec_pretty(&file)
+            .map_err(io::Error::from)
+            .map_err(failed)?;
         let fresh = self.path.with_extension("json.new");
         write_private(&fresh, &bytes).map_err(failed)?;
         std::fs::rename(&fresh, &self.path).map_err(failed)
@@ -111,7 +144,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(folder.path().join("demo.json")).unwrap().permissions().mode();
+            let mode = std::fs::metadata(folder.path().join("demo.json"))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -121,7 +157,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let rows = BTreeMap::from([("nation".to_owned(), 25)]);
         let state = State::open(folder.path()).unwrap();
-        state.remember(Some(Loaded { scale_factor: 0.1, rows })).unwrap();
+        state
+            .remember(Some(Loaded {
+                scale_factor: 0.1,
+                rows,
+            }))
+            .unwrap();
         let state = State::open(folder.path()).unwrap();
         assert!(state.is_loaded(0.1) && !state.is_loaded(1.0));
         state.remember(None).unwrap();
@@ -133,6 +174,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("demo.json"), b"{").unwrap();
         let error = State::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("demo.json") && error.contains("start afresh"), "{error}");
+        assert!(
+            error.contains("demo.json") && error.contains("start afresh"),
+            "{error}"
+        );
     }
 }

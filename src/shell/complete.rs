@@ -24,14 +24,94 @@ const COLUMNS_MAX: usize = 20_000;
 const SUGGESTIONS_MAX: usize = 200;
 
 const KEYWORDS: &[&str] = &[
-    "ALL", "ALTER", "ANALYZE", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COALESCE", "COLUMNS", "COUNT",
-    "CREATE", "CROSS", "CURRENT_DATE", "CURRENT_TIMESTAMP", "DESC", "DESCRIBE", "DISTINCT", "DROP", "ELSE", "END",
-    "EXCEPT", "EXISTS", "EXPLAIN", "EXTRACT", "FALSE", "FETCH", "FILTER", "FIRST", "FROM", "FULL", "GROUP", "HAVING",
-    "IF", "ILIKE", "IN", "INNER", "INSERT", "INTERSECT", "INTERVAL", "INTO", "IS", "JOIN", "LAST", "LATERAL", "LEFT",
-    "LIKE", "LIMIT", "NOT", "NULL", "NULLS", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER", "PARTITION",
-    "PARTITIONED", "RENAME", "RESET", "RIGHT", "ROWS", "SCHEMA", "SCHEMAS", "SELECT", "SET", "SHOW", "SUM", "TABLE",
-    "TABLES", "THEN", "TO", "TRUE", "UNION", "UNNEST", "USE", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
-    "read_csv", "read_json", "read_parquet",
+    "ALL",
+    "ALTER",
+    "ANALYZE",
+    "AND",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "CAST",
+    "COALESCE",
+    "COLUMNS",
+    "COUNT",
+    "CREATE",
+    "CROSS",
+    "CURRENT_DATE",
+    "CURRENT_TIMESTAMP",
+    "DESC",
+    "DESCRIBE",
+    "DISTINCT",
+    "DROP",
+    "ELSE",
+    "END",
+    "EXCEPT",
+    "EXISTS",
+    "EXPLAIN",
+    "EXTRACT",
+    "FALSE",
+    "FETCH",
+    "FILTER",
+    "FIRST",
+    "FROM",
+    "FULL",
+    "GROUP",
+    "HAVING",
+    "IF",
+    "ILIKE",
+    "IN",
+    "INNER",
+    "INSERT",
+    "INTERSECT",
+    "INTERVAL",
+    "INTO",
+    "IS",
+    "JOIN",
+    "LAST",
+    "LATERAL",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "NULLS",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "PARTITIONED",
+    "RENAME",
+    "RESET",
+    "RIGHT",
+    "ROWS",
+    "SCHEMA",
+    "SCHEMAS",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "SUM",
+    "TABLE",
+    "TABLES",
+    "THEN",
+    "TO",
+    "TRUE",
+    "UNION",
+    "UNNEST",
+    "USE",
+    "USING",
+    "VALUES",
+    "WHEN",
+    "WHERE",
+    "WINDOW",
+    "WITH",
+    "read_csv",
+    "read_json",
+    "read_parquet",
 ];
 
 /// One table and its columns.
@@ -61,14 +141,18 @@ impl Names {
                  ORDER BY table_schema, table_name, ordinal_position LIMIT {COLUMNS_MAX}"
             );
             // Without names there is no completion, and nothing worse.
-            let Ok(answer) = client.query(&statement).await else { return };
+            let Ok(answer) = client.query(&statement).await else {
+                return;
+            };
             let mut tables: Vec<TableNames> = Vec::new();
             for row in answer.rows() {
                 let [Some(schema), Some(table), Some(column)] = row.as_slice() else {
                     continue;
                 };
                 match tables.last_mut() {
-                    Some(last) if last.schema == *schema && last.table == *table => last.columns.push(column.clone()),
+                    Some(last) if last.schema == *schema && last.table == *table => {
+                        last.columns.push(column.clone());
+                    }
                     _ => tables.push(TableNames {
                         schema: schema.clone(),
                         table: table.clone(),
@@ -86,8 +170,12 @@ impl Names {
     fn suggest(&self, before: &str, whole: &str) -> (usize, Vec<String>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let start = before
-            .rfind(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '"' | '$')))
-            .map_or(0, |index| index + before[index..].chars().next().map_or(1, char::len_utf8));
+            .rfind(|character: char| {
+                !(character.is_alphanumeric() || matches!(character, '_' | '"' | '$'))
+            })
+            .map_or(0, |index| {
+                index + before[index..].chars().next().map_or(1, char::len_utf8)
+            });
         let word = &before[start..];
         let mut found = BTreeSet::new();
         let mut offer = |name: &str| {
@@ -115,13 +203,20 @@ impl Names {
             for entry in known.iter() {
                 offer(&entry.schema);
                 offer(&entry.table);
-                if mentioned.iter().any(|(_, table)| table.eq_ignore_ascii_case(&entry.table)) {
+                if mentioned
+                    .iter()
+                    .any(|(_, table)| table.eq_ignore_ascii_case(&entry.table))
+                {
                     entry.columns.iter().for_each(|column| offer(column));
                 }
             }
             let lower = word.chars().any(char::is_lowercase);
             for keyword in KEYWORDS.iter().filter(|keyword| starts_with(keyword, word)) {
-                found.insert(if lower { keyword.to_lowercase() } else { (*keyword).to_owned() });
+                found.insert(if lower {
+                    keyword.to_lowercase()
+                } else {
+                    (*keyword).to_owned()
+                });
             }
         }
         (start, found.into_iter().take(SUGGESTIONS_MAX).collect())
@@ -132,8 +227,12 @@ impl Names {
 fn qualifier(text: &str) -> Option<&str> {
     let text = text.strip_suffix('.')?;
     let start = text
-        .rfind(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '"' | '$')))
-        .map_or(0, |index| index + text[index..].chars().next().map_or(1, char::len_utf8));
+        .rfind(|character: char| {
+            !(character.is_alphanumeric() || matches!(character, '_' | '"' | '$'))
+        })
+        .map_or(0, |index| {
+            index + text[index..].chars().next().map_or(1, char::len_utf8)
+        });
     let name = text[start..].trim_matches('"');
     (!name.is_empty()).then_some(name)
 }
@@ -152,7 +251,10 @@ fn aliases(statement: &str) -> Vec<(String, String)> {
         let word = words[index];
         index += 1;
         let upper = word.to_ascii_uppercase();
-        if matches!(upper.as_str(), "FROM" | "JOIN" | "INTO" | "UPDATE" | "TABLE" | "DESCRIBE") {
+        if matches!(
+            upper.as_str(),
+            "FROM" | "JOIN" | "INTO" | "UPDATE" | "TABLE" | "DESCRIBE"
+        ) {
             in_from = true;
             continue;
         }
@@ -165,7 +267,10 @@ fn aliases(statement: &str) -> Vec<(String, String)> {
             in_from = true;
             continue;
         }
-        if words.get(index).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
+        if words
+            .get(index)
+            .is_some_and(|word| word.eq_ignore_ascii_case("AS"))
+        {
             index += 1;
         }
         if let Some(alias) = words.get(index)
@@ -180,22 +285,28 @@ fn aliases(statement: &str) -> Vec<(String, String)> {
 }
 
 fn last_name(name: &str) -> String {
-    name.rsplit('.').next().unwrap_or_default().trim_matches('"').to_owned()
+    name.rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .trim_matches('"')
+        .to_owned()
 }
 
 fn starts_with(name: &str, prefix: &str) -> bool {
     let mut characters = name.chars();
-    prefix
-        .chars()
-        .all(|wanted| characters.next().is_some_and(|got| got.to_lowercase().eq(wanted.to_lowercase())))
+    prefix.chars().all(|wanted| {
+        characters
+            .next()
+            .is_some_and(|got| got.to_lowercase().eq(wanted.to_lowercase()))
+    })
 }
 
 /// A name as SQL needs it written.
 pub(crate) fn quote(name: &str) -> String {
     let plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
-        && name
-            .chars()
-            .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_');
+        && name.chars().all(|character| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_'
+        });
     if plain {
         name.to_owned()
     } else {
@@ -218,15 +329,29 @@ impl EditorHelper {
 impl Completer for EditorHelper {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let before = &line[..position];
         let (start, found) = if before.starts_with('\\') && !before.contains(char::is_whitespace) {
             let found = meta::COMMANDS.iter().map(|command| command.name);
-            (0, found.filter(|name| name.starts_with(before)).map(str::to_owned).collect())
+            (
+                0,
+                found
+                    .filter(|name| name.starts_with(before))
+                    .map(str::to_owned)
+                    .collect(),
+            )
         } else {
             self.names.suggest(before, line)
         };
-        let pairs = found.into_iter().map(|text| Pair { display: text.clone(), replacement: text });
+        let pairs = found.into_iter().map(|text| Pair {
+            display: text.clone(),
+            replacement: text,
+        });
         Ok((start, pairs.collect()))
     }
 }
@@ -242,7 +367,11 @@ impl Validator for EditorHelper {
 }
 
 impl Highlighter for EditorHelper {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> std::borrow::Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        _: bool,
+    ) -> std::borrow::Cow<'b, str> {
         if self.color {
             format!("\x1b[1m{prompt}\x1b[0m").into()
         } else {
@@ -309,8 +438,14 @@ mod tests {
     fn a_qualifier_is_a_schema_a_table_or_an_alias() {
         check_suggest("SELECT * FROM tpch.|", &["customer"]);
         check_suggest("SELECT orders.o_c| FROM orders", &["o_custkey"]);
-        check_suggest("SELECT c.| FROM orders o JOIN tpch.customer AS c ON true", &["c_custkey", "c_name"]);
-        check_suggest("SELECT o.m| FROM orders o, tpch.customer c", &["\"Mixed Case\""]);
+        check_suggest(
+            "SELECT c.| FROM orders o JOIN tpch.customer AS c ON true",
+            &["c_custkey", "c_name"],
+        );
+        check_suggest(
+            "SELECT o.m| FROM orders o, tpch.customer c",
+            &["\"Mixed Case\""],
+        );
     }
 
     #[test]

@@ -92,7 +92,9 @@ enum Form {
     /// One text column of several lines, as plans have: written as it is.
     Text,
     Csv,
-    Json { started: bool },
+    Json {
+        started: bool,
+    },
     Ndjson,
 }
 
@@ -128,7 +130,11 @@ impl<'a> Sink<'a> {
                 shape: None,
             }),
             Format::Csv => {
-                let names: Vec<String> = schema.fields().iter().map(|field| csv_field(field.name())).collect();
+                let names: Vec<String> = schema
+                    .fields()
+                    .iter()
+                    .map(|field| csv_field(field.name()))
+                    .collect();
                 writeln!(out, "{}", names.join(","))?;
                 Form::Csv
             }
@@ -158,7 +164,11 @@ impl<'a> Sink<'a> {
             }
             Form::Text => {
                 for row in text_rows(batch)? {
-                    writeln!(self.out, "{}", row[0].as_deref().unwrap_or_default().trim_end())?;
+                    writeln!(
+                        self.out,
+                        "{}",
+                        row[0].as_deref().unwrap_or_default().trim_end()
+                    )?;
                 }
             }
             Form::Csv => {
@@ -209,7 +219,9 @@ impl TableForm {
                 Ok(())
             }
             Some(Shape::Framed(layout)) => layout.write_row(out, &row),
-            Some(Shape::Expanded) => write_expanded(out, &self.columns, &row, number, self.options.style),
+            Some(Shape::Expanded) => {
+                write_expanded(out, &self.columns, &row, number, self.options.style)
+            }
         }
     }
 
@@ -219,8 +231,16 @@ impl TableForm {
         let layout = match self.options.expanded {
             Expanded::Always => None,
             Expanded::Auto => Layout::fit(&self.columns, &self.waiting, style),
-            Expanded::Never => Layout::fit(&self.columns, &self.waiting, style)
-                .or_else(|| Layout::fit(&self.columns, &self.waiting, Style { width: None, ..style })),
+            Expanded::Never => Layout::fit(&self.columns, &self.waiting, style).or_else(|| {
+                Layout::fit(
+                    &self.columns,
+                    &self.waiting,
+                    Style {
+                        width: None,
+                        ..style
+                    },
+                )
+            }),
         };
         let waiting = std::mem::take(&mut self.waiting);
         if let Some(layout) = layout {
@@ -257,7 +277,10 @@ fn is_plan(schema: &Schema) -> bool {
     let [field] = schema.fields().as_ref() else {
         return false;
     };
-    let text = matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let text = matches!(
+        field.data_type(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     text && matches!(
         field.name().to_ascii_lowercase().as_str(),
         "query plan" | "plan" | "create table" | "create_table" | "create statement"
@@ -280,7 +303,12 @@ pub(crate) fn text_rows(batch: &RecordBatch) -> Result<impl Iterator<Item = Row>
     let columns = batch
         .columns()
         .iter()
-        .map(|array| Ok((array.logical_nulls(), ArrayFormatter::try_new(array, &OPTIONS)?)))
+        .map(|array| {
+            Ok((
+                array.logical_nulls(),
+                ArrayFormatter::try_new(array, &OPTIONS)?,
+            ))
+        })
         .collect::<Result<Vec<_>, ArrowError>>()?;
     Ok((0..batch.num_rows()).map(move |row| {
         columns
@@ -312,11 +340,16 @@ fn json_writer<F: JsonFormat>(out: impl Write) -> Writer<impl Write, F> {
 
 /// A value in CSV; an empty string is quoted to differ from NULL.
 fn csv_value(value: &str) -> String {
-    if value.is_empty() { "\"\"".to_owned() } else { csv_field(value) }
+    if value.is_empty() {
+        "\"\"".to_owned()
+    } else {
+        csv_field(value)
+    }
 }
 
 fn csv_field(value: &str) -> String {
-    let quote = value.contains([',', '"', '\n', '\r']) || value.starts_with(' ') || value.ends_with(' ');
+    let quote =
+        value.contains([',', '"', '\n', '\r']) || value.starts_with(' ') || value.ends_with(' ');
     if quote {
         format!("\"{}\"", value.replace('"', "\"\""))
     } else {
@@ -328,21 +361,33 @@ fn csv_field(value: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Decimal128Array, Int64Array, StringViewArray, TimestampMicrosecondArray};
+    use arrow::array::{
+        ArrayRef, Decimal128Array, Int64Array, StringViewArray, TimestampMicrosecondArray,
+    };
 
     use super::*;
 
     const OPTIONS: TableOptions = TableOptions {
-        style: Style { width: Some(60), color: false },
+        style: Style {
+            width: Some(60),
+            color: false,
+        },
         expanded: Expanded::Auto,
         footer: true,
     };
 
     fn batch() -> RecordBatch {
-        let amounts = Decimal128Array::from_iter([Some(150), None]).with_precision_and_scale(15, 2).unwrap();
-        let moments = TimestampMicrosecondArray::from(vec![Some(1_500_000), None]).with_timezone("+00:00");
+        let amounts = Decimal128Array::from_iter([Some(150), None])
+            .with_precision_and_scale(15, 2)
+            .unwrap();
+        let moments =
+            TimestampMicrosecondArray::from(vec![Some(1_500_000), None]).with_timezone("+00:00");
         RecordBatch::try_from_iter_with_nullable([
-            ("name", Arc::new(StringViewArray::from(vec!["a,\"b\"", ""])) as ArrayRef, true),
+            (
+                "name",
+                Arc::new(StringViewArray::from(vec!["a,\"b\"", ""])) as ArrayRef,
+                true,
+            ),
             ("amount", Arc::new(amounts), true),
             ("at", Arc::new(moments), true),
         ])
@@ -370,8 +415,12 @@ mod tests {
 
     #[test]
     fn json_is_one_array_over_all_batches() {
-        let text = written(Format::Json, &[batch().slice(0, 1), batch().slice(1, 1), batch()]);
-        let rows: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&text).unwrap();
+        let text = written(
+            Format::Json,
+            &[batch().slice(0, 1), batch().slice(1, 1), batch()],
+        );
+        let rows: Vec<serde_json::Map<String, serde_json::Value>> =
+            serde_json::from_str(&text).unwrap();
         assert_eq!(rows.len(), 4);
         assert_eq!(rows[0]["amount"].as_f64(), Some(1.5));
         assert!(rows[1]["amount"].is_null());
@@ -382,13 +431,19 @@ mod tests {
     fn ndjson_is_one_object_a_line() {
         let text = written(Format::Ndjson, &[batch(), batch()]);
         assert_eq!(text.lines().count(), 4);
-        assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')));
+        assert!(
+            text.lines()
+                .all(|line| line.starts_with('{') && line.ends_with('}'))
+        );
     }
 
     #[test]
     fn tables_count_their_rows() {
         let text = written(Format::Table, &[batch()]);
-        assert!(text.contains("│ a,\"b\" │") && text.ends_with("(2 rows)\n"), "{text}");
+        assert!(
+            text.contains("│ a,\"b\" │") && text.ends_with("(2 rows)\n"),
+            "{text}"
+        );
         let text = written(Format::Table, &[batch().slice(0, 1)]);
         assert!(text.ends_with("(1 row)\n"), "{text}");
     }
@@ -396,7 +451,10 @@ mod tests {
     #[test]
     fn rows_after_the_layout_keep_its_width() {
         let numbers = Arc::new(Int64Array::from_iter_values(0..2500)) as ArrayRef;
-        let text = written(Format::Table, &[RecordBatch::try_from_iter([("n", numbers)]).unwrap()]);
+        let text = written(
+            Format::Table,
+            &[RecordBatch::try_from_iter([("n", numbers)]).unwrap()],
+        );
         assert_eq!(text.lines().count(), 2500 + 5);
         assert!(text.ends_with("(2500 rows)\n"));
     }
@@ -405,7 +463,8 @@ mod tests {
     fn a_table_too_wide_is_expanded() {
         let value = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
         let names: Vec<String> = (0..12).map(|n| format!("column_{n}")).collect();
-        let wide = RecordBatch::try_from_iter(names.iter().map(|name| (name, value.clone()))).unwrap();
+        let wide =
+            RecordBatch::try_from_iter(names.iter().map(|name| (name, value.clone()))).unwrap();
         let text = written(Format::Table, &[wide]);
         assert!(text.starts_with("──[ row 1 ]"), "{text}");
     }
@@ -413,7 +472,10 @@ mod tests {
     #[test]
     fn plans_are_written_as_text() {
         let plan = Arc::new(StringViewArray::from(vec!["Sort\n  Scan"])) as ArrayRef;
-        let text = written(Format::Table, &[RecordBatch::try_from_iter([("plan", plan)]).unwrap()]);
+        let text = written(
+            Format::Table,
+            &[RecordBatch::try_from_iter([("plan", plan)]).unwrap()],
+        );
         assert_eq!(text, "Sort\n  Scan\n");
     }
 }

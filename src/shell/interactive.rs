@@ -31,7 +31,7 @@ pub(crate) async fn run(session: &mut Session) -> Result<(), ShellError> {
     note(&format!(
         "tarn {} · {} · \\? for help, \\q to leave",
         env!("CARGO_PKG_VERSION"),
-        session.client.url()
+        session.client.address()
     ));
     session.refresh_names();
     loop {
@@ -88,7 +88,10 @@ fn open_editor(session: &Session, history: Option<&PathBuf>) -> rustyline::Resul
         .build();
     let mut editor = Editor::with_config(config)?;
     editor.set_auto_add_history(false);
-    editor.set_helper(Some(EditorHelper::new(session.names.clone(), session.color)));
+    editor.set_helper(Some(EditorHelper::new(
+        session.names.clone(),
+        session.color,
+    )));
     if let Some(path) = history {
         // A first start has no history; a damaged one should not keep anyone out.
         let _ = editor.load_history(path);
@@ -108,7 +111,10 @@ fn remember(editor: &mut LineEditor, line: &str, history: Option<&PathBuf>) {
 /// Whether a statement has a password or key in it, which no file should keep.
 fn holds_secret(line: &str) -> bool {
     let lower = line.to_lowercase();
-    ["password", "secret", "token"].iter().any(|word| lower.contains(word)) && lower.contains('\'')
+    ["password", "secret", "token"]
+        .iter()
+        .any(|word| lower.contains(word))
+        && lower.contains('\'')
 }
 
 /// `$XDG_STATE_HOME/tarn/history`, its folder made.

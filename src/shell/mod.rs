@@ -27,7 +27,7 @@ use secrecy::SecretString;
 pub use format::Format;
 use report::Origin;
 use script::Flow;
-use session::Session;
+use session::{Session, Worst};
 
 use crate::client::{Client, ClientError};
 
@@ -89,7 +89,12 @@ pub struct ShellArgs {
     #[arg(long, env = "TARN_USER", default_value = "admin")]
     pub user: String,
     /// Statements to run, separated by semicolons; may be repeated
-    #[arg(short = 'c', long = "command", value_name = "SQL", conflicts_with = "file")]
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "SQL",
+        conflicts_with = "file"
+    )]
     pub command: Vec<String>,
     /// Script to run; `-` is standard input
     #[arg(short = 'f', long, value_name = "FILE")]
@@ -123,7 +128,9 @@ pub struct ShellArgs {
 pub async fn run(args: ShellArgs) -> Result<ExitCode, ShellError> {
     match Box::pin(run_session(args)).await {
         Ok(code) => Ok(ExitCode::from(code)),
-        Err(ShellError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(ShellError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => {
             let code = match &error {
                 ShellError::Client(error) => format!(" {}", error.code()),
@@ -136,7 +143,8 @@ pub async fn run(args: ShellArgs) -> Result<ExitCode, ShellError> {
 }
 
 async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
-    let scripted = !args.command.is_empty() || args.file.is_some() || !std::io::stdin().is_terminal();
+    let scripted =
+        !args.command.is_empty() || args.file.is_some() || !std::io::stdin().is_terminal();
     let client = Client::new(&args.url, &args.user, password(&args.user)?)?.with_session();
     let out = Box::new(BufWriter::new(std::io::stdout()));
     let mut session = Session::new(client, args.format, !scripted, out);
@@ -146,7 +154,11 @@ async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
     if args.catalog.is_some() || args.schema.is_some() {
         let catalog = args.catalog.unwrap_or_else(|| session.catalog.clone());
         let schema = args.schema.unwrap_or_else(|| session.schema.clone());
-        let place = format!("USE {}.{}", complete::quote(&catalog), complete::quote(&schema));
+        let place = format!(
+            "USE {}.{}",
+            complete::quote(&catalog),
+            complete::quote(&schema)
+        );
         session.client.query(&place).await?;
     }
     if !scripted {
@@ -167,10 +179,11 @@ async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
         }
         flow
     };
-    Ok(match flow {
-        Flow::Continue | Flow::Quit if session.failures == 0 => 0,
-        Flow::Continue | Flow::Quit | Flow::Failed => EXIT_FAILED,
-        Flow::Cancelled => EXIT_INTERRUPTED,
+    Ok(match (flow, session.worst) {
+        (_, Worst::Unusable) => EXIT_UNUSABLE,
+        (Flow::Cancelled, _) => EXIT_INTERRUPTED,
+        (Flow::Failed, _) | (_, Worst::Failed) => EXIT_FAILED,
+        (Flow::Continue | Flow::Quit, Worst::Fine) => 0,
     })
 }
 
@@ -181,11 +194,15 @@ fn password(user: &str) -> Result<SecretString, ShellError> {
     }
     let terminal = console::Term::stderr();
     if !terminal.is_term() || !std::io::stdin().is_terminal() {
-        return Err(ShellError::NoPassword { user: user.to_owned() });
+        return Err(ShellError::NoPassword {
+            user: user.to_owned(),
+        });
     }
     let ask = || {
         terminal.write_str(&format!("Password for {user}: "))?;
         terminal.read_secure_line()
     };
-    ask().map(SecretString::from).map_err(ShellError::ReadPassword)
+    ask()
+        .map(SecretString::from)
+        .map_err(ShellError::ReadPassword)
 }

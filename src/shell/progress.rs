@@ -41,7 +41,13 @@ pub(crate) async fn status(client: &Client, query_id: Uuid) -> Option<Status> {
         "SELECT state, rows_scanned, bytes_scanned, tasks_done, tasks_total \
          FROM system.queries WHERE query_id = '{query_id}'"
     );
-    let row = client.query(&statement).await.ok()?.rows().into_iter().next()?;
+    let row = client
+        .query(&statement)
+        .await
+        .ok()?
+        .rows()
+        .into_iter()
+        .next()?;
     let number = |index: usize| row.get(index)?.as_deref()?.parse().ok();
     Some(Status {
         state: row.first()?.clone()?,
@@ -114,7 +120,8 @@ impl Line {
         if elapsed < QUIET {
             return;
         }
-        let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0);
+        let width =
+            terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0);
         let text = text(elapsed, watch.latest().as_ref(), rows_received);
         let text = truncate(&text, usize::from(width).saturating_sub(1)).into_owned();
         let mut stderr = std::io::stderr().lock();
@@ -141,14 +148,18 @@ impl Drop for Line {
 }
 
 fn text(elapsed: Duration, status: Option<&Status>, rows_received: u64) -> String {
-    let frame = usize::try_from(elapsed.as_millis() / DRAW.as_millis()).unwrap_or(0) % SPINNER.len();
+    let frame =
+        usize::try_from(elapsed.as_millis() / DRAW.as_millis()).unwrap_or(0) % SPINNER.len();
     let mut parts = vec![format!("{} {:.1} s", SPINNER[frame], elapsed.as_secs_f64())];
     if let Some(status) = status {
         if status.state != "RUNNING" {
             parts.push(status.state.to_lowercase());
         }
         if status.tasks_total > 0 {
-            parts.push(format!("{} of {} tasks", status.tasks_done, status.tasks_total));
+            parts.push(format!(
+                "{} of {} tasks",
+                status.tasks_done, status.tasks_total
+            ));
         }
         if status.rows_scanned > 0 {
             parts.push(format!("{} rows scanned", count(status.rows_scanned)));
@@ -217,7 +228,13 @@ mod tests {
             text(elapsed, Some(&status), 10),
             "⠹ 3.2 s · 3 of 8 tasks · 6.0M rows scanned · 120 MB · 10 rows received · Ctrl-C cancels"
         );
-        let queued = Status { state: "QUEUED".to_owned(), ..Status::default() };
-        assert_eq!(text(elapsed, Some(&queued), 0), "⠹ 3.2 s · queued · Ctrl-C cancels");
+        let queued = Status {
+            state: "QUEUED".to_owned(),
+            ..Status::default()
+        };
+        assert_eq!(
+            text(elapsed, Some(&queued), 0),
+            "⠹ 3.2 s · queued · Ctrl-C cancels"
+        );
     }
 }

@@ -27,7 +27,8 @@ pub(crate) enum Origin {
 pub(crate) fn describe(error: &ClientError, statement: &Statement, origin: &Origin) -> String {
     let mut text = String::new();
     if let Origin::Script(name) = origin {
-        let line = place(error, statement).map_or(statement.line, |place| statement.line + place.line);
+        let line =
+            place(error, statement).map_or(statement.line, |place| statement.line + place.line);
         let _ = write!(text, "{name}:{line}: ");
     }
     let _ = writeln!(text, "ERROR {}: {}", error.code(), chain(error));
@@ -92,7 +93,13 @@ fn excerpt(place: &Place<'_>, first_line: usize) -> String {
     let heading = format!("LINE {}: ", first_line + place.line);
     let flat = |text: &str| {
         text.chars()
-            .map(|character| if character.is_control() { ' ' } else { character })
+            .map(|character| {
+                if character.is_control() {
+                    ' '
+                } else {
+                    character
+                }
+            })
             .collect::<String>()
     };
     let mut before = flat(&place.text[..place.offset.min(place.text.len())]);
@@ -115,7 +122,9 @@ fn excerpt(place: &Place<'_>, first_line: usize) -> String {
 }
 
 fn width(text: &str) -> usize {
-    text.chars().map(|character| character.width().unwrap_or(0)).sum()
+    text.chars()
+        .map(|character| character.width().unwrap_or(0))
+        .sum()
 }
 
 #[cfg(test)]
@@ -131,7 +140,10 @@ mod tests {
             position,
             query_id: None,
         }));
-        let statement = Statement { text: text.to_owned(), line: 10 };
+        let statement = Statement {
+            text: text.to_owned(),
+            line: 10,
+        };
         assert_eq!(describe(&error, &statement, origin), expected);
     }
 
@@ -193,6 +205,13 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(width(lines[1]) <= EXCERPT_WIDTH_MAX + 10, "{shown}");
         let caret = lines[2].find('^').unwrap();
-        assert!(lines[1].chars().skip(caret).collect::<String>().starts_with("foo"), "{shown}");
+        assert!(
+            lines[1]
+                .chars()
+                .skip(caret)
+                .collect::<String>()
+                .starts_with("foo"),
+            "{shown}"
+        );
     }
 }

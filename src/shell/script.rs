@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::format::{Expanded, Format};
 use super::meta::{self, Action};
 use super::report::Origin;
-use super::session::{Outcome, Session, note};
+use super::session::{Outcome, Session, Worst, note};
 use super::split::{Splitter, Statement};
 use super::{EXIT_INTERRUPTED, ShellError};
 
@@ -65,14 +65,20 @@ pub(crate) async fn run_text(
 /// # Errors
 /// [`ShellError::ReadScript`] if it cannot be read, [`ShellError::Output`] if
 /// the output is closed.
-pub(crate) async fn run_file(session: &mut Session, path: &Path, depth: usize) -> Result<Flow, ShellError> {
+pub(crate) async fn run_file(
+    session: &mut Session,
+    path: &Path,
+    depth: usize,
+) -> Result<Flow, ShellError> {
     if path == Path::new("-") {
         return run_stdin(session, depth).await;
     }
-    let text = tokio::fs::read_to_string(path).await.map_err(|source| ShellError::ReadScript {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| ShellError::ReadScript {
+            path: path.to_owned(),
+            source,
+        })?;
     let origin = Origin::Script(path.display().to_string());
     Box::pin(run_text(session, &text, &origin, depth)).await
 }
@@ -141,7 +147,8 @@ impl Reader {
     ) -> Result<Flow, ShellError> {
         for statement in statements {
             let flow = Flow::from(session.execute(&statement, &self.origin).await?);
-            let go_on = flow == Flow::Continue || (flow == Flow::Failed && session.keep_going);
+            let go_on = flow == Flow::Continue
+                || (flow == Flow::Failed && session.keep_going && session.worst < Worst::Unusable);
             if !go_on {
                 return Ok(flow);
             }
@@ -154,7 +161,11 @@ impl Reader {
 ///
 /// # Errors
 /// [`ShellError::Output`] if the output is closed.
-pub(crate) async fn run_command(session: &mut Session, line: &str, depth: usize) -> Result<Flow, ShellError> {
+pub(crate) async fn run_command(
+    session: &mut Session,
+    line: &str,
+    depth: usize,
+) -> Result<Flow, ShellError> {
     let action = match meta::parse(line, &session.schema) {
         Ok(action) => action,
         Err(why) => {
@@ -165,19 +176,32 @@ pub(crate) async fn run_command(session: &mut Session, line: &str, depth: usize)
     match action {
         Action::Query(text) => {
             let format = std::mem::replace(&mut session.settings.format, Format::Table);
-            let outcome = session.execute(&Statement { text, line: 1 }, &Origin::Direct).await;
+            let outcome = session
+                .execute(&Statement { text, line: 1 }, &Origin::Direct)
+                .await;
             session.settings.format = format;
             return Ok(outcome?.into());
         }
         Action::Change(text) => {
-            return Ok(session.execute(&Statement { text, line: 1 }, &Origin::Direct).await?.into());
+            return Ok(session
+                .execute(&Statement { text, line: 1 }, &Origin::Direct)
+                .await?
+                .into());
         }
         Action::Timing(value) => {
             session.settings.timing = value.unwrap_or(!session.settings.timing);
-            note(if session.settings.timing { "Timing is on." } else { "Timing is off." });
+            note(if session.settings.timing {
+                "Timing is on."
+            } else {
+                "Timing is off."
+            });
         }
         Action::Expanded(value) => {
-            let toggled = if session.settings.expanded == Expanded::Always { Expanded::Auto } else { Expanded::Always };
+            let toggled = if session.settings.expanded == Expanded::Always {
+                Expanded::Auto
+            } else {
+                Expanded::Always
+            };
             session.settings.expanded = value.unwrap_or(toggled);
             note(match session.settings.expanded {
                 Expanded::Always => "Rows are shown one value a line.",

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
@@ -47,6 +48,16 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
+/// The worst that happened in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Worst {
+    Fine,
+    /// A statement failed.
+    Failed,
+    /// The server cannot be used: the rest of a script is pointless.
+    Unusable,
+}
+
 /// A session at a server and its display.
 pub(crate) struct Session {
     pub(crate) client: Client,
@@ -58,17 +69,23 @@ pub(crate) struct Session {
     pub(crate) interactive: bool,
     /// A failed statement does not end a script.
     pub(crate) keep_going: bool,
-    /// Statements that failed so far.
-    pub(crate) failures: u64,
+    /// The worst that happened so far.
+    pub(crate) worst: Worst,
     out: Box<dyn Write + Send>,
     pub(crate) color: bool,
 }
 
 impl Session {
     /// A session that writes results to `out`; `client` should carry one.
-    pub(crate) fn new(client: Client, format: Format, interactive: bool, out: Box<dyn Write + Send>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        format: Format,
+        interactive: bool,
+        out: Box<dyn Write + Send>,
+    ) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let plain = std::env::var_os("NO_COLOR").is_some() || std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let plain = std::env::var_os("NO_COLOR").is_some()
+            || std::env::var("TERM").is_ok_and(|term| term == "dumb");
         Self {
             client,
             settings: Settings {
@@ -84,7 +101,7 @@ impl Session {
             names: Names::default(),
             interactive,
             keep_going: false,
-            failures: 0,
+            worst: Worst::Fine,
             out,
             color: terminal && !plain,
         }
@@ -95,7 +112,10 @@ impl Session {
     /// # Errors
     /// The [`ClientError`] of a server that cannot be used.
     pub(crate) async fn locate(&mut self) -> Result<(), ClientError> {
-        let place = self.client.query("SELECT current_database(), current_schema()").await?;
+        let place = self
+            .client
+            .query("SELECT current_database(), current_schema()")
+            .await?;
         if let Some([Some(catalog), Some(schema)]) = place.rows().first().map(Vec::as_slice) {
             self.catalog.clone_from(catalog);
             self.schema.clone_from(schema);
@@ -111,7 +131,8 @@ impl Session {
                 schema: Some(self.schema.clone()),
                 ..Properties::default()
             };
-            self.names.refresh(self.client.without_session().with_properties(properties));
+            self.names
+                .refresh(self.client.without_session().with_properties(properties));
         }
     }
 
@@ -119,7 +140,11 @@ impl Session {
     ///
     /// # Errors
     /// [`ShellError::Output`] if the output is closed or full.
-    pub(crate) async fn execute(&mut self, statement: &Statement, origin: &Origin) -> Result<Outcome, ShellError> {
+    pub(crate) async fn execute(
+        &mut self,
+        statement: &Statement,
+        origin: &Origin,
+    ) -> Result<Outcome, ShellError> {
         let started = Instant::now();
         let ended = self.run(statement).await;
         let elapsed = started.elapsed();
@@ -133,16 +158,23 @@ impl Session {
                 Outcome::Cancelled
             }
             Err(Failure::Client(error)) => {
+                if error.is_unusable() {
+                    self.worst = Worst::Unusable;
+                }
                 self.show_error(&describe(&error, statement, origin));
                 Outcome::Failed
             }
-            Err(Failure::Format(FormatError::Output(error))) => return Err(ShellError::Output(error)),
+            Err(Failure::Format(FormatError::Output(error))) => {
+                return Err(ShellError::Output(error));
+            }
             Err(Failure::Format(error @ FormatError::Value(_))) => {
                 self.show_error(&format!("ERROR 0A000: {}\n", super::report::chain(&error)));
                 Outcome::Failed
             }
         };
-        self.failures += u64::from(outcome == Outcome::Failed);
+        if outcome == Outcome::Failed {
+            self.worst = self.worst.max(Worst::Failed);
+        }
         if self.settings.timing {
             note(&format!("Time: {:.3} ms", elapsed.as_secs_f64() * 1000.0));
         }
@@ -165,7 +197,9 @@ impl Session {
     /// # Errors
     /// [`ShellError::Output`] if the output is closed or full.
     pub(crate) fn show(&mut self, text: &str) -> Result<(), ShellError> {
-        self.out.write_all(text.as_bytes()).map_err(ShellError::Output)?;
+        self.out
+            .write_all(text.as_bytes())
+            .map_err(ShellError::Output)?;
         self.out.flush().map_err(ShellError::Output)
     }
 
@@ -177,7 +211,10 @@ impl Session {
             .then(|| Watch::start(self.client.without_session(), query_id));
         let mut waiting = Waiting::new(Line::new(watch));
         let client = self.client.clone();
-        let Some(answer) = waiting.on(client.execute_as(&statement.text, query_id), 0).await else {
+        let Some(answer) = waiting
+            .on(client.execute_as(&statement.text, query_id), 0)
+            .await
+        else {
             return Ok(End::Cancelled);
         };
         let mut answer = answer?;
@@ -207,7 +244,9 @@ impl Session {
             waiting.line.clear();
             note(&tag(&answer));
         }
-        Ok(End::Finished { command: answer.command().to_owned() })
+        Ok(End::Finished {
+            command: answer.command().to_owned(),
+        })
     }
 
     /// Keeps prompt and completion true after what a statement changed.
@@ -223,9 +262,13 @@ impl Session {
     }
 
     fn table_options(&self) -> TableOptions {
-        let width = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+        let width = terminal_size::terminal_size_of(std::io::stdout())
+            .map(|(width, _)| usize::from(width.0));
         TableOptions {
-            style: Style { width, color: self.color },
+            style: Style {
+                width,
+                color: self.color,
+            },
             expanded: match self.settings.expanded {
                 // Without a terminal there is nothing to fit into.
                 Expanded::Auto if width.is_none() => Expanded::Never,
@@ -303,23 +346,37 @@ async fn show_rows(
 struct Waiting {
     line: Line,
     draw: tokio::time::Interval,
+    /// Ctrl-C, also if pressed while rows were written. `None` where
+    /// signals cannot be had.
+    interrupt: Option<Signal>,
 }
 
 impl Waiting {
     fn new(line: Line) -> Self {
         let mut draw = tokio::time::interval(progress::DRAW);
         draw.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { line, draw }
+        let interrupt = signal(SignalKind::interrupt()).ok();
+        Self {
+            line,
+            draw,
+            interrupt,
+        }
     }
 
     /// The future's output, or `None` when the user pressed Ctrl-C first.
     async fn on<T>(&mut self, future: impl Future<Output = T>, rows_received: u64) -> Option<T> {
         let mut future = pin!(future);
-        let mut interrupt = pin!(tokio::signal::ctrl_c());
+        let interrupt = self.interrupt.as_mut();
+        let mut interrupted = pin!(async {
+            match interrupt {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        });
         loop {
             tokio::select! {
                 output = &mut future => return Some(output),
-                _ = &mut interrupt => {
+                _ = &mut interrupted => {
                     self.line.clear();
                     return None;
                 }

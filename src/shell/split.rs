@@ -160,12 +160,18 @@ impl Splitter {
             self.has_content = true;
         }
         match first {
-            '\'' => self.state = State::String { backslash: self.after_e() },
+            '\'' => {
+                self.state = State::String {
+                    backslash: self.after_e(),
+                }
+            }
             '"' => self.state = State::Name,
             '$' if !self.buffer.ends_with(is_name_char) => {
                 if let Some(delimiter) = dollar_delimiter(rest) {
                     let length = delimiter.len();
-                    self.state = State::Dollar { delimiter: delimiter.to_owned() };
+                    self.state = State::Dollar {
+                        delimiter: delimiter.to_owned(),
+                    };
                     return length;
                 }
             }
@@ -190,7 +196,9 @@ fn dollar_delimiter(text: &str) -> Option<&str> {
     let end = text[1..].find('$')? + 1;
     let tag = &text[1..end];
     let valid = !tag.starts_with(|first: char| first.is_ascii_digit())
-        && tag.chars().all(|character| character != '$' && is_name_char(character));
+        && tag
+            .chars()
+            .all(|character| character != '$' && is_name_char(character));
     valid.then(|| &text[..=end])
 }
 
@@ -215,7 +223,10 @@ mod tests {
 
     #[test]
     fn semicolons_end_statements_and_lines_are_counted() {
-        check_split("SELECT 1; SELECT 2;\n\n  SELECT\n 3", &[(1, "SELECT 1"), (1, "SELECT 2"), (3, "SELECT\n 3")]);
+        check_split(
+            "SELECT 1; SELECT 2;\n\n  SELECT\n 3",
+            &[(1, "SELECT 1"), (1, "SELECT 2"), (3, "SELECT\n 3")],
+        );
     }
 
     #[test]
@@ -225,27 +236,45 @@ mod tests {
 
     #[test]
     fn quotes_hide_semicolons() {
-        check_split("SELECT 'a;''b;', \"c;\"\"d\"; x", &[(1, "SELECT 'a;''b;', \"c;\"\"d\""), (1, "x")]);
+        check_split(
+            "SELECT 'a;''b;', \"c;\"\"d\"; x",
+            &[(1, "SELECT 'a;''b;', \"c;\"\"d\""), (1, "x")],
+        );
     }
 
     #[test]
     fn backslash_escapes_only_in_escape_strings() {
-        check_split(r"SELECT E'\';', 1; x", &[(1, r"SELECT E'\';', 1"), (1, "x")]);
+        check_split(
+            r"SELECT E'\';', 1; x",
+            &[(1, r"SELECT E'\';', 1"), (1, "x")],
+        );
         check_split(r"SELECT '\'; x", &[(1, r"SELECT '\'"), (1, "x")]);
         check_split(r"SELECT like'\'; x", &[(1, r"SELECT like'\'"), (1, "x")]);
     }
 
     #[test]
     fn dollar_quotes_hide_everything_to_their_own_end() {
-        check_split("DO $f$ a; $$ ; ' $f$; x", &[(1, "DO $f$ a; $$ ; ' $f$"), (1, "x")]);
-        check_split("SELECT $$;$$; SELECT $1; y", &[(1, "SELECT $$;$$"), (1, "SELECT $1"), (1, "y")]);
+        check_split(
+            "DO $f$ a; $$ ; ' $f$; x",
+            &[(1, "DO $f$ a; $$ ; ' $f$"), (1, "x")],
+        );
+        check_split(
+            "SELECT $$;$$; SELECT $1; y",
+            &[(1, "SELECT $$;$$"), (1, "SELECT $1"), (1, "y")],
+        );
         check_split("SELECT a$b$; c", &[(1, "SELECT a$b$"), (1, "c")]);
     }
 
     #[test]
     fn comments_hide_semicolons_and_nest() {
-        check_split("SELECT 1 -- a;\n, 2; x", &[(1, "SELECT 1 -- a;\n, 2"), (2, "x")]);
-        check_split("/* a /* b; */ c; */ SELECT 1;", &[(1, "/* a /* b; */ c; */ SELECT 1")]);
+        check_split(
+            "SELECT 1 -- a;\n, 2; x",
+            &[(1, "SELECT 1 -- a;\n, 2"), (2, "x")],
+        );
+        check_split(
+            "/* a /* b; */ c; */ SELECT 1;",
+            &[(1, "/* a /* b; */ c; */ SELECT 1")],
+        );
         check_split("-- head\nSELECT 'it''s'", &[(1, "-- head\nSELECT 'it''s'")]);
     }
 

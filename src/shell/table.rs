@@ -49,7 +49,10 @@ impl Layout {
     /// Decides the widths from the first rows. `None` when the columns cannot
     /// fit side by side and [`write_expanded`] should be used.
     pub(crate) fn fit(columns: &[Column], rows: &[Row], style: Style) -> Option<Self> {
-        let mut widths: Vec<usize> = columns.iter().map(|column| clean(&column.name).width()).collect();
+        let mut widths: Vec<usize> = columns
+            .iter()
+            .map(|column| clean(&column.name).width())
+            .collect();
         for row in rows {
             for (width, value) in widths.iter_mut().zip(row) {
                 *width = (*width).max(value_width(value.as_deref()));
@@ -81,8 +84,15 @@ impl Layout {
 
     /// One row, as many lines as its tallest value has.
     pub(crate) fn write_row(&self, out: &mut dyn Write, row: &Row) -> io::Result<()> {
-        let values: Vec<Cow<'_, str>> = row.iter().map(|value| clean(value.as_deref().unwrap_or(NULL))).collect();
-        let height = values.iter().map(|value| value.lines().count().max(1)).max().unwrap_or(1);
+        let values: Vec<Cow<'_, str>> = row
+            .iter()
+            .map(|value| clean(value.as_deref().unwrap_or(NULL)))
+            .collect();
+        let height = values
+            .iter()
+            .map(|value| value.lines().count().max(1))
+            .max()
+            .unwrap_or(1);
         for line in 0..height {
             write!(out, "│")?;
             for (index, column) in self.columns.iter().enumerate() {
@@ -101,14 +111,33 @@ impl Layout {
     }
 
     fn write_rule(&self, out: &mut dyn Write, [left, middle, right]: [&str; 3]) -> io::Result<()> {
-        let lines: Vec<String> = self.widths.iter().map(|width| "─".repeat(width + 2)).collect();
+        let lines: Vec<String> = self
+            .widths
+            .iter()
+            .map(|width| "─".repeat(width + 2))
+            .collect();
         writeln!(out, "{left}{}{right}", lines.join(middle))
     }
 
-    fn write_value(&self, out: &mut dyn Write, text: &str, width: usize, right: bool, code: &str) -> io::Result<()> {
-        let text = if self.truncate { truncate(text, width) } else { Cow::Borrowed(text) };
+    fn write_value(
+        &self,
+        out: &mut dyn Write,
+        text: &str,
+        width: usize,
+        right: bool,
+        code: &str,
+    ) -> io::Result<()> {
+        let text = if self.truncate {
+            truncate(text, width)
+        } else {
+            Cow::Borrowed(text)
+        };
         let padding = " ".repeat(width.saturating_sub(text.width()));
-        let (before, after) = if right { (padding.as_str(), "") } else { ("", padding.as_str()) };
+        let (before, after) = if right {
+            (padding.as_str(), "")
+        } else {
+            ("", padding.as_str())
+        };
         if self.color && !code.is_empty() {
             write!(out, " {before}{code}{text}{RESET}{after} │")
         } else {
@@ -128,7 +157,11 @@ pub(crate) fn write_expanded(
 ) -> io::Result<()> {
     let names: Vec<Cow<'_, str>> = columns.iter().map(|column| clean(&column.name)).collect();
     let width = names.iter().map(|name| name.width()).max().unwrap_or(0);
-    writeln!(out, "──[ row {number} ]{}", "─".repeat(width.saturating_sub(4).max(4)))?;
+    writeln!(
+        out,
+        "──[ row {number} ]{}",
+        "─".repeat(width.saturating_sub(4).max(4))
+    )?;
     for (name, value) in names.iter().zip(row) {
         let text = clean(value.as_deref().unwrap_or(NULL));
         let mut heading = name.as_ref();
@@ -150,13 +183,19 @@ fn shrink(columns: &[Column], widths: &mut [usize], available: usize) -> Option<
     for numbers_too in [false, true] {
         let narrowed = |cap: usize| -> Vec<usize> {
             let narrow = |(width, column): (&usize, &Column)| {
-                if column.numeric && !numbers_too { *width } else { (*width).min(cap) }
+                if column.numeric && !numbers_too {
+                    *width
+                } else {
+                    (*width).min(cap)
+                }
             };
             widths.iter().zip(columns).map(narrow).collect()
         };
         let widest = widths.iter().copied().max().unwrap_or(0).min(available);
         let caps = (COLUMN_WIDTH_MIN.min(widest)..=widest).rev();
-        let fitting = caps.map(narrowed).find(|narrow| narrow.iter().sum::<usize>() <= available);
+        let fitting = caps
+            .map(narrowed)
+            .find(|narrow| narrow.iter().sum::<usize>() <= available);
         if let Some(mut fitting) = fitting {
             let mut left = available - fitting.iter().sum::<usize>();
             for (width, wanted) in fitting.iter_mut().zip(widths.iter()) {
@@ -173,7 +212,11 @@ fn shrink(columns: &[Column], widths: &mut [usize], available: usize) -> Option<
 }
 
 fn value_width(value: Option<&str>) -> usize {
-    clean(value.unwrap_or(NULL)).lines().map(UnicodeWidthStr::width).max().unwrap_or(0)
+    clean(value.unwrap_or(NULL))
+        .lines()
+        .map(UnicodeWidthStr::width)
+        .max()
+        .unwrap_or(0)
 }
 
 /// The text without characters that move the cursor or command the terminal;
@@ -216,12 +259,18 @@ pub(crate) fn truncate(text: &str, width: usize) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    const PLAIN: Style = Style { width: None, color: false };
+    const PLAIN: Style = Style {
+        width: None,
+        color: false,
+    };
 
     fn columns(names: &[(&str, bool)]) -> Vec<Column> {
         names
             .iter()
-            .map(|(name, numeric)| Column { name: (*name).to_owned(), numeric: *numeric })
+            .map(|(name, numeric)| Column {
+                name: (*name).to_owned(),
+                numeric: *numeric,
+            })
             .collect()
     }
 
@@ -264,16 +313,36 @@ mod tests {
 
     #[test]
     fn a_table_never_exceeds_its_width() {
-        let columns = columns(&[("id", true), ("short", false), ("long", false), ("longer", false)]);
+        let columns = columns(&[
+            ("id", true),
+            ("short", false),
+            ("long", false),
+            ("longer", false),
+        ]);
         let long = "x".repeat(60);
         let longer = "日本語".repeat(30);
         let rows = rows(&[&[Some("123456789012"), Some("ab"), Some(&long), Some(&longer)]]);
         for width in 48..200 {
-            let table = draw(&columns, &rows, Style { width: Some(width), color: false }).unwrap();
+            let table = draw(
+                &columns,
+                &rows,
+                Style {
+                    width: Some(width),
+                    color: false,
+                },
+            )
+            .unwrap();
             for line in table.lines() {
-                assert!(line.width() <= width, "{} > {width}:\n{table}", line.width());
+                assert!(
+                    line.width() <= width,
+                    "{} > {width}:\n{table}",
+                    line.width()
+                );
             }
-            assert!(table.contains("123456789012"), "numbers are kept whole:\n{table}");
+            assert!(
+                table.contains("123456789012"),
+                "numbers are kept whole:\n{table}"
+            );
         }
     }
 
@@ -281,14 +350,35 @@ mod tests {
     fn width_goes_to_those_who_need_it() {
         let columns = columns(&[("a", false), ("b", false)]);
         let rows = rows(&[&[Some("0123456789"), Some("0123456789012345678901234567890")]]);
-        let table = draw(&columns, &rows, Style { width: Some(37), color: false }).unwrap();
-        assert!(table.contains("│ 0123456789 │ 0123456789012345678… │"), "{table}");
+        let table = draw(
+            &columns,
+            &rows,
+            Style {
+                width: Some(37),
+                color: false,
+            },
+        )
+        .unwrap();
+        assert!(
+            table.contains("│ 0123456789 │ 0123456789012345678… │"),
+            "{table}"
+        );
     }
 
     #[test]
     fn too_many_columns_do_not_fit() {
         let names: Vec<_> = (0..20).map(|_| ("a_column_name", false)).collect();
-        assert!(Layout::fit(&columns(&names), &[], Style { width: Some(80), color: false }).is_none());
+        assert!(
+            Layout::fit(
+                &columns(&names),
+                &[],
+                Style {
+                    width: Some(80),
+                    color: false
+                }
+            )
+            .is_none()
+        );
         assert!(Layout::fit(&columns(&names), &[], PLAIN).is_some());
     }
 
@@ -304,7 +394,12 @@ mod tests {
 
     #[test]
     fn control_characters_cannot_reach_the_terminal() {
-        let table = draw(&columns(&[("a", false)]), &rows(&[&[Some("x\x1b[31m\ty\r")]]), PLAIN).unwrap();
+        let table = draw(
+            &columns(&[("a", false)]),
+            &rows(&[&[Some("x\x1b[31m\ty\r")]]),
+            PLAIN,
+        )
+        .unwrap();
         assert!(!table.contains(['\x1b', '\r', '\t']), "{table}");
         assert!(table.contains(r"x\u{1b}[31m    y\r"), "{table}");
     }
@@ -313,7 +408,14 @@ mod tests {
     fn expanded_rows_put_one_value_on_a_line() {
         let mut out = Vec::new();
         let row = rows(&[&[Some("1"), None]]).remove(0);
-        write_expanded(&mut out, &columns(&[("id", true), ("remark", false)]), &row, 3, PLAIN).unwrap();
+        write_expanded(
+            &mut out,
+            &columns(&[("id", true), ("remark", false)]),
+            &row,
+            3,
+            PLAIN,
+        )
+        .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "──[ row 3 ]────\nid     │ 1\nremark │ NULL\n"

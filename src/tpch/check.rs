@@ -70,8 +70,9 @@ type Row = Vec<Option<String>>;
 /// # Errors
 /// The first difference in words, or that no answer is known.
 pub fn check(query: u8, scale_factor: &str, batches: &[RecordBatch]) -> Result<(), String> {
-    let answer = super::answer(query, scale_factor)
-        .ok_or_else(|| format!("no answer of query {query} is known at scale factor {scale_factor}"))?;
+    let answer = super::answer(query, scale_factor).ok_or_else(|| {
+        format!("no answer of query {query} is known at scale factor {scale_factor}")
+    })?;
     compare(query, answer, batches)
 }
 
@@ -202,9 +203,10 @@ fn comparison(query: u8, column: usize, ty: &DataType) -> Result<Comparison, (us
         .any(|(number, columns)| *number == query && columns.contains(&column));
     match ty {
         DataType::Float32 | DataType::Float64 => Ok(Comparison::Double),
-        DataType::Decimal128(_, scale) if quotient && *scale < QUOTIENT_SCALE_MIN => {
-            Err((column, format!("a quotient shows only {scale} decimal places")))
-        }
+        DataType::Decimal128(_, scale) if quotient && *scale < QUOTIENT_SCALE_MIN => Err((
+            column,
+            format!("a quotient shows only {scale} decimal places"),
+        )),
         // One unit in the last place: engines round or cut there.
         DataType::Decimal128(_, scale) if quotient => {
             Ok(Comparison::Within(10f64.powi(-i32::from(*scale)) * 1.001))
@@ -234,7 +236,9 @@ fn format_rows(batches: &[RecordBatch]) -> Result<Vec<Row>, String> {
             rows.push(
                 columns
                     .iter()
-                    .map(|(array, format)| array.is_valid(row).then(|| format.value(row).to_string()))
+                    .map(|(array, format)| {
+                        array.is_valid(row).then(|| format.value(row).to_string())
+                    })
                     .collect(),
             );
         }
@@ -268,7 +272,12 @@ mod tests {
             arrow::datatypes::Date32Type::from_naive_date(date)
         });
         RecordBatch::try_from_iter([
-            ("l_orderkey", Arc::new(Int64Array::from_iter_values(column(0).map(|v| v.parse().unwrap()))) as ArrayRef),
+            (
+                "l_orderkey",
+                Arc::new(Int64Array::from_iter_values(
+                    column(0).map(|v| v.parse().unwrap()),
+                )) as ArrayRef,
+            ),
             (
                 "revenue",
                 Arc::new(
@@ -279,8 +288,16 @@ mod tests {
                     .unwrap(),
                 ),
             ),
-            ("o_orderdate", Arc::new(Date32Array::from_iter_values(dates))),
-            ("o_shippriority", Arc::new(Int64Array::from_iter_values(column(3).map(|v| v.parse().unwrap())))),
+            (
+                "o_orderdate",
+                Arc::new(Date32Array::from_iter_values(dates)),
+            ),
+            (
+                "o_shippriority",
+                Arc::new(Int64Array::from_iter_values(
+                    column(3).map(|v| v.parse().unwrap()),
+                )),
+            ),
         ])
         .unwrap()
     }
@@ -288,7 +305,10 @@ mod tests {
     #[test]
     fn the_answer_itself_passes_whole_or_in_pieces() {
         let batch = query_3(|_, _| ());
-        assert_eq!(check(3, "0.01", &[batch.slice(0, 4), batch.slice(4, 6)]), Ok(()));
+        assert_eq!(
+            check(3, "0.01", &[batch.slice(0, 4), batch.slice(4, 6)]),
+            Ok(())
+        );
         assert_eq!(check(3, "0.01", &[batch]), Ok(()));
     }
 
@@ -312,7 +332,10 @@ mod tests {
                 row.clear();
             }
         });
-        assert_eq!(check(3, "0.01", &[batch]).unwrap_err(), "expected 10 rows, got 9");
+        assert_eq!(
+            check(3, "0.01", &[batch]).unwrap_err(),
+            "expected 10 rows, got 9"
+        );
         assert!(check(3, "0.01", &[]).is_err());
     }
 
@@ -331,7 +354,10 @@ mod tests {
                 .with_precision_and_scale(15, 2)
                 .unwrap();
             RecordBatch::try_from_iter([
-                ("ps_partkey", Arc::new(Int64Array::from_iter_values(keys)) as ArrayRef),
+                (
+                    "ps_partkey",
+                    Arc::new(Int64Array::from_iter_values(keys)) as ArrayRef,
+                ),
                 ("value", Arc::new(values)),
             ])
             .unwrap()
@@ -348,12 +374,19 @@ mod tests {
             let array = Decimal128Array::from_iter_values([unscaled])
                 .with_precision_and_scale(38, scale)
                 .unwrap();
-            vec![RecordBatch::try_from_iter([("promo_revenue", Arc::new(array) as ArrayRef)]).unwrap()]
+            vec![
+                RecordBatch::try_from_iter([("promo_revenue", Arc::new(array) as ArrayRef)])
+                    .unwrap(),
+            ]
         };
         assert_eq!(check(14, "1", &decimal(16_380_778, 6)), Ok(()));
         assert_eq!(check(14, "1", &decimal(16_380_779, 6)), Ok(()));
         assert!(check(14, "1", &decimal(16_380_781, 6)).is_err());
-        assert!(check(14, "1", &decimal(1638, 2)).unwrap_err().contains("decimal places"));
+        assert!(
+            check(14, "1", &decimal(1638, 2))
+                .unwrap_err()
+                .contains("decimal places")
+        );
         let double = |value: f64| {
             let array = Arc::new(Float64Array::from(vec![value])) as ArrayRef;
             vec![RecordBatch::try_from_iter([("promo_revenue", array)]).unwrap()]

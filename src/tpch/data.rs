@@ -151,7 +151,12 @@ impl DataFile {
             path: self.path.clone(),
             source,
         };
-        let reader = reader(TABLES[self.table], generation.scale_factor, self.part, self.count);
+        let reader = reader(
+            TABLES[self.table],
+            generation.scale_factor,
+            self.part,
+            self.count,
+        );
         let file = File::create(&self.path).map_err(|source| DataError::Create {
             path: self.path.clone(),
             source,
@@ -180,14 +185,46 @@ impl DataFile {
 
 fn reader(table: &str, scale_factor: f64, part: i32, count: i32) -> Box<dyn RecordBatchReader> {
     match table {
-        "region" => Box::new(RegionArrow::new(RegionGenerator::new(scale_factor, part, count))),
-        "nation" => Box::new(NationArrow::new(NationGenerator::new(scale_factor, part, count))),
-        "supplier" => Box::new(SupplierArrow::new(SupplierGenerator::new(scale_factor, part, count))),
-        "customer" => Box::new(CustomerArrow::new(CustomerGenerator::new(scale_factor, part, count))),
-        "part" => Box::new(PartArrow::new(PartGenerator::new(scale_factor, part, count))),
-        "partsupp" => Box::new(PartSuppArrow::new(PartSuppGenerator::new(scale_factor, part, count))),
-        "orders" => Box::new(OrderArrow::new(OrderGenerator::new(scale_factor, part, count))),
-        _ => Box::new(LineItemArrow::new(LineItemGenerator::new(scale_factor, part, count))),
+        "region" => Box::new(RegionArrow::new(RegionGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "nation" => Box::new(NationArrow::new(NationGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "supplier" => Box::new(SupplierArrow::new(SupplierGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "customer" => Box::new(CustomerArrow::new(CustomerGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "part" => Box::new(PartArrow::new(PartGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "partsupp" => Box::new(PartSuppArrow::new(PartSuppGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        "orders" => Box::new(OrderArrow::new(OrderGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
+        _ => Box::new(LineItemArrow::new(LineItemGenerator::new(
+            scale_factor,
+            part,
+            count,
+        ))),
     }
 }
 

@@ -72,7 +72,10 @@ mod tests {
     fn every_query_has_a_text_and_three_answers() {
         for number in 1..=QUERY_COUNT {
             let text = query(number).unwrap();
-            assert!(text.contains("FROM") && !text.ends_with(';'), "query {number}");
+            assert!(
+                text.contains("FROM") && !text.ends_with(';'),
+                "query {number}"
+            );
             for scale_factor in ["0.01", "0.1", "1"] {
                 assert!(answer(number, scale_factor).unwrap().lines().count() > 1);
             }
