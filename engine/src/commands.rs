@@ -10,6 +10,7 @@ use tarn_catalog::{Catalog, DOC_META_KEY, Namespace, Table, TableIdent, Transfor
 
 use crate::engine::{Engine, Outcome};
 use crate::error::{EngineError, ErrorKind};
+use crate::functions;
 use crate::names;
 use crate::parser::{Name, Statement};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA, namespace_of};
@@ -79,7 +80,7 @@ impl Engine {
                 one_column("create_table", vec![create_statement(&full, &table)?])
             }
             Statement::ShowFunctions { like } => {
-                one_column("function", filtered(self.function_names(), like.as_deref()))
+                one_column("function", filtered(functions::names(self.base()), like.as_deref()))
             }
             Statement::ShowSetting(name) => show_setting(session, name.as_deref()),
             Statement::Use(name) => self.use_schema(session, &name).await,
@@ -328,22 +329,6 @@ impl Engine {
         let (catalog, namespace) = self.find_schema(session, name).await?;
         let tables = catalog.list_tables(&namespace).await?;
         one_column("table", filtered(tables, like))
-    }
-
-    fn function_names(&self) -> Vec<String> {
-        let state = self.base();
-        let mut names: Vec<String> = state
-            .scalar_functions()
-            .keys()
-            .chain(state.aggregate_functions().keys())
-            .chain(state.window_functions().keys())
-            .filter(|name| !name.starts_with("tarn_"))
-            .cloned()
-            .collect();
-        names.extend(["read_parquet", "read_csv", "read_json"].map(str::to_owned));
-        names.sort();
-        names.dedup();
-        names
     }
 
     async fn use_schema(&self, session: &mut Session, name: &Name) -> Result<Outcome, EngineError> {

@@ -310,7 +310,12 @@ impl Engine {
             Arc::clone(&self.config.system),
             files,
         );
-        let state = SessionStateBuilder::new_from_existing(self.base.as_ref().clone())
+        let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
+        builder
+            .scalar_functions()
+            .get_or_insert_default()
+            .extend(functions::of_session(session));
+        let state = builder
             .with_session_id(context.query_id.clone())
             .with_config(config)
             .with_catalog_list(Arc::new(catalogs))

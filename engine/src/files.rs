@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::catalog::{Session as PlanSession, TableProvider};
+use datafusion::common::GetExt;
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
@@ -225,8 +226,7 @@ pub(crate) async fn open(
     let (format, extension) = format_of(call)?;
     let directory = urls.iter().all(|u| u.as_str().ends_with('/'));
     let options = ListingOptions::new(format)
-        .with_file_extension(if directory { extension } else { String::new() })
-        .with_collect_stat(true);
+        .with_file_extension(if directory { extension } else { String::new() });
     let described = describe(call);
     let mut config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
     config = config

@@ -1,14 +1,102 @@
-//! The functions that Tarn adds to DataFusion's, alike in the coordinator and on workers.
+//! The functions that Tarn adds to DataFusion's.
+//!
+//! Those of [`register`] are alike in the coordinator and on workers; those of [`of_session`] answer
+//! for one session and are constants by the time a plan is made.
 
-use datafusion::execution::SessionStateBuilder;
+use std::any::Any;
+use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::session::Session;
 use crate::write;
 
-/// Registers them.
+/// Table functions, which are replaced before planning.
+const FILE_FUNCTIONS: [&str; 3] = ["read_csv", "read_json", "read_parquet"];
+
+/// Registers the functions that any process of the cluster may meet in a plan.
 pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     builder
         .scalar_functions()
         .get_or_insert_default()
         .extend(write::functions());
     builder
+}
+
+/// `current_schema()` and its like for one session.
+pub(crate) fn of_session(session: &Session) -> Vec<Arc<ScalarUDF>> {
+    [
+        ("current_catalog", &session.catalog),
+        ("current_database", &session.catalog),
+        ("current_schema", &session.schema),
+        ("current_user", &session.user),
+        ("session_user", &session.user),
+        ("user", &session.user),
+    ]
+    .into_iter()
+    .map(|(name, value)| {
+        Arc::new(ScalarUDF::from(Answer {
+            name,
+            value: value.clone(),
+            signature: Signature::nullary(Volatility::Stable),
+        }))
+    })
+    .collect()
+}
+
+/// A function without arguments that answers with one text.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Answer {
+    name: &'static str,
+    value: String,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Answer {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8View)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(
+            self.value.clone(),
+        ))))
+    }
+}
+
+/// Every function that a statement may call, sorted.
+pub(crate) fn names(state: &SessionState) -> Vec<String> {
+    let own = of_session(&Session::new("", "", ""));
+    let mut names: Vec<String> = state
+        .scalar_functions()
+        .keys()
+        .chain(state.aggregate_functions().keys())
+        .chain(state.window_functions().keys())
+        .filter(|name| !name.starts_with("tarn_"))
+        .cloned()
+        .chain(own.iter().map(|f| f.name().to_owned()))
+        .chain(FILE_FUNCTIONS.map(str::to_owned))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Every function that a statement may call, sorted, without a running engine.
+pub fn function_names() -> Vec<String> {
+    names(&SessionStateBuilder::new().with_default_features().build())
 }

@@ -1,5 +1,6 @@
 //! Parameter values as a JSON client sends them.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ pub fn parameter(value: &Value) -> Result<ScalarValue, EngineError> {
             let ty = items
                 .iter()
                 .find(|i| !i.is_null())
-                .map_or(datafusion::arrow::datatypes::DataType::Null, ScalarValue::data_type);
+                .map_or(DataType::Null, ScalarValue::data_type);
             if items.iter().any(|i| !i.is_null() && i.data_type() != ty) {
                 return Err(EngineError::new(
                     ErrorKind::InvalidParameter,

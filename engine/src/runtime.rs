@@ -7,13 +7,26 @@ use std::sync::Arc;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use tarn_catalog::Stores;
+use tarn_catalog::{StorageConfig, Stores};
 
 use crate::error::EngineError;
 use crate::stores::StoreRegistry;
 
 /// Memory consumers named in a "resources exhausted" error.
 const CONSUMERS_NAMED: usize = 5;
+
+/// The shared resources of a process.
+pub type EngineRuntime = Arc<RuntimeEnv>;
+
+/// Reads the storage configuration that a coordinator sent, once it is unsealed.
+///
+/// # Errors
+/// If it is not what a coordinator of this version sends.
+pub fn storage_from_sealed(clear: &[u8]) -> Result<StorageConfig, EngineError> {
+    let text = std::str::from_utf8(clear)
+        .map_err(|_| EngineError::internal("storage configuration is not text"))?;
+    Ok(StorageConfig::from_json(text)?)
+}
 
 /// Bounds of one process.
 #[derive(Clone, Debug)]
@@ -30,7 +43,7 @@ pub struct ResourceLimits {
 ///
 /// # Errors
 /// If the spill directory cannot be emptied or made.
-pub fn runtime_env(limits: &ResourceLimits, stores: &Stores) -> Result<Arc<RuntimeEnv>, EngineError> {
+pub fn runtime_env(limits: &ResourceLimits, stores: &Stores) -> Result<EngineRuntime, EngineError> {
     let failed = |e: std::io::Error| {
         EngineError::internal(format!(
             "spill directory {} cannot be used: {e}",

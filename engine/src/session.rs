@@ -3,7 +3,7 @@
 use crate::settings::Settings;
 
 /// A client's session. Cheap to clone; the door that owns it keeps the changed one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Who runs the statements.
     pub user: String,

@@ -141,7 +141,7 @@ pub fn find(name: &str) -> Result<&'static Setting, EngineError> {
 }
 
 /// The settings of one session; what is not set has its default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     values: BTreeMap<&'static str, String>,
 }

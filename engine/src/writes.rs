@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    Catalog, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent, append,
+    Catalog, DOC_META_KEY, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent, append,
     create_with_files,
 };
 use uuid::Uuid;
@@ -191,7 +191,7 @@ impl Engine {
             vec![]
         };
         let rows = files.iter().map(|f| f.record_count).sum();
-        let done = create_with_files(target.catalog.as_ref(), staged, files, summary(context)).await;
+        let done = create_with_files(target.catalog.as_ref(), staged, files).await;
         guard.settle(&done);
         done?;
         guard.disarm();
@@ -314,12 +314,9 @@ fn columns(
     Ok(Schema::new(fields))
 }
 
-fn with_doc(
-    field: datafusion::arrow::datatypes::Field,
-    text: &str,
-) -> datafusion::arrow::datatypes::Field {
+fn with_doc(field: Field, text: &str) -> Field {
     let mut metadata = field.metadata().clone();
-    metadata.insert("iceberg.doc".to_owned(), text.to_owned());
+    metadata.insert(DOC_META_KEY.to_owned(), text.to_owned());
     field.with_metadata(metadata)
 }
 

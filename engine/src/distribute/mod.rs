@@ -29,7 +29,7 @@ pub use codec::TarnCodec;
 pub use options::StatementOptions;
 pub(crate) use placement::PlacementSlot;
 pub use placement::{Placement, PlacementWish};
-pub use session::WorkerSession;
+pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub(crate) use placement::human_bytes;
 pub use show::{PlanShape, ScanTotals};
 pub(crate) use show::{metrics_of, render, shape_of, with_metrics};

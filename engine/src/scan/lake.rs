@@ -46,7 +46,7 @@ impl Lake {
         let catalog = SqlCatalog::open(config, stores, cache.clone())
             .await
             .expect("a new catalog opens");
-        let main = Namespace::new("main").expect("a valid name");
+        let main = Namespace::new("main");
         catalog
             .create_namespace(&main, HashMap::new())
             .await
@@ -72,7 +72,7 @@ impl Lake {
         properties: &[(&str, &str)],
     ) -> Table {
         let creation = TableCreation {
-            ident: TableIdent::new(Namespace::new("main").expect("a valid name"), name),
+            ident: TableIdent::new(Namespace::new("main"), name),
             schema: Arc::new(schema.clone()),
             partition: partition
                 .iter()

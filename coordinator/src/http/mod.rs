@@ -1,0 +1,178 @@
+//! The HTTP door: `POST /api/v1/sql`, health, metrics, and the workers' gRPC service beside them.
+//!
+//! Knows HTTP, JSON and content types; what a statement means it leaves to [`Statements`].
+
+mod auth;
+mod csv;
+mod json;
+mod problem;
+mod sql;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tarn_catalog::ManifestCache;
+use tarn_control::Control;
+use tarn_engine::Engine;
+use tokio::net::TcpListener;
+
+use crate::sessions::Sessions;
+use crate::statements::Statements;
+use problem::Problem;
+
+/// Bytes of a request's body at most.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What the door works with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpState {
+    /// Runs statements.
+    pub engine: Engine,
+    /// The registry they go through.
+    pub statements: Statements,
+    /// Sessions of clients that come back.
+    pub sessions: Sessions,
+    /// Who may come in.
+    pub control: Control,
+    /// For `/metrics`.
+    pub cache: ManifestCache,
+    /// Catalog of a new session.
+    pub default_catalog: String,
+    /// Schema of a new session.
+    pub default_schema: String,
+}
+
+/// The door, ready to serve.
+#[derive(Debug)]
+pub struct HttpDoor {
+    router: Router,
+    ready: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) state: HttpState,
+    ready: Arc<AtomicBool>,
+    metrics: PrometheusHandle,
+}
+
+impl HttpDoor {
+    /// Builds the routes. One per process: it installs the process's metrics recorder.
+    ///
+    /// # Errors
+    /// If a metrics recorder is installed already.
+    pub fn new(state: HttpState) -> io::Result<Self> {
+        let metrics = PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(io::Error::other)?;
+        describe();
+        let ready = Arc::new(AtomicBool::new(true));
+        let workers = state.statements.workers().service();
+        let door = Door {
+            state,
+            ready: Arc::clone(&ready),
+            metrics,
+        };
+        let router = Router::new()
+            .route("/api/v1/sql", post(sql::run))
+            .route("/health/live", get(async || "live\n"))
+            .route("/health/ready", get(readiness))
+            .route("/metrics", get(exposition))
+            .fallback(unknown_path)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .with_state(door);
+        let grpc = tonic::service::Routes::new(workers).into_axum_router();
+        Ok(Self {
+            router: router.merge(strip_fallback(grpc)),
+            ready,
+        })
+    }
+
+    /// Serves until `stop` resolves, then finishes the requests under way.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let ready = self.ready;
+        axum::serve(listener, self.router)
+            .with_graceful_shutdown(async move {
+                stop.await;
+                ready.store(false, Ordering::SeqCst);
+            })
+            .await
+    }
+}
+
+/// The gRPC routes without tonic's own "unimplemented" fallback: unknown paths are HTTP's.
+fn strip_fallback(grpc: Router) -> Router {
+    grpc.reset_fallback()
+}
+
+fn describe() {
+    describe_gauge!("tarn_statements_running", "Statements that run now.");
+    describe_counter!("tarn_statements_total", "Statements that ended, by state.");
+    describe_counter!("tarn_rows_out_total", "Rows sent to clients.");
+    describe_histogram!("tarn_statement_seconds", "How long statements took.");
+    describe_gauge!("tarn_workers", "Workers that belong to the cluster.");
+    describe_gauge!("tarn_manifest_cache_bytes", "Bytes of manifests in memory.");
+    describe_gauge!("tarn_manifest_cache_hits", "Manifest reads answered from memory.");
+    describe_gauge!("tarn_manifest_cache_misses", "Manifest reads that went to storage.");
+}
+
+async fn readiness(State(door): State<Door>) -> Response {
+    if !door.ready.load(Ordering::SeqCst) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match door.state.control.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "metadata database does not answer");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "metadata database does not answer\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
+async fn exposition(State(door): State<Door>) -> Response {
+    gauge!("tarn_workers").set(door.state.statements.workers().list().len() as f64);
+    let cache = door.state.cache.stats();
+    gauge!("tarn_manifest_cache_bytes").set(cache.bytes as f64);
+    gauge!("tarn_manifest_cache_hits").set(cache.hits as f64);
+    gauge!("tarn_manifest_cache_misses").set(cache.misses as f64);
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, door.metrics.render()).into_response()
+}
+
+async fn unknown_path(uri: axum::http::Uri) -> Problem {
+    Problem::plain(
+        StatusCode::NOT_FOUND,
+        format!("there is nothing at {}", uri.path()),
+        "POST /api/v1/sql runs statements",
+    )
+}
+
+async fn wrong_method(uri: axum::http::Uri) -> Problem {
+    Problem::plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} does not take this method", uri.path()),
+        "POST /api/v1/sql runs statements",
+    )
+}

@@ -1,0 +1,480 @@
+//! Configuration: defaults < TOML file < `TARN__SECTION__KEY` variables < flags.
+//!
+//! One tree of structs is the truth; unknown keys are errors, and everything is checked before any
+//! socket opens. The configuration reference in `docs/` is made from [`REFERENCE`].
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tarn_catalog::S3Config;
+use thiserror::Error;
+
+/// What is wrong with the configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file \"{path}\" cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key or value is not understood.
+    #[error("configuration: {0}")]
+    Parse(String),
+    /// A value does not make sense.
+    #[error("configuration: {key}: {problem}")]
+    Value {
+        /// The key, as in TOML.
+        key: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Folder of everything that this server keeps.
+    pub data_dir: PathBuf,
+    /// Password of `admin`; generated if absent.
+    pub admin_password: Option<SecretString>,
+    /// Worker processes on this machine.
+    pub workers: usize,
+    /// Addresses.
+    pub listen: Listen,
+    /// The metadata database.
+    pub metadata: Metadata,
+    /// Catalogs by name.
+    pub catalog: BTreeMap<String, CatalogConfig>,
+    /// Object storage and file functions.
+    pub storage: Storage,
+    /// The cluster of workers.
+    pub cluster: Cluster,
+    /// Memory for operators.
+    pub memory: Memory,
+    /// Disk for operators.
+    pub spill: Spill,
+    /// Caches.
+    pub cache: Cache,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// HTTP, and the workers' registration.
+    pub http: String,
+    /// Flight SQL; reserved.
+    pub flight: String,
+    /// PostgreSQL; reserved.
+    pub postgres: String,
+    /// Fragments, on a worker.
+    pub worker: Option<String>,
+}
+
+/// `[metadata]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metadata {
+    /// SQLite or PostgreSQL URL.
+    pub url: Option<SecretString>,
+}
+
+/// `[catalog.NAME]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogConfig {
+    /// `sql`.
+    pub kind: String,
+    /// Where new tables go.
+    pub warehouse: Option<String>,
+    /// Database of the catalog, if it is not the metadata database.
+    pub uri: Option<SecretString>,
+    /// Reserved for REST catalogs.
+    pub token: Option<SecretString>,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Storage {
+    /// Where file functions may read.
+    pub allowed_roots: Vec<String>,
+    /// S3.
+    pub s3: S3Config,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Name of the cluster.
+    pub name: String,
+    /// What all its processes share.
+    pub secret: Option<SecretString>,
+    /// URL under which others reach this worker.
+    pub advertise_url: Option<String>,
+}
+
+/// `[memory]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Bytes for the operators of one process.
+    pub limit_bytes: Option<usize>,
+}
+
+/// `[spill]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Spill {
+    /// Bytes of spill files of one process.
+    pub limit_bytes: u64,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// Bytes of manifests in memory.
+    pub manifest_bytes: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `auto`, `text` or `json`.
+    pub format: String,
+    /// A level, or directives such as `info,tarn_engine=debug`.
+    pub level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./tarn-data"),
+            admin_password: None,
+            workers: 0,
+            listen: Listen::default(),
+            metadata: Metadata::default(),
+            catalog: BTreeMap::new(),
+            storage: Storage::default(),
+            cluster: Cluster::default(),
+            memory: Memory::default(),
+            spill: Spill::default(),
+            cache: Cache::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: "127.0.0.1:7070".to_owned(),
+            flight: "127.0.0.1:7071".to_owned(),
+            postgres: "127.0.0.1:7072".to_owned(),
+            worker: None,
+        }
+    }
+}
+
+impl Default for CatalogConfig {
+    fn default() -> Self {
+        Self {
+            kind: "sql".to_owned(),
+            warehouse: None,
+            uri: None,
+            token: None,
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            secret: None,
+            advertise_url: None,
+        }
+    }
+}
+
+impl Default for Spill {
+    fn default() -> Self {
+        Self {
+            limit_bytes: 100 << 30,
+        }
+    }
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: "auto".to_owned(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// One line of the configuration reference.
+#[derive(Debug)]
+pub struct Key {
+    /// The key, as in TOML.
+    pub name: &'static str,
+    /// Its default, in words where it is computed.
+    pub default: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// Whether a variable's text is read as a number, boolean or array.
+    typed: bool,
+}
+
+const fn key(name: &'static str, default: &'static str, description: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        description,
+        typed: false,
+    }
+}
+
+const fn typed(name: &'static str, default: &'static str, description: &'static str) -> Key {
+    Key {
+        name,
+        default,
+        description,
+        typed: true,
+    }
+}
+
+/// Every key.
+pub const REFERENCE: &[Key] = &[
+    key("data_dir", "./tarn-data", "Folder of everything that this server keeps; flag `--data-dir`."),
+    key("admin_password", "generated, printed once", "Password of the first user, `admin`."),
+    typed("workers", "0", "Worker processes that `tarn server` starts on this machine; flag `--workers`."),
+    key("listen.http", "127.0.0.1:7070", "HTTP door and registration of workers. Port 0 picks a free one, printed in the ready line."),
+    key("listen.flight", "127.0.0.1:7071", "Flight SQL door. Reserved: this version does not open it."),
+    key("listen.postgres", "127.0.0.1:7072", "PostgreSQL door. Reserved: this version does not open it."),
+    key("listen.worker", "127.0.0.1, first free port from 7073", "Where a worker takes fragments."),
+    key("metadata.url", "sqlite in the data folder (control.db)", "Database of users and of the SQL catalog: `sqlite:///path/file.db` or `postgres://user:password@host/database`."),
+    key("catalog.NAME.kind", "sql", "Kind of catalog; `sql` keeps table pointers in the metadata database."),
+    key("catalog.NAME.warehouse", "warehouse/ in the data folder", "Where new tables go: a folder or `s3://bucket/prefix`. The catalog `lake` always exists."),
+    key("catalog.NAME.uri", "metadata.url", "Database of this catalog, if it is another one."),
+    key("catalog.NAME.token", "", "Reserved for REST catalogs."),
+    typed("storage.allowed_roots", "[]", "Folders and `s3://` prefixes that `read_parquet`, `read_csv` and `read_json` may read."),
+    key("storage.s3.endpoint", "AWS", "URL of an S3-compatible service."),
+    key("storage.s3.region", "us-east-1", "Region."),
+    key("storage.s3.access_key_id", "", "Access key."),
+    key("storage.s3.secret_access_key", "", "Its secret."),
+    key("storage.s3.session_token", "", "Session token of temporary credentials."),
+    typed("storage.s3.path_style", "true with an endpoint", "`https://host/bucket/key` instead of `https://bucket.host/key`."),
+    key("cluster.name", "default", "Name of the cluster; a worker of another one is refused. Flag `--cluster` of `tarn worker`."),
+    key("cluster.secret", "generated, in the data folder (cluster-secret)", "What the processes of a cluster share, 16 characters or more. Give it to workers as TARN__CLUSTER__SECRET."),
+    key("cluster.advertise_url", "from listen.worker", "URL under which coordinator and other workers reach this worker."),
+    typed("memory.limit_bytes", "70 % of the machine, shared with local workers", "Memory for the operators of all statements in one process."),
+    typed("spill.limit_bytes", "107374182400", "Disk for spilled operators in one process."),
+    typed("cache.manifest_bytes", "268435456", "Memory for Iceberg manifests."),
+    key("log.format", "auto", "`text`, `json`, or `auto`: text on a terminal, JSON elsewhere."),
+    key("log.level", "info", "Level, or directives such as `info,tarn_engine=debug`."),
+];
+
+/// Flags that stand above file and environment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    /// `--data-dir`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// `--workers`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+}
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// [`ConfigError`], naming the key.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Config, ConfigError> {
+    let mut figment = Figment::new();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+        figment = figment.merge(Toml::string(&text));
+    }
+    for (name, value) in environment {
+        let Some(key) = name.strip_prefix("TARN__") else {
+            continue;
+        };
+        let key = key.to_lowercase().replace("__", ".");
+        figment = if is_typed(&key) {
+            let value: toml::Value = format!("v = {value}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut t| t.remove("v"))
+                .ok_or_else(|| ConfigError::Value {
+                    key: key.clone(),
+                    problem: format!("\"{value}\" (from {name}) is no number, boolean or array"),
+                })?;
+            figment.merge(Serialized::default(&key, value))
+        } else {
+            figment.merge(Serialized::default(&key, value))
+        };
+    }
+    figment = figment.merge(Serialized::defaults(flags));
+    let config: Config = figment
+        .extract()
+        .map_err(|e| ConfigError::Parse(e.to_string().replace("TOML source string", "file")))?;
+    config.check()?;
+    Ok(config)
+}
+
+fn is_typed(key: &str) -> bool {
+    REFERENCE.iter().any(|k| k.typed && k.name == key)
+}
+
+impl Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |key: &str, problem: String| {
+            Err(ConfigError::Value {
+                key: key.to_owned(),
+                problem,
+            })
+        };
+        address("listen.http", &self.listen.http)?;
+        address("listen.flight", &self.listen.flight)?;
+        address("listen.postgres", &self.listen.postgres)?;
+        if let Some(worker) = &self.listen.worker {
+            address("listen.worker", worker)?;
+        }
+        for (name, catalog) in &self.catalog {
+            let key = format!("catalog.{name}");
+            if catalog.kind == "rest" {
+                return bad(&key, "kind = \"rest\" is not in this version; use \"sql\"".to_owned());
+            }
+            if catalog.kind != "sql" {
+                return bad(&key, format!("unknown kind \"{}\"; kinds: sql", catalog.kind));
+            }
+            if ["system", "information_schema", "tarn_files"].contains(&name.as_str()) {
+                return bad(&key, "the name is reserved".to_owned());
+            }
+        }
+        if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
+            return bad("log.format", format!("\"{}\" is not auto, text or json", self.log.format));
+        }
+        if self.workers > WORKERS_MAX {
+            return bad("workers", format!("at most {WORKERS_MAX} local workers"));
+        }
+        if self.memory.limit_bytes.is_some_and(|b| b < MEMORY_BYTES_MIN) {
+            return bad("memory.limit_bytes", format!("at least {MEMORY_BYTES_MIN} bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// Local worker processes at most.
+const WORKERS_MAX: usize = 256;
+/// Less memory than this runs nothing.
+const MEMORY_BYTES_MIN: usize = 16 << 20;
+
+/// Resolves `host:port`.
+///
+/// # Errors
+/// [`ConfigError::Value`] if it is none.
+pub fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| ConfigError::Value {
+            key: key.to_owned(),
+            problem: format!("\"{text}\" is not an address with a port, such as 127.0.0.1:7070"),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn check(vars: &[(&str, &str)], toml: &str) -> Result<Config, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        load(Some(file.path()), vars, &Flags::default())
+    }
+
+    #[test]
+    fn variables_stand_above_the_file_and_keep_their_text() {
+        let config = check(
+            &[
+                ("TARN__LISTEN__HTTP", "127.0.0.1:0"),
+                ("TARN__STORAGE__S3__ACCESS_KEY_ID", "12345"),
+                ("TARN__STORAGE__ALLOWED_ROOTS", "[\"/tmp\", \"s3://b/p\"]"),
+                ("TARN__CATALOG__LAKE__WAREHOUSE", "s3://b/w"),
+                ("TARN__WORKERS", "3"),
+            ],
+            "workers = 1\n[listen]\nhttp = \"127.0.0.1:1\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.listen.http, "127.0.0.1:0");
+        assert_eq!(config.workers, 3);
+        assert_eq!(config.storage.allowed_roots.len(), 2);
+        assert_eq!(
+            config.catalog["lake"].warehouse.as_deref(),
+            Some("s3://b/w")
+        );
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_values_name_the_key() {
+        let error = check(&[("TARN__LISTEN__HTPP", "x")], "").unwrap_err();
+        assert!(error.to_string().contains("htpp"), "{error}");
+        let error = check(&[], "[listen]\nhttp = \"nonsense\"\n").unwrap_err();
+        assert!(error.to_string().contains("listen.http"), "{error}");
+        let error = check(&[("TARN__WORKERS", "many")], "").unwrap_err();
+        assert!(error.to_string().contains("workers"), "{error}");
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug() {
+        let config = check(
+            &[
+                ("TARN__ADMIN_PASSWORD", "hunter2hunter2"),
+                ("TARN__STORAGE__S3__SECRET_ACCESS_KEY", "hunter3hunter3"),
+                ("TARN__CLUSTER__SECRET", "hunter4hunter4xx"),
+                ("TARN__METADATA__URL", "postgres://u:hunter5@h/d"),
+            ],
+            "",
+        )
+        .unwrap();
+        let text = format!("{config:?}");
+        for n in 2..6 {
+            assert!(!text.contains(&format!("hunter{n}")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The references that are made from the code: `tarn docs sql` and `tarn docs config`.
+//!
+//! `cargo xtask docs --check` fails when the pages in `docs/` differ from what is printed here.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+use tarn_engine::{SETTINGS, SettingKind, function_names};
+
+use crate::config::REFERENCE;
+
+/// Which reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// Statements, functions, settings.
+    Sql,
+    /// Configuration keys.
+    Config,
+}
+
+/// The text of a reference, in Markdown.
+pub fn text(which: Which) -> String {
+    match which {
+        Which::Sql => sql(),
+        Which::Config => configuration(),
+    }
+}
+
+const GENERATED: &str = "<!-- Made by `cargo xtask docs --write`; edit src/reference.rs or the code it reads. -->\n\n";
+
+fn configuration() -> String {
+    let mut out = format!(
+        "# Configuration\n\n{GENERATED}\
+         Defaults < TOML file (`--config`) < variables < flags. The variable of the key `a.b.c` is\n\
+         `TARN__A__B__C`, e.g. `TARN__CATALOG__LAKE__WAREHOUSE=s3://bucket/prefix`. Unknown keys are\n\
+         errors; everything is checked before a socket opens.\n\n\
+         | key | default | what it does |\n|---|---|---|\n"
+    );
+    for key in REFERENCE {
+        let default = if key.default.is_empty() {
+            "none"
+        } else {
+            key.default
+        };
+        row(&mut out, &[&format!("`{}`", key.name), default, key.description]);
+    }
+    out
+}
+
+fn row(out: &mut String, cells: &[&str]) {
+    let cells: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|")).collect();
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "| {} |", cells.join(" | "));
+}
+
+/// Statements that are not plain queries: form and meaning.
+const STATEMENTS: &[(&str, &str)] = &[
+    ("SELECT …, VALUES …, WITH … SELECT …, TABLE t", "Everything that DataFusion has: joins (also lateral), aggregates with FILTER and GROUPING SETS, windows, set operations, recursive CTEs, nested types."),
+    ("EXPLAIN [ANALYZE] [VERBOSE] [(FORMAT TREE | TEXT | JSON)] statement", "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage."),
+    ("CREATE SCHEMA [IF NOT EXISTS] [catalog.]schema [WITH (key = value, …)]", "A new schema (Iceberg namespace)."),
+    ("DROP SCHEMA [IF EXISTS] schema [, …] [CASCADE | RESTRICT]", "CASCADE drops its tables, too."),
+    ("CREATE TABLE [IF NOT EXISTS] t (column type [NOT NULL] [COMMENT 'text'], …) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']", "An empty Iceberg table, format version 2 unless `format-version` says otherwise."),
+    ("CREATE TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA]", "The table appears with its rows, or not at all."),
+    ("INSERT INTO t [(columns)] query | VALUES …", "Columns left out are NULL. One snapshot for each statement."),
+    ("DROP TABLE [IF EXISTS] t [, …] [PURGE]", "PURGE deletes the files, too."),
+    ("ALTER TABLE [IF EXISTS] t RENAME TO u", "The files stay where they are."),
+    ("DESCRIBE t, SHOW COLUMNS FROM t", "Columns, types, partitioning, comments."),
+    ("SHOW CATALOGS | SCHEMAS [FROM catalog] | TABLES [FROM schema] [LIKE 'pattern']", "Names."),
+    ("SHOW CREATE TABLE t", "The statement that makes such a table."),
+    ("SHOW FUNCTIONS [LIKE 'pattern']", "Function names."),
+    ("USE [catalog.]schema, USE CATALOG catalog", "Where unqualified names are looked up."),
+    ("SET setting = value, SET TIME ZONE 'zone', RESET setting | ALL, SHOW setting | ALL", "Session settings; the list below is all there is."),
+];
+
+fn sql() -> String {
+    let mut out = format!(
+        "# SQL reference\n\n{GENERATED}\
+         PostgreSQL's dialect and names. Unquoted names fold to lower case; a quoted name is found exactly,\n\
+         then case-insensitively if unique. A table is `catalog.schema.table`; a session starts in\n\
+         `lake.main`.\n\n## Statements\n\n| statement | what it does |\n|---|---|\n"
+    );
+    for (form, meaning) in STATEMENTS {
+        row(&mut out, &[&format!("`{form}`"), meaning]);
+    }
+    out.push_str(
+        "\n## Partition transforms\n\n\
+         `column` (identity), `year(c)`, `month(c)`, `day(c)`, `hour(c)`, `bucket(n, c)`, `truncate(n, c)`,\n\
+         `void(c)`; each may be named with `AS name`. Source: Iceberg spec, \"Partition Transforms\".\n\n\
+         ## Types\n\n\
+         `boolean`, `smallint`, `integer`, `bigint`, `real`, `double precision`, `numeric(p, s)` to 38 digits,\n\
+         `text` (`varchar`, `char`), `bytea`, `uuid`, `date`, `time`, `timestamp`, `timestamptz` (microseconds;\n\
+         `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`, `map(key, value)`,\n\
+         `struct<name type, …>`.\n\n\
+         ## File functions\n\n\
+         `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json(path, …)` in FROM. A path is an\n\
+         absolute path, a folder, a glob, `s3://bucket/key`, or an array of these, under\n\
+         `storage.allowed_roots`. Options of CSV: `header`, `delim`, `quote`, `escape`, `comment`, `nullstr`,\n\
+         `compression`, `sample_size`, `newlines_in_values`; of JSON: `format`, `compression`, `sample_size`.\n\n\
+         ## System views\n\n\
+         `system.queries`, `system.workers`, `system.settings`, and `information_schema.tables`, `columns`,\n\
+         `schemata`, `views`, `routines`, `parameters` of the session's catalog.\n\n\
+         ## Settings\n\n| setting | values | default | what it does |\n|---|---|---|---|\n",
+    );
+    for setting in SETTINGS {
+        let values = match setting.kind {
+            SettingKind::Text => "text".to_owned(),
+            SettingKind::TimeZone => "IANA name or offset".to_owned(),
+            SettingKind::Duration => "milliseconds, or with ms, s, min, h".to_owned(),
+            SettingKind::Boolean => "on, off".to_owned(),
+            SettingKind::Integer(min, max) => format!("{min} to {max}"),
+            SettingKind::Word(words) => words.join(", "),
+            SettingKind::Schema => "schema".to_owned(),
+        };
+        let default = if setting.default.is_empty() {
+            "empty"
+        } else {
+            setting.default
+        };
+        row(&mut out, &[&format!("`{}`", setting.name), &values, default, setting.description]);
+    }
+    out.push_str("\n## Functions\n\n");
+    let names: Vec<String> = function_names().iter().map(|n| format!("`{n}`")).collect();
+    out.push_str(&names.join(", "));
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_and_key_is_in_its_reference() {
+        let sql = text(Which::Sql);
+        for setting in SETTINGS {
+            assert!(sql.contains(&format!("`{}`", setting.name)));
+        }
+        let config = text(Which::Config);
+        for key in REFERENCE {
+            assert!(config.contains(&format!("`{}`", key.name)));
+        }
+    }
+}

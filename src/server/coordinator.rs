@@ -1,0 +1,309 @@
+//! The coordinator process: opens the data folder, the metadata database and the doors, and ends
+//! them in the reverse order.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use secrecy::{ExposeSecret, SecretString};
+use tarn_catalog::{
+    Catalog, ErrorCode, ManifestCache, Namespace, SqlCatalog, SqlCatalogConfig, StorageConfig,
+    Stores,
+};
+use tarn_control::Control;
+use tarn_coordinator::{HttpDoor, HttpState, Sessions, Statements, System, Workers};
+use tarn_engine::cluster::ClusterSecret;
+use tarn_engine::distribute::ClusterChannels;
+use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::children::{ChildPlan, Children};
+use super::{VERSION, machine, print_ready, signals};
+use crate::config::{CatalogConfig, Config, address};
+
+/// The catalog that always exists, and its first schema.
+const DEFAULT_CATALOG: &str = "lake";
+const DEFAULT_SCHEMA: &str = "main";
+/// How long running statements may take when the server stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long open connections may take after that.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long local workers may take to join.
+const JOIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a server until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// What keeps it from starting, with what to do about it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let folder = DataFolder::open(&config.data_dir)?;
+    let http = address("listen.http", &config.listen.http)?;
+    let roots = AllowedRoots::new(&config.storage.allowed_roots)?;
+    let secret_text = cluster_secret(&config, &folder)?;
+    let secret = ClusterSecret::new(secret_text.expose_secret())?;
+    let stores = Stores::new(StorageConfig {
+        s3: config.storage.s3.clone(),
+    });
+    let cache = ManifestCache::new(config.cache.manifest_bytes);
+    let metadata_url = metadata_url(&config, &folder);
+    let control = open_control(&config, &metadata_url).await?;
+    let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
+
+    let processes = config.workers + 1;
+    let memory_bytes = config
+        .memory
+        .limit_bytes
+        .unwrap_or_else(|| machine::operator_bytes(processes));
+    let runtime = runtime_env(
+        &ResourceLimits {
+            memory_bytes,
+            spill_dir: folder.path.join("spill"),
+            spill_bytes: config.spill.limit_bytes,
+        },
+        &stores,
+    )?;
+    let channels = ClusterChannels::new(secret.clone());
+    let workers = Workers::new(
+        VERSION,
+        &config.cluster.name,
+        secret,
+        stores.clone(),
+        channels.clone(),
+    );
+    let system = System::new(workers.clone());
+    let engine = Engine::new(EngineConfig {
+        catalogs,
+        stores,
+        cache: cache.clone(),
+        runtime,
+        roots,
+        target_partitions: machine::cores(),
+        channels,
+        cluster: Arc::new(workers.clone()),
+        system: Arc::new(system.clone()),
+    });
+    let statements = Statements::new(workers.clone());
+    system.attach(statements.clone());
+    let door = HttpDoor::new(HttpState {
+        engine,
+        statements: statements.clone(),
+        sessions: Sessions::default(),
+        control: control.clone(),
+        cache,
+        default_catalog: DEFAULT_CATALOG.to_owned(),
+        default_schema: DEFAULT_SCHEMA.to_owned(),
+    })?;
+
+    let listener = TcpListener::bind(http)
+        .await
+        .with_context(|| format!("cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"))?;
+    let bound = listener.local_addr()?;
+    let (stop_door, door_stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(door.serve(listener, async move {
+        let _ = door_stopped.await;
+    }));
+    let children = Children::start(
+        config.workers,
+        &ChildPlan {
+            coordinator: format!("http://{}", reachable(bound)),
+            cluster: config.cluster.name.clone(),
+            secret: secret_text,
+            listen: config.listen.worker.clone(),
+            memory_bytes,
+            data_dir: folder.path.clone(),
+            spill_bytes: config.spill.limit_bytes,
+            log_level: config.log.level.clone(),
+        },
+    )?;
+    let stop = signals::stop();
+    tokio::pin!(stop);
+    tokio::select! {
+        joined = all_joined(&workers, config.workers, &folder.path) => joined?,
+        () = &mut stop => {
+            children.end().await;
+            return Ok(());
+        }
+    }
+    print_ready(&serde_json::json!({
+        "http": bound.to_string(),
+        "workers": config.workers,
+    }))?;
+    tracing::info!(http = %bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
+
+    stop.await;
+    tracing::info!(running = statements.running_count(), "server stops");
+    statements.drain(STOP_PATIENCE).await;
+    children.end().await;
+    let _ = stop_door.send(());
+    if tokio::time::timeout(CLOSE_PATIENCE, serving).await.is_err() {
+        tracing::debug!("connections were still open");
+    }
+    control.close().await;
+    tracing::info!("server stopped");
+    Ok(())
+}
+
+/// The address under which a process on this machine reaches a listener.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() {
+        let loopback = if bound.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        SocketAddr::new(loopback, bound.port())
+    } else {
+        bound
+    }
+}
+
+async fn all_joined(workers: &Workers, count: usize, data_dir: &Path) -> anyhow::Result<()> {
+    let deadline = tokio::time::Instant::now() + JOIN_PATIENCE;
+    while workers.list().len() < count {
+        if tokio::time::Instant::now() > deadline {
+            bail!(
+                "only {} of {count} local workers joined within {} s; see {}",
+                workers.list().len(),
+                JOIN_PATIENCE.as_secs(),
+                data_dir.join("logs").display()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// The data folder, held by this process alone.
+struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        for part in ["", "warehouse", "cache", "logs"] {
+            std::fs::create_dir_all(path.join(part))
+                .with_context(|| format!("data folder {shown} cannot be made; give another with --data-dir"))?;
+        }
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("data folder {shown}"))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .with_context(|| format!("data folder {shown} is not writable; give another with --data-dir"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "data folder {} is in use by another Tarn server; stop it, or give another folder with --data-dir",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("data folder {shown} cannot be locked"))
+            }
+        }
+    }
+}
+
+fn metadata_url(config: &Config, folder: &DataFolder) -> SecretString {
+    config.metadata.url.clone().unwrap_or_else(|| {
+        format!("sqlite://{}", folder.path.join("control.db").display()).into()
+    })
+}
+
+async fn open_control(config: &Config, url: &SecretString) -> anyhow::Result<Control> {
+    let control = Control::open(url.expose_secret())
+        .await
+        .context("the metadata database cannot be opened; [metadata] url names it")?;
+    let admin = control.ensure_admin(config.admin_password.clone()).await?;
+    if let Some(password) = admin.generated_password {
+        let mut err = std::io::stderr().lock();
+        writeln!(
+            err,
+            "\nFirst start: user \"admin\" has the password  {}\nIt is not shown again. TARN__ADMIN_PASSWORD sets another one.\n",
+            password.expose_secret()
+        )?;
+    }
+    Ok(control)
+}
+
+/// The secret of the cluster: configured, or generated once and kept in the data folder.
+fn cluster_secret(config: &Config, folder: &DataFolder) -> anyhow::Result<SecretString> {
+    if let Some(secret) = &config.cluster.secret {
+        return Ok(secret.clone());
+    }
+    let path = folder.path.join("cluster-secret");
+    if path.exists() {
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        return Ok(text.trim().to_owned().into());
+    }
+    let secret = ClusterSecret::generate();
+    let mut file = File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    writeln!(file, "{secret}")?;
+    Ok(secret.into())
+}
+
+async fn open_catalogs(
+    config: &Config,
+    folder: &DataFolder,
+    metadata_url: &SecretString,
+    stores: &Stores,
+    cache: &ManifestCache,
+) -> anyhow::Result<Catalogs> {
+    let mut configured = config.catalog.clone();
+    configured
+        .entry(DEFAULT_CATALOG.to_owned())
+        .or_insert_with(CatalogConfig::default);
+    let mut opened: Vec<Arc<dyn Catalog>> = vec![];
+    for (name, catalog) in configured {
+        let warehouse = catalog.warehouse.unwrap_or_else(|| {
+            let folder = folder.path.join("warehouse");
+            let own = if name == DEFAULT_CATALOG { folder } else { folder.join(&name) };
+            format!("file://{}", own.display())
+        });
+        let url = catalog.uri.as_ref().unwrap_or(metadata_url);
+        let made = SqlCatalog::open(
+            SqlCatalogConfig {
+                name: name.clone(),
+                metadata_url: url.expose_secret().to_owned(),
+                warehouse,
+            },
+            stores.clone(),
+            cache.clone(),
+        )
+        .await
+        .with_context(|| format!("catalog \"{name}\" cannot be opened"))?;
+        ensure_default_schema(&made).await?;
+        opened.push(Arc::new(made));
+    }
+    Ok(Catalogs::new(opened))
+}
+
+async fn ensure_default_schema(catalog: &dyn Catalog) -> anyhow::Result<()> {
+    let schema = Namespace::new(DEFAULT_SCHEMA);
+    if catalog.namespace_exists(&schema).await? {
+        return Ok(());
+    }
+    match catalog
+        .create_namespace(&schema, std::collections::HashMap::new())
+        .await
+    {
+        Err(error) if error.code() != ErrorCode::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! The service that takes fragments: only with the cluster's credential, until told to stop.
+//!
+//! The only module here that names `datafusion_distributed`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use datafusion_distributed::Worker;
+use http::{Request, Response};
+use tarn_engine::EngineRuntime;
+use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
+use tarn_engine::distribute::{ClusterChannels, FragmentWatch, WorkerSession};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::transport::Server;
+
+use crate::progress::ProgressBoard;
+
+/// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Serves fragments.
+#[derive(Clone)]
+pub struct FragmentServer {
+    worker: Worker,
+    secret: ClusterSecret,
+}
+
+impl std::fmt::Debug for FragmentServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FragmentServer").finish_non_exhaustive()
+    }
+}
+
+impl FragmentServer {
+    /// A server of exactly `version`, whose fragments run in `runtime` and are seen on `board`.
+    pub fn new(
+        version: &str,
+        secret: ClusterSecret,
+        runtime: EngineRuntime,
+        board: ProgressBoard,
+    ) -> Self {
+        let watch: FragmentWatch = Arc::new(move |query_id, plan| board.watch(query_id, plan));
+        let session = WorkerSession::new(ClusterChannels::new(secret.clone()), watch);
+        let worker = Worker::from_session_builder(session)
+            .with_runtime_env(runtime)
+            .with_version(version.to_owned());
+        Self { worker, secret }
+    }
+
+    /// Serves on `listener` until `stop`, then finishes the fragments under way.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let guarded = Guarded {
+            inner: self.worker.into_worker_server(),
+            secret: self.secret,
+        };
+        Server::builder()
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .tcp_nodelay(true)
+            .add_service(guarded)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+            .await
+    }
+}
+
+/// Lets a call through if it carries a valid token.
+#[derive(Clone, Debug)]
+struct Guarded<S> {
+    inner: S,
+    secret: ClusterSecret,
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> tower::Service<Request<Body>> for Guarded<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = futures::future::Either<
+        S::Future,
+        std::future::Ready<Result<Response<Body>, S::Error>>,
+    >;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let token = request
+            .headers()
+            .get(TOKEN_HEADER)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
+        match self.secret.verify(token) {
+            Ok(()) => futures::future::Either::Left(self.inner.call(request)),
+            Err(error) => {
+                tracing::warn!(%error, "fragment refused");
+                let refused = Status::unauthenticated(error.to_string()).into_http();
+                futures::future::Either::Right(std::future::ready(Ok(refused)))
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A worker's membership in a cluster: joining, heartbeats, leaving.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::HeaderValue;
+use tarn_engine::cluster::{ClusterSecret, CredentialError, SEAL_STORAGE, TOKEN_HEADER};
+use tarn_engine::storage_from_sealed;
+use tarn_engine::StorageConfig;
+use tarn_proto::cluster::cluster_client::ClusterClient;
+use tarn_proto::cluster::{
+    CoordinatorMessage, Draining, Heartbeat, Hello, Progress, WorkerMessage, coordinator_message,
+    worker_message,
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status, Streaming};
+use url::Url;
+
+use crate::progress::ProgressBoard;
+
+/// Longest wait for the coordinator to accept a connection and to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a worker reports.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Messages waiting for the coordinator.
+const OUTBOX_MAX: usize = 16;
+
+/// Why a worker is not in.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// No coordinator answers.
+    #[error("no coordinator answers at {url}: {reason}; is `tarn server` running there?")]
+    Unreachable {
+        /// The coordinator's URL.
+        url: Url,
+        /// What the connection said.
+        reason: String,
+    },
+    /// The coordinator does not want this worker; trying again is useless.
+    #[error("the coordinator at {url} refused this worker: {reason}")]
+    Refused {
+        /// The coordinator's URL.
+        url: Url,
+        /// Its words.
+        reason: String,
+    },
+    /// The coordinator's configuration cannot be used.
+    #[error("the coordinator's storage configuration cannot be used: {0}")]
+    Configuration(String),
+}
+
+impl JoinError {
+    /// Whether the same call may work later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { .. } | Self::Configuration(_) => false,
+        }
+    }
+}
+
+/// What a worker says of itself.
+#[derive(Clone, Debug)]
+pub struct WorkerIdentity {
+    /// New at each start.
+    pub worker_id: String,
+    /// Where it takes fragments, as others reach it.
+    pub url: Url,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its version.
+    pub version: String,
+    /// Its processors.
+    pub cores: u32,
+    /// Memory it may use, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a worker gets when it is in.
+#[derive(Debug)]
+pub struct Joined {
+    /// How to reach storage.
+    pub storage: StorageConfig,
+    /// The open membership.
+    pub membership: Membership,
+}
+
+/// An open membership. Dropping it leaves the cluster.
+#[derive(Debug)]
+pub struct Membership {
+    outbox: mpsc::Sender<WorkerMessage>,
+    inbox: Streaming<CoordinatorMessage>,
+}
+
+/// Joins the cluster of the coordinator at `url`.
+///
+/// # Errors
+/// [`JoinError`].
+pub async fn join(
+    url: &Url,
+    identity: &WorkerIdentity,
+    secret: &ClusterSecret,
+) -> Result<Joined, JoinError> {
+    let unreachable = |reason: String| JoinError::Unreachable {
+        url: url.clone(),
+        reason,
+    };
+    let channel = Endpoint::from_shared(url.to_string())
+        .map_err(|e| unreachable(e.to_string()))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(HEARTBEAT_INTERVAL)
+        .keep_alive_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .map_err(|e| unreachable(chain(&e)))?;
+    let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
+    let mut request = Request::new(ReceiverStream::new(receiver));
+    if let Ok(token) = HeaderValue::from_str(&secret.token()) {
+        let key = tonic::metadata::MetadataKey::from_static(TOKEN_HEADER);
+        if let Ok(value) = token.as_bytes().try_into() {
+            request.metadata_mut().insert(key, value);
+        }
+    }
+    let hello = WorkerMessage {
+        message: Some(worker_message::Message::Hello(hello(identity))),
+    };
+    // The queue is empty and open: this does not wait.
+    let _ = outbox.send(hello).await;
+    let answer = ClusterClient::new(channel).join(request);
+    let mut inbox = tokio::time::timeout(CONNECT_TIMEOUT, answer)
+        .await
+        .map_err(|_| unreachable("no answer in time".to_owned()))?
+        .map_err(|status| refused(url, &status))?
+        .into_inner();
+    let first = tokio::time::timeout(CONNECT_TIMEOUT, inbox.message())
+        .await
+        .map_err(|_| unreachable("no welcome in time".to_owned()))?
+        .map_err(|status| refused(url, &status))?;
+    let Some(coordinator_message::Message::Welcome(welcome)) = first.and_then(|m| m.message)
+    else {
+        return Err(unreachable("the first message was no welcome".to_owned()));
+    };
+    let clear = secret
+        .open(SEAL_STORAGE, &welcome.sealed_storage)
+        .map_err(|e: CredentialError| JoinError::Configuration(e.to_string()))?;
+    let storage = storage_from_sealed(&clear).map_err(|e| JoinError::Configuration(e.to_string()))?;
+    Ok(Joined {
+        storage,
+        membership: Membership { outbox, inbox },
+    })
+}
+
+fn hello(identity: &WorkerIdentity) -> Hello {
+    Hello {
+        worker_id: identity.worker_id.clone(),
+        url: identity.url.to_string(),
+        cluster: identity.cluster.clone(),
+        version: identity.version.clone(),
+        cores: identity.cores,
+        memory_bytes: identity.memory_bytes,
+    }
+}
+
+fn refused(url: &Url, status: &Status) -> JoinError {
+    let url = url.clone();
+    let reason = status.message().to_owned();
+    match status.code() {
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::Unimplemented => JoinError::Refused { url, reason },
+        _ => JoinError::Unreachable { url, reason },
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+impl Membership {
+    /// Reports every second until the coordinator is gone.
+    pub async fn hold(&mut self, board: &ProgressBoard) {
+        let mut tick = tokio::time::interval(HEARTBEAT_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    if self.outbox.send(beat(board)).await.is_err() {
+                        return;
+                    }
+                }
+                message = self.inbox.next() => {
+                    if !matches!(message, Some(Ok(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for no more fragments.
+    pub async fn drain(&self) {
+        let message = WorkerMessage {
+            message: Some(worker_message::Message::Draining(Draining {})),
+        };
+        // If the coordinator is gone, there is nobody to ask.
+        let _ = self.outbox.send(message).await;
+    }
+}
+
+fn beat(board: &ProgressBoard) -> WorkerMessage {
+    let progress = board
+        .report()
+        .into_iter()
+        .map(|(query_id, p)| Progress {
+            query_id,
+            rows: p.rows,
+            bytes: p.bytes,
+            tasks_started: p.tasks_started,
+            tasks_done: p.tasks_done,
+        })
+        .collect();
+    WorkerMessage {
+        message: Some(worker_message::Message::Heartbeat(Heartbeat { progress })),
+    }
+}
