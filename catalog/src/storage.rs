@@ -36,6 +36,9 @@ const METADATA_TIMEOUT: Duration = Duration::from_secs(20);
 /// Region sent when none is configured; S3-compatible servers accept it.
 const REGION_DEFAULT: &str = "us-east-1";
 
+/// Where the endpoint comes from when the configuration names none, first one first.
+const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+
 /// A secret that never shows in logs or in serialised configuration.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -206,7 +209,13 @@ struct Inner {
 
 impl Stores {
     /// A registry that makes stores on first use.
-    pub fn new(config: StorageConfig) -> Self {
+    pub fn new(mut config: StorageConfig) -> Self {
+        if config.s3.endpoint.is_none() {
+            config.s3.endpoint = ENDPOINT_VARIABLES
+                .iter()
+                .find_map(|name| std::env::var(name).ok())
+                .filter(|endpoint| !endpoint.is_empty());
+        }
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -215,7 +224,7 @@ impl Stores {
         }
     }
 
-    /// The configuration this registry was made with.
+    /// The configuration this registry was made with, its endpoint filled in from the environment.
     pub fn config(&self) -> &StorageConfig {
         &self.inner.config
     }
