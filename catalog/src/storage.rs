@@ -286,7 +286,14 @@ impl Stores {
     pub async fn write(&self, location: &str, bytes: Bytes) -> Result<()> {
         let (store, path) = self.resolve(location)?;
         let put = async { store.put(&path, PutPayload::from_bytes(bytes)).await };
-        self.bounded(location, put).await.map(drop)
+        match self.bounded(location, put).await {
+            Ok(_) => Ok(()),
+            // A key need not exist to be written: if something is missing, it is the bucket.
+            Err(CatalogError::FileNotFound { source, .. }) if location.starts_with("s3") => {
+                Err(self.bucket_not_found(location, source))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes an object. One that is already gone counts as deleted.
@@ -365,19 +372,25 @@ impl Stores {
     }
 
     fn not_found(&self, location: String, error: object_store::Error) -> CatalogError {
-        if let Ok(Place::S3 { bucket, .. }) = Place::parse(&location)
-            && chain_text(&error).contains("NoSuchBucket")
-        {
-            return CatalogError::BucketNotFound {
-                bucket: bucket.to_owned(),
-                endpoint: self.config().s3.endpoint_text().to_owned(),
-                source: error.into(),
-            };
+        if chain_text(&error).contains("NoSuchBucket") {
+            return self.bucket_not_found(&location, error.into());
         }
         CatalogError::FileNotFound {
             location,
             next: "it may have been removed by another tool; check the location".to_owned(),
             source: error.into(),
+        }
+    }
+
+    fn bucket_not_found(&self, location: &str, source: Cause) -> CatalogError {
+        let bucket = match Place::parse(location) {
+            Ok(Place::S3 { bucket, .. }) => bucket,
+            _ => location,
+        };
+        CatalogError::BucketNotFound {
+            bucket: bucket.to_owned(),
+            endpoint: self.config().s3.endpoint_text().to_owned(),
+            source,
         }
     }
 
