@@ -6,6 +6,7 @@
 //! A read: [`Catalog::load_table`], then [`snapshot_files`]. A write: data files are written by the
 //! engine, then [`append`] or, for a new table, [`Catalog::stage_table`] and [`create_with_files`].
 
+mod cache;
 mod catalog;
 pub mod commit;
 mod creation;
@@ -23,6 +24,7 @@ mod summary;
 mod table;
 mod transform;
 
+pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, StagedTable, TableCommit};
 pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
@@ -31,8 +33,8 @@ pub use error::{CatalogError, Cause, ErrorCode, Result};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
-    CacheStats, DataFile, DeleteFile, DeleteKind, FileFormat, ManifestCache, ManifestContent,
-    ManifestInfo, PartitionSummary, SnapshotFiles, snapshot_files,
+    DataFile, DeleteFile, DeleteKind, FileFormat, ManifestContent, ManifestInfo, PartitionSummary,
+    SnapshotFiles, snapshot_files,
 };
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};

@@ -4,146 +4,29 @@
 //! Which files a query needs is decided by the caller.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
 use crate::metadata_file::{corrupt, off_thread};
 use crate::storage::Stores;
-use crate::table::{BoundSpec, LoadedMetadata, Snapshot, Table};
+use crate::table::{BoundSpec, Snapshot, Table};
 
 /// Manifests of one statement that are read at the same time.
 const MANIFESTS_IN_FLIGHT_MAX: usize = 16;
 /// Field id of the column that holds the data file's path in position delete files.
 const DELETE_FILE_PATH_ID: i32 = 2_147_483_546;
 
-/// The process-wide cache of metadata objects, by location. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ManifestCache {
-    objects: moka::future::Cache<String, Cached>,
-    counters: Arc<Counters>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    requests: AtomicU64,
-    misses: AtomicU64,
-}
-
-#[derive(Clone)]
-enum Cached {
-    Metadata(Arc<LoadedMetadata>),
-    List(Arc<Vec<ice::ManifestFile>>),
-    Manifest(Arc<ManifestFiles>),
-}
-
 /// The live files of one manifest.
-struct ManifestFiles {
-    data: Vec<Arc<DataFile>>,
-    deletes: Vec<Arc<DeleteFile>>,
-}
-
-/// What the cache did since the process started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheStats {
-    /// Objects asked for.
-    pub requests: u64,
-    /// Objects that had to be read from storage.
-    pub misses: u64,
-    /// Objects held now.
-    pub entries: u64,
-    /// Memory they take, in bytes, roughly.
-    pub bytes: u64,
-}
-
-impl ManifestCache {
-    /// A cache that holds at most about `bytes_max` bytes.
-    pub fn new(bytes_max: u64) -> Self {
-        let objects = moka::future::Cache::builder()
-            .max_capacity(bytes_max)
-            .weigher(|key: &String, value: &Cached| {
-                u32::try_from(key.len() + value.approximate_bytes()).unwrap_or(u32::MAX)
-            })
-            .build();
-        Self {
-            objects,
-            counters: Arc::default(),
-        }
-    }
-
-    /// What the cache did so far.
-    pub fn stats(&self) -> CacheStats {
-        CacheStats {
-            requests: self.counters.requests.load(Ordering::Relaxed),
-            misses: self.counters.misses.load(Ordering::Relaxed),
-            entries: self.objects.entry_count(),
-            bytes: self.objects.weighted_size(),
-        }
-    }
-
-    /// Reads each object once, also when several readers ask for it at the same time.
-    async fn get(&self, key: &str, read: impl Future<Output = Result<Cached>>) -> Result<Cached> {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let counted = async {
-            self.counters.misses.fetch_add(1, Ordering::Relaxed);
-            read.await
-        };
-        self.objects
-            .try_get_with_by_ref(key, counted)
-            .await
-            .map_err(CatalogError::from_shared)
-    }
-
-    pub(crate) async fn metadata(
-        &self,
-        location: &str,
-        read: impl Future<Output = Result<LoadedMetadata>>,
-    ) -> Result<Arc<LoadedMetadata>> {
-        let read = async { Ok(Cached::Metadata(Arc::new(read.await?))) };
-        match self.get(location, Box::pin(read)).await? {
-            Cached::Metadata(loaded) => Ok(loaded),
-            _ => Err(mixed_up(location, "table metadata")),
-        }
-    }
-
-    async fn list(
-        &self,
-        location: &str,
-        read: impl Future<Output = Result<Vec<ice::ManifestFile>>>,
-    ) -> Result<Arc<Vec<ice::ManifestFile>>> {
-        let read = async { Ok(Cached::List(Arc::new(read.await?))) };
-        match self.get(location, Box::pin(read)).await? {
-            Cached::List(list) => Ok(list),
-            _ => Err(mixed_up(location, "manifest list")),
-        }
-    }
-
-    async fn manifest(
-        &self,
-        key: &str,
-        read: impl Future<Output = Result<ManifestFiles>>,
-    ) -> Result<Arc<ManifestFiles>> {
-        let read = async { Ok(Cached::Manifest(Arc::new(read.await?))) };
-        match self.get(key, Box::pin(read)).await? {
-            Cached::Manifest(files) => Ok(files),
-            _ => Err(mixed_up(key, "manifest")),
-        }
-    }
-}
-
-fn mixed_up(location: &str, what: &'static str) -> CatalogError {
-    corrupt(
-        what,
-        location,
-        "the table uses the same file as another kind of metadata",
-    )
+pub(crate) struct ManifestFiles {
+    pub(crate) data: Vec<Arc<DataFile>>,
+    pub(crate) deletes: Vec<Arc<DeleteFile>>,
 }
 
 /// What a data or delete file is written in.
@@ -719,83 +602,5 @@ fn format(format: ice::DataFileFormat) -> FileFormat {
         ice::DataFileFormat::Orc => FileFormat::Orc,
         ice::DataFileFormat::Avro => FileFormat::Avro,
         ice::DataFileFormat::Puffin => FileFormat::Puffin,
-    }
-}
-
-impl std::fmt::Debug for Cached {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Metadata(_) => "Metadata",
-            Self::List(_) => "List",
-            Self::Manifest(_) => "Manifest",
-        })
-    }
-}
-
-impl Cached {
-    fn approximate_bytes(&self) -> usize {
-        match self {
-            Self::Metadata(loaded) => loaded.approximate_bytes(),
-            Self::List(list) => list
-                .iter()
-                .map(|m| {
-                    let partitions = m.partitions.as_ref().map_or(0, Vec::len);
-                    size_of::<ice::ManifestFile>() + m.manifest_path.len() + partitions * 128
-                })
-                .sum(),
-            Self::Manifest(files) => {
-                let data = files.data.iter().map(|file| file.approximate_bytes());
-                let deletes = files.deletes.iter().map(|file| file.approximate_bytes());
-                data.chain(deletes).sum()
-            }
-        }
-    }
-}
-
-/// Bytes of one hash map entry besides key and value.
-const MAP_OVERHEAD: usize = 8;
-
-fn counts_bytes(map: &HashMap<i32, u64>) -> usize {
-    map.capacity() * (size_of::<(i32, u64)>() + MAP_OVERHEAD)
-}
-
-fn bounds_bytes(map: &HashMap<i32, Literal>) -> usize {
-    map.capacity() * (size_of::<(i32, Literal)>() + MAP_OVERHEAD)
-        + map.values().map(Literal::heap_bytes).sum::<usize>()
-}
-
-fn partition_bytes(partition: &[Option<Literal>]) -> usize {
-    size_of_val(partition)
-        + partition
-            .iter()
-            .flatten()
-            .map(Literal::heap_bytes)
-            .sum::<usize>()
-}
-
-impl DataFile {
-    fn approximate_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.path.len()
-            + partition_bytes(&self.partition)
-            + bounds_bytes(&self.lower_bounds)
-            + bounds_bytes(&self.upper_bounds)
-            + counts_bytes(&self.null_counts)
-            + counts_bytes(&self.nan_counts)
-            + counts_bytes(&self.value_counts)
-            + counts_bytes(&self.column_sizes)
-            + self.split_offsets.len() * size_of::<i64>()
-    }
-}
-
-impl DeleteFile {
-    fn approximate_bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.path.len()
-            + partition_bytes(&self.partition)
-            + bounds_bytes(&self.lower_bounds)
-            + bounds_bytes(&self.upper_bounds)
-            + self.equality_ids.len() * size_of::<i32>()
-            + self.referenced_data_file.as_ref().map_or(0, String::len)
     }
 }

@@ -9,9 +9,9 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use iceberg::spec as ice;
 
+use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::ident::TableIdent;
-use crate::manifest::ManifestCache;
 use crate::storage::Stores;
 use crate::table::{LoadedMetadata, Table};
 

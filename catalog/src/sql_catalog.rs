@@ -12,12 +12,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iceberg::{ErrorKind, TableUpdate};
 
+use crate::cache::ManifestCache;
 use crate::catalog::{Catalog, StagedTable, TableCommit};
 use crate::commit::delete_files;
 use crate::creation::{TableCreation, fresh_location, new_table};
 use crate::error::{CatalogError, Result};
 use crate::ident::{Namespace, TableIdent};
-use crate::manifest::ManifestCache;
 use crate::metadata_file;
 use crate::purge;
 use crate::storage::Stores;
