@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use http::HeaderValue;
 use tarn_engine::cluster::{ClusterSecret, CredentialError, SEAL_STORAGE, TOKEN_HEADER};
 use tarn_engine::storage_from_sealed;
 use tarn_engine::StorageConfig;
@@ -119,11 +118,8 @@ pub async fn join(
         .map_err(|e| unreachable(chain(&e)))?;
     let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
     let mut request = Request::new(ReceiverStream::new(receiver));
-    if let Ok(token) = HeaderValue::from_str(&secret.token()) {
-        let key = tonic::metadata::MetadataKey::from_static(TOKEN_HEADER);
-        if let Ok(value) = token.as_bytes().try_into() {
-            request.metadata_mut().insert(key, value);
-        }
+    if let Ok(token) = secret.token().parse() {
+        request.metadata_mut().insert(TOKEN_HEADER, token);
     }
     let hello = WorkerMessage {
         message: Some(worker_message::Message::Hello(hello(identity))),
