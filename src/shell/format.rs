@@ -188,6 +188,8 @@ impl<'a> Sink<'a> {
             Form::Ndjson => json_writer::<LineDelimited>(&mut *self.out).write(batch)?,
         }
         self.rows += batch.num_rows() as u64;
+        // Whole lines only may stand on a terminal when progress is drawn.
+        self.out.flush()?;
         Ok(())
     }
 

@@ -43,19 +43,32 @@ pub(crate) fn describe(error: &ClientError, statement: &Statement, origin: &Orig
     text
 }
 
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+/// An error with its causes, in one line. Of the many layers of a network
+/// error only the innermost says something.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut parts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
         let part = error.to_string();
         // Some errors repeat their cause already.
-        if !text.contains(&part) {
-            let _ = write!(text, ": {part}");
+        if !parts.iter().any(|earlier| earlier.contains(&part)) {
+            if error.is::<reqwest::Error>() {
+                parts.push(innermost(error));
+                break;
+            }
+            parts.push(part);
         }
         cause = error.source();
     }
-    text
+    parts.join(": ")
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut inner = error;
+    while let Some(cause) = inner.source() {
+        inner = cause;
+    }
+    inner.to_string()
 }
 
 /// A place in a statement.

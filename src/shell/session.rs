@@ -240,9 +240,18 @@ impl Session {
                     "The first {limit} rows are shown. \\limit 0 shows all; \\format csv streams them."
                 ));
             }
-        } else if !self.settings.quiet {
+        } else {
+            let mut rest = first;
+            while rest.is_some() {
+                let Some(batch) = waiting.on(answer.next_batch(), 0).await else {
+                    return Ok(End::Cancelled);
+                };
+                rest = batch?;
+            }
             waiting.line.clear();
-            note(&tag(&answer));
+            if !self.settings.quiet {
+                note(&tag(&answer));
+            }
         }
         Ok(End::Finished {
             command: answer.command().to_owned(),
