@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use uuid::Uuid;
 
 use super::state::Loaded;
@@ -32,6 +32,8 @@ pub(super) async fn ensure_loaded(plan: &Plan, client: &Client) -> Result<(), De
         return Ok(());
     }
     plan.state.remember(None)?;
+    // Files of an interrupted demo, perhaps of another scale factor.
+    remove_staging(plan);
     let rows = generate_files(plan).await?;
     run(client, "CREATE SCHEMA IF NOT EXISTS lake.tpch").await?;
     say("Loading the tables into Iceberg:")?;
@@ -180,12 +182,22 @@ fn progress_bar(rows: u64, what: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(rows);
-    let template = "  {msg:<10} {bar:30} {percent:>3} % · {human_pos} rows · {per_sec} · {elapsed}";
+    let template = "  {msg:<10} {bar:30} {percent:>3} % · {human_pos} rows · {rate}/s · {elapsed}";
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("█▌░"));
+        bar.set_style(style.with_key("rate", write_rate).progress_chars("█▌░"));
     }
     bar.set_message(what.to_owned());
     bar
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "shown with three digits"
+)]
+fn write_rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // A rate that cannot be shown is left out.
+    let _ = out.write_str(&count(state.per_sec() as u64));
 }
 
 /// Tells the generating threads to stop when the demo no longer waits.
