@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,14 @@ pub(crate) struct ChildPlan {
     pub(crate) data_dir: PathBuf,
     pub(crate) spill_bytes: u64,
     pub(crate) log_level: String,
+}
+
+/// A running child and the pipe that it holds. Waiting for a child closes its own pipe, so the
+/// pipe is kept apart.
+#[derive(Debug)]
+struct Held {
+    child: Child,
+    pipe: Option<ChildStdin>,
 }
 
 /// Running children.
@@ -62,16 +70,16 @@ impl Children {
     }
 }
 
-async fn keep(mut child: Child, plan: ChildPlan, number: usize, stop: CancellationToken) {
+async fn keep(mut held: Held, plan: ChildPlan, number: usize, stop: CancellationToken) {
     let mut pause = RESTART_PAUSE;
     loop {
         let started = std::time::Instant::now();
         tokio::select! {
             () = stop.cancelled() => {
-                end(&mut child, number).await;
+                end(&mut held, number).await;
                 return;
             }
-            status = child.wait() => {
+            status = held.child.wait() => {
                 tracing::warn!(worker = number, status = ?status.ok(), "worker process ended; starting another");
             }
         }
@@ -86,7 +94,7 @@ async fn keep(mut child: Child, plan: ChildPlan, number: usize, stop: Cancellati
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
             match spawn(&plan, number) {
                 Ok(next) => {
-                    child = next;
+                    held = next;
                     break;
                 }
                 Err(error) => tracing::error!(worker = number, %error, "worker process cannot be started"),
@@ -95,9 +103,10 @@ async fn keep(mut child: Child, plan: ChildPlan, number: usize, stop: Cancellati
     }
 }
 
-async fn end(child: &mut Child, number: usize) {
+async fn end(held: &mut Held, number: usize) {
     // Closing the pipe asks the child to leave.
-    drop(child.stdin.take());
+    drop(held.pipe.take());
+    let child = &mut held.child;
     if tokio::time::timeout(END_PATIENCE, child.wait()).await.is_err() {
         tracing::warn!(worker = number, "worker process does not end; killing it");
         if let Err(error) = child.kill().await {
@@ -106,7 +115,7 @@ async fn end(child: &mut Child, number: usize) {
     }
 }
 
-fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Child> {
+fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Held> {
     let program = std::env::current_exe().context("the path of this program is unknown")?;
     let log = log_file(&plan.data_dir, number)?;
     let mut command = Command::new(program);
@@ -134,13 +143,15 @@ fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Child> {
     if let Some(listen) = &plan.listen {
         command.env("TARN__LISTEN__WORKER", listen);
     }
-    command
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::from(log))
         .kill_on_drop(true)
         .spawn()
-        .context("a worker process cannot be started")
+        .context("a worker process cannot be started")?;
+    let pipe = child.stdin.take();
+    Ok(Held { child, pipe })
 }
 
 fn log_file(data_dir: &Path, number: usize) -> anyhow::Result<File> {

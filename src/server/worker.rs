@@ -123,7 +123,7 @@ async fn drain(
     membership: &mut Membership,
     board: &ProgressBoard,
     stop_server: oneshot::Sender<()>,
-    serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) {
     membership.drain().await;
     let deadline = tokio::time::Instant::now() + DRAIN_PATIENCE;

@@ -59,7 +59,7 @@ impl FragmentServer {
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
+    ) -> std::io::Result<()> {
         let guarded = Guarded {
             inner: self.worker.into_worker_server(),
             secret: self.secret,
@@ -71,6 +71,7 @@ impl FragmentServer {
             .add_service(guarded)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
             .await
+            .map_err(std::io::Error::other)
     }
 }
 

@@ -126,8 +126,8 @@ pub async fn join(
     };
     // The queue is empty and open: this does not wait.
     let _ = outbox.send(hello).await;
-    let answer = ClusterClient::new(channel).join(request);
-    let mut inbox = tokio::time::timeout(CONNECT_TIMEOUT, answer)
+    let mut client = ClusterClient::new(channel);
+    let mut inbox = tokio::time::timeout(CONNECT_TIMEOUT, client.join(request))
         .await
         .map_err(|_| unreachable("no answer in time".to_owned()))?
         .map_err(|status| refused(url, &status))?
