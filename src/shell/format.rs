@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use arrow::json::writer::{JsonFormat, LineDelimited, Writer, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::table::{Column, Layout, Row, Style, write_expanded};
+use super::table::{Column, Layout, Row, Style, clean, write_expanded};
 
 /// Rows that decide a table's column widths.
 const LAYOUT_ROWS: usize = 1000;
@@ -164,11 +164,8 @@ impl<'a> Sink<'a> {
             }
             Form::Text => {
                 for row in text_rows(batch)? {
-                    writeln!(
-                        self.out,
-                        "{}",
-                        row[0].as_deref().unwrap_or_default().trim_end()
-                    )?;
+                    let text = clean(row[0].as_deref().unwrap_or_default());
+                    writeln!(self.out, "{}", text.trim_end())?;
                 }
             }
             Form::Csv => {

@@ -221,7 +221,7 @@ fn value_width(value: Option<&str>) -> usize {
 
 /// The text without characters that move the cursor or command the terminal;
 /// line ends stay.
-fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(|character: char| character != '\n' && character.is_control()) {
         return Cow::Borrowed(text);
     }
