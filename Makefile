@@ -49,5 +49,5 @@ test: ## Install what the tests need and run every check and test
 .PHONY: docs
 docs: ## Rewrite the generated pages of docs/
 	@scripts/require.sh cargo cc
-	cargo build --locked --bin tarn
+	cargo test --locked --workspace --no-run
 	cargo xtask docs --write

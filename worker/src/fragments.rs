@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use datafusion_distributed::Worker;
+use futures::StreamExt;
 use http::{Request, Response};
 use tarn_engine::EngineRuntime;
 use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
@@ -64,12 +65,17 @@ impl FragmentServer {
             inner: self.worker.into_worker_server(),
             secret: self.secret,
         };
+        // The server's own setting does not reach sockets accepted elsewhere.
+        let incoming = TcpListenerStream::new(listener).map(|socket| {
+            let socket = socket?;
+            socket.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(socket)
+        });
         Server::builder()
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .tcp_nodelay(true)
             .add_service(guarded)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+            .serve_with_incoming_shutdown(incoming, stop)
             .await
             .map_err(std::io::Error::other)
     }

@@ -18,6 +18,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::serve::ListenerExt;
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tarn_catalog::ManifestCache;
@@ -108,6 +109,11 @@ impl HttpDoor {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let ready = self.ready;
+        let listener = listener.tap_io(|socket| {
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY cannot be set");
+            }
+        });
         axum::serve(listener, self.router)
             .with_graceful_shutdown(async move {
                 stop.await;
