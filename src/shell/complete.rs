@@ -23,6 +23,9 @@ const COLUMNS_MAX: usize = 20_000;
 /// Suggestions offered at once.
 const SUGGESTIONS_MAX: usize = 200;
 
+/// Schemas whose columns are offered only where they are mentioned.
+const SYSTEM_SCHEMAS: [&str; 2] = ["information_schema", "system"];
+
 const KEYWORDS: &[&str] = &[
     "ALL",
     "ALTER",
@@ -203,10 +206,15 @@ impl Names {
             for entry in known.iter() {
                 offer(&entry.schema);
                 offer(&entry.table);
-                if mentioned
-                    .iter()
-                    .any(|(_, table)| table.eq_ignore_ascii_case(&entry.table))
-                {
+                // Before FROM is typed, any column may be meant.
+                let meant = if mentioned.is_empty() {
+                    !SYSTEM_SCHEMAS.contains(&entry.schema.as_str())
+                } else {
+                    mentioned
+                        .iter()
+                        .any(|(_, table)| table.eq_ignore_ascii_case(&entry.table))
+                };
+                if meant {
                     entry.columns.iter().for_each(|column| offer(column));
                 }
             }
@@ -432,6 +440,7 @@ mod tests {
         check_suggest("SELECT o_| FROM orders", &["o_custkey", "o_orderkey"]);
         check_suggest("SELECT c_n| FROM orders, tpch.customer", &["c_name"]);
         check_suggest("SELECT c_n| FROM orders", &[]);
+        check_suggest("SELECT c_n|", &["c_name"]);
     }
 
     #[test]
