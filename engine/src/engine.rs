@@ -29,7 +29,7 @@ use crate::files::AllowedRoots;
 use crate::functions;
 use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
-use crate::resolve::{Catalogs, StatementCatalogs};
+use crate::resolve::{Catalogs, Missing, StatementCatalogs};
 use crate::session::Session;
 use crate::system::SystemTables;
 use crate::types::SqlTypes;
@@ -207,6 +207,7 @@ impl Outcome {
 pub(crate) struct StatementState {
     pub(crate) state: SessionState,
     pub(crate) placement: PlacementSlot,
+    pub(crate) missing: Missing,
 }
 
 impl Engine {
@@ -310,6 +311,7 @@ impl Engine {
             Arc::clone(&self.config.system),
             files,
         );
+        let missing = catalogs.missing();
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
         builder
             .scalar_functions()
@@ -324,6 +326,7 @@ impl Engine {
         Ok(StatementState {
             state,
             placement: slot,
+            missing,
         })
     }
 }

@@ -338,7 +338,7 @@ impl From<DataFusionError> for EngineError {
 }
 
 impl EngineError {
-    fn copy(&self) -> Self {
+    pub(crate) fn copy(&self) -> Self {
         Self {
             kind: self.kind,
             message: self.message.clone(),

@@ -58,7 +58,8 @@ impl Engine {
         let logical = state
             .state
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))
-            .await?;
+            .await
+            .map_err(|error| state.missing.explain(error.into()))?;
         let logical = bind(logical, context)?;
         Ok(Planned {
             statement: state,

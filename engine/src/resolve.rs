@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
@@ -233,6 +233,29 @@ pub struct StatementCatalogs {
     cache: ManifestCache,
     system: Arc<dyn SystemTables>,
     files: Arc<HashMap<String, Arc<dyn TableProvider>>>,
+    missing: Missing,
+}
+
+/// What was looked up in vain. The planner also asks for the names of table functions, so a name
+/// that is not there becomes an error only if planning fails.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Missing {
+    first: Arc<OnceLock<EngineError>>,
+}
+
+impl Missing {
+    fn keep(&self, error: EngineError) {
+        // The first name is the one to talk about.
+        let _ = self.first.set(error);
+    }
+
+    /// The better error for a failure to plan, if a name was looked up in vain.
+    pub(crate) fn explain(&self, error: EngineError) -> EngineError {
+        match self.first.get() {
+            Some(missing) if error.kind == ErrorKind::UndefinedTable => missing.copy(),
+            _ => error,
+        }
+    }
 }
 
 impl StatementCatalogs {
@@ -248,7 +271,15 @@ impl StatementCatalogs {
             cache,
             system,
             files: Arc::new(files),
+            missing: Missing::default(),
         }
+    }
+}
+
+impl StatementCatalogs {
+    /// What was looked up in vain so far.
+    pub(crate) fn missing(&self) -> Missing {
+        self.missing.clone()
     }
 }
 
@@ -308,6 +339,29 @@ impl SchemaProvider for StatementSchema {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        match self.find(name).await.map_err(EngineError::from) {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::UndefinedTable
+                        | ErrorKind::UndefinedSchema
+                        | ErrorKind::UndefinedCatalog
+                ) =>
+            {
+                self.view.missing.keep(error);
+                Ok(None)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn table_exist(&self, _name: &str) -> bool {
+        true
+    }
+}
+
+impl StatementSchema {
+    async fn find(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         if self.catalog == FILES_CATALOG {
             return Ok(self.view.files.get(name).cloned());
         }
@@ -334,12 +388,6 @@ impl SchemaProvider for StatementSchema {
         ))))
     }
 
-    fn table_exist(&self, _name: &str) -> bool {
-        true
-    }
-}
-
-impl StatementSchema {
     fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
         let batch = self.view.system.read(name)?.ok_or_else(|| {
             let all: Vec<String> = self
