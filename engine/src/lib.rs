@@ -27,6 +27,7 @@ mod system;
 mod types;
 pub mod write;
 mod writes;
+mod zone;
 
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};

@@ -26,6 +26,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::parser::{Explain, ExplainFormat, Statement};
 use crate::session::Session;
+use crate::zone::in_zone;
 
 /// Times a query is planned before its first row; the last time it stays in the coordinator.
 const ATTEMPTS_MAX: usize = 3;
@@ -83,7 +84,8 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(stream) => {
-                    return Ok(Outcome::streaming("SELECT", None, stream));
+                    let zone = session.settings.get("time_zone");
+                    return Ok(Outcome::streaming("SELECT", None, in_zone(stream, zone)));
                 }
             }
         }
