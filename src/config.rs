@@ -270,33 +270,125 @@ const fn typed(name: &'static str, default: &'static str, description: &'static 
 
 /// Every key.
 pub const REFERENCE: &[Key] = &[
-    key("data_dir", "./tarn-data", "Folder of everything that this server keeps; flag `--data-dir`."),
-    key("admin_password", "generated, printed once", "Password of the first user, `admin`."),
-    typed("workers", "0", "Worker processes that `tarn server` starts on this machine; flag `--workers`."),
-    key("listen.http", "127.0.0.1:7070", "HTTP door and registration of workers. Port 0 picks a free one, printed in the ready line."),
-    key("listen.flight", "127.0.0.1:7071", "Flight SQL door. Reserved: this version does not open it."),
-    key("listen.postgres", "127.0.0.1:7072", "PostgreSQL door. Reserved: this version does not open it."),
-    key("listen.worker", "127.0.0.1, first free port from 7073", "Where a worker takes fragments."),
-    key("metadata.url", "sqlite in the data folder (control.db)", "Database of users and of the SQL catalog: `sqlite:///path/file.db` or `postgres://user:password@host/database`."),
-    key("catalog.NAME.kind", "sql", "Kind of catalog; `sql` keeps table pointers in the metadata database."),
-    key("catalog.NAME.warehouse", "warehouse/ in the data folder", "Where new tables go: a folder or `s3://bucket/prefix`. The catalog `lake` always exists."),
-    key("catalog.NAME.uri", "metadata.url", "Database of this catalog, if it is another one."),
+    key(
+        "data_dir",
+        "./tarn-data",
+        "Folder of everything that this server keeps; flag `--data-dir`.",
+    ),
+    key(
+        "admin_password",
+        "generated, printed once",
+        "Password of the first user, `admin`.",
+    ),
+    typed(
+        "workers",
+        "0",
+        "Worker processes that `tarn server` starts on this machine; flag `--workers`.",
+    ),
+    key(
+        "listen.http",
+        "127.0.0.1:7070",
+        "HTTP door and registration of workers. Port 0 picks a free one, printed in the ready line.",
+    ),
+    key(
+        "listen.flight",
+        "127.0.0.1:7071",
+        "Flight SQL door. Reserved: this version does not open it.",
+    ),
+    key(
+        "listen.postgres",
+        "127.0.0.1:7072",
+        "PostgreSQL door. Reserved: this version does not open it.",
+    ),
+    key(
+        "listen.worker",
+        "127.0.0.1, first free port from 7073",
+        "Where a worker takes fragments.",
+    ),
+    key(
+        "metadata.url",
+        "sqlite in the data folder (control.db)",
+        "Database of users and of the SQL catalog: `sqlite:///path/file.db` or `postgres://user:password@host/database`.",
+    ),
+    key(
+        "catalog.NAME.kind",
+        "sql",
+        "Kind of catalog; `sql` keeps table pointers in the metadata database.",
+    ),
+    key(
+        "catalog.NAME.warehouse",
+        "warehouse/ in the data folder",
+        "Where new tables go: a folder or `s3://bucket/prefix`. The catalog `lake` always exists.",
+    ),
+    key(
+        "catalog.NAME.uri",
+        "metadata.url",
+        "Database of this catalog, if it is another one.",
+    ),
     key("catalog.NAME.token", "", "Reserved for REST catalogs."),
-    typed("storage.allowed_roots", "[]", "Folders and `s3://` prefixes that `read_parquet`, `read_csv` and `read_json` may read."),
-    key("storage.s3.endpoint", "AWS", "URL of an S3-compatible service."),
+    typed(
+        "storage.allowed_roots",
+        "[]",
+        "Folders and `s3://` prefixes that `read_parquet`, `read_csv` and `read_json` may read.",
+    ),
+    key(
+        "storage.s3.endpoint",
+        "AWS",
+        "URL of an S3-compatible service.",
+    ),
     key("storage.s3.region", "us-east-1", "Region."),
     key("storage.s3.access_key_id", "", "Access key."),
     key("storage.s3.secret_access_key", "", "Its secret."),
-    key("storage.s3.session_token", "", "Session token of temporary credentials."),
-    typed("storage.s3.path_style", "true with an endpoint", "`https://host/bucket/key` instead of `https://bucket.host/key`."),
-    key("cluster.name", "default", "Name of the cluster; a worker of another one is refused. Flag `--cluster` of `tarn worker`."),
-    key("cluster.secret", "generated, in the data folder (cluster-secret)", "What the processes of a cluster share, 16 characters or more. Give it to workers as TARN__CLUSTER__SECRET."),
-    key("cluster.advertise_url", "from listen.worker", "URL under which coordinator and other workers reach this worker."),
-    typed("memory.limit_bytes", "70 % of the machine, shared with local workers", "Memory for the operators of all statements in one process."),
-    typed("spill.limit_bytes", "107374182400", "Disk for spilled operators in one process."),
-    typed("cache.manifest_bytes", "268435456", "Memory for Iceberg manifests."),
-    key("log.format", "auto", "`text`, `json`, or `auto`: text on a terminal, JSON elsewhere."),
-    key("log.level", "info", "Level, or directives such as `info,tarn_engine=debug`."),
+    key(
+        "storage.s3.session_token",
+        "",
+        "Session token of temporary credentials.",
+    ),
+    typed(
+        "storage.s3.path_style",
+        "true with an endpoint",
+        "`https://host/bucket/key` instead of `https://bucket.host/key`.",
+    ),
+    key(
+        "cluster.name",
+        "default",
+        "Name of the cluster; a worker of another one is refused. Flag `--cluster` of `tarn worker`.",
+    ),
+    key(
+        "cluster.secret",
+        "generated, in the data folder (cluster-secret)",
+        "What the processes of a cluster share, 16 characters or more. Give it to workers as TARN__CLUSTER__SECRET.",
+    ),
+    key(
+        "cluster.advertise_url",
+        "from listen.worker",
+        "URL under which coordinator and other workers reach this worker.",
+    ),
+    typed(
+        "memory.limit_bytes",
+        "70 % of the machine, shared with local workers",
+        "Memory for the operators of all statements in one process.",
+    ),
+    typed(
+        "spill.limit_bytes",
+        "107374182400",
+        "Disk for spilled operators in one process.",
+    ),
+    typed(
+        "cache.manifest_bytes",
+        "268435456",
+        "Memory for Iceberg manifests.",
+    ),
+    key(
+        "log.format",
+        "auto",
+        "`text`, `json`, or `auto`: text on a terminal, JSON elsewhere.",
+    ),
+    key(
+        "log.level",
+        "info",
+        "Level, or directives such as `info,tarn_engine=debug`.",
+    ),
 ];
 
 /// Flags that stand above file and environment.
@@ -375,23 +467,39 @@ impl Config {
         for (name, catalog) in &self.catalog {
             let key = format!("catalog.{name}");
             if catalog.kind == "rest" {
-                return bad(&key, "kind = \"rest\" is not in this version; use \"sql\"".to_owned());
+                return bad(
+                    &key,
+                    "kind = \"rest\" is not in this version; use \"sql\"".to_owned(),
+                );
             }
             if catalog.kind != "sql" {
-                return bad(&key, format!("unknown kind \"{}\"; kinds: sql", catalog.kind));
+                return bad(
+                    &key,
+                    format!("unknown kind \"{}\"; kinds: sql", catalog.kind),
+                );
             }
             if ["system", "information_schema", "tarn_files"].contains(&name.as_str()) {
                 return bad(&key, "the name is reserved".to_owned());
             }
         }
         if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
-            return bad("log.format", format!("\"{}\" is not auto, text or json", self.log.format));
+            return bad(
+                "log.format",
+                format!("\"{}\" is not auto, text or json", self.log.format),
+            );
         }
         if self.workers > WORKERS_MAX {
             return bad("workers", format!("at most {WORKERS_MAX} local workers"));
         }
-        if self.memory.limit_bytes.is_some_and(|b| b < MEMORY_BYTES_MIN) {
-            return bad("memory.limit_bytes", format!("at least {MEMORY_BYTES_MIN} bytes"));
+        if self
+            .memory
+            .limit_bytes
+            .is_some_and(|b| b < MEMORY_BYTES_MIN)
+        {
+            return bad(
+                "memory.limit_bytes",
+                format!("at least {MEMORY_BYTES_MIN} bytes"),
+            );
         }
         Ok(())
     }

@@ -26,7 +26,8 @@ pub fn text(which: Which) -> String {
     }
 }
 
-const GENERATED: &str = "<!-- Made by `cargo xtask docs --write`; edit src/reference.rs or the code it reads. -->\n\n";
+const GENERATED: &str =
+    "<!-- Made by `cargo xtask docs --write`; edit src/reference.rs or the code it reads. -->\n\n";
 
 fn configuration() -> String {
     let mut out = format!(
@@ -42,7 +43,10 @@ fn configuration() -> String {
         } else {
             key.default
         };
-        row(&mut out, &[&format!("`{}`", key.name), default, key.description]);
+        row(
+            &mut out,
+            &[&format!("`{}`", key.name), default, key.description],
+        );
     }
     out
 }
@@ -55,21 +59,63 @@ fn row(out: &mut String, cells: &[&str]) {
 
 /// Statements that are not plain queries: form and meaning.
 const STATEMENTS: &[(&str, &str)] = &[
-    ("SELECT …, VALUES …, WITH … SELECT …, TABLE t", "Everything that DataFusion has: joins (also lateral), aggregates with FILTER and GROUPING SETS, windows, set operations, recursive CTEs, nested types."),
-    ("EXPLAIN [ANALYZE] [VERBOSE] [(FORMAT TREE | TEXT | JSON)] statement", "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage."),
-    ("CREATE SCHEMA [IF NOT EXISTS] [catalog.]schema [WITH (key = value, …)]", "A new schema (Iceberg namespace)."),
-    ("DROP SCHEMA [IF EXISTS] schema [, …] [CASCADE | RESTRICT]", "CASCADE drops its tables, too."),
-    ("CREATE TABLE [IF NOT EXISTS] t (column type [NOT NULL] [COMMENT 'text'], …) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']", "An empty Iceberg table, format version 2 unless `format-version` says otherwise."),
-    ("CREATE TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA]", "The table appears with its rows, or not at all."),
-    ("INSERT INTO t [(columns)] query | VALUES …", "Columns left out are NULL. One snapshot for each statement."),
-    ("DROP TABLE [IF EXISTS] t [, …] [PURGE]", "PURGE deletes the files, too."),
-    ("ALTER TABLE [IF EXISTS] t RENAME TO u", "The files stay where they are."),
-    ("DESCRIBE t, SHOW COLUMNS FROM t", "Columns, types, partitioning, comments."),
-    ("SHOW CATALOGS | SCHEMAS [FROM catalog] | TABLES [FROM schema] [LIKE 'pattern']", "Names."),
-    ("SHOW CREATE TABLE t", "The statement that makes such a table."),
+    (
+        "SELECT …, VALUES …, WITH … SELECT …, TABLE t",
+        "Everything that DataFusion has: joins (also lateral), aggregates with FILTER and GROUPING SETS, windows, set operations, recursive CTEs, nested types.",
+    ),
+    (
+        "EXPLAIN [ANALYZE] [VERBOSE] [(FORMAT TREE | TEXT | JSON)] statement",
+        "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage.",
+    ),
+    (
+        "CREATE SCHEMA [IF NOT EXISTS] [catalog.]schema [WITH (key = value, …)]",
+        "A new schema (Iceberg namespace).",
+    ),
+    (
+        "DROP SCHEMA [IF EXISTS] schema [, …] [CASCADE | RESTRICT]",
+        "CASCADE drops its tables, too.",
+    ),
+    (
+        "CREATE TABLE [IF NOT EXISTS] t (column type [NOT NULL] [COMMENT 'text'], …) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']",
+        "An empty Iceberg table, format version 2 unless `format-version` says otherwise.",
+    ),
+    (
+        "CREATE TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA]",
+        "The table appears with its rows, or not at all.",
+    ),
+    (
+        "INSERT INTO t [(columns)] query | VALUES …",
+        "Columns left out are NULL. One snapshot for each statement.",
+    ),
+    (
+        "DROP TABLE [IF EXISTS] t [, …] [PURGE]",
+        "PURGE deletes the files, too.",
+    ),
+    (
+        "ALTER TABLE [IF EXISTS] t RENAME TO u",
+        "The files stay where they are.",
+    ),
+    (
+        "DESCRIBE t, SHOW COLUMNS FROM t",
+        "Columns, types, partitioning, comments.",
+    ),
+    (
+        "SHOW CATALOGS | SCHEMAS [FROM catalog] | TABLES [FROM schema] [LIKE 'pattern']",
+        "Names.",
+    ),
+    (
+        "SHOW CREATE TABLE t",
+        "The statement that makes such a table.",
+    ),
     ("SHOW FUNCTIONS [LIKE 'pattern']", "Function names."),
-    ("USE [catalog.]schema, USE CATALOG catalog", "Where unqualified names are looked up."),
-    ("SET setting = value, SET TIME ZONE 'zone', RESET setting | ALL, SHOW setting | ALL", "Session settings; the list below is all there is."),
+    (
+        "USE [catalog.]schema, USE CATALOG catalog",
+        "Where unqualified names are looked up.",
+    ),
+    (
+        "SET setting = value, SET TIME ZONE 'zone', RESET setting | ALL, SHOW setting | ALL",
+        "Session settings; the list below is all there is.",
+    ),
 ];
 
 fn sql() -> String {
@@ -116,7 +162,15 @@ fn sql() -> String {
         } else {
             setting.default
         };
-        row(&mut out, &[&format!("`{}`", setting.name), &values, default, setting.description]);
+        row(
+            &mut out,
+            &[
+                &format!("`{}`", setting.name),
+                &values,
+                default,
+                setting.description,
+            ],
+        );
     }
     out.push_str("\n## Functions\n\n");
     let names: Vec<String> = function_names().iter().map(|n| format!("`{n}`")).collect();

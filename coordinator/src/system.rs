@@ -71,10 +71,18 @@ impl System {
             ("query_id", text(&|s| Some(s.entry.query_id.clone())), false),
             ("state", text(&|s| Some(s.state.name().to_owned())), false),
             ("user_name", text(&|s| Some(s.entry.user.clone())), false),
-            ("statement", text(&|s| Some(s.entry.statement.clone())), false),
+            (
+                "statement",
+                text(&|s| Some(s.entry.statement.clone())),
+                false,
+            ),
             ("catalog", text(&|s| Some(s.entry.catalog.clone())), false),
             ("schema", text(&|s| Some(s.entry.schema.clone())), false),
-            ("started_at", times(shown.iter().map(|s| s.entry.started_at)), false),
+            (
+                "started_at",
+                times(shown.iter().map(|s| s.entry.started_at)),
+                false,
+            ),
             ("elapsed_ms", number(&|s| s.elapsed_ms), false),
             ("rows_out", number(&|s| s.rows_out), false),
             ("rows_scanned", number(&|s| s.rows_scanned), false),
@@ -82,7 +90,11 @@ impl System {
             ("tasks_total", small(&|s| s.tasks_total), false),
             ("tasks_done", small(&|s| s.tasks_done), false),
             ("distributed", Arc::new(distributed) as ArrayRef, false),
-            ("error_code", text(&|s| s.error_code.map(str::to_owned)), true),
+            (
+                "error_code",
+                text(&|s| s.error_code.map(str::to_owned)),
+                true,
+            ),
             ("error", text(&|s| s.error.clone()), true),
         ])?)
     }
@@ -108,7 +120,11 @@ impl System {
             ),
             ("cores", Arc::new(cores) as ArrayRef, true),
             ("started_at", times(all.iter().map(|w| w.started_at)), false),
-            ("last_heartbeat_at", times(all.iter().map(|w| w.last_heartbeat_at)), false),
+            (
+                "last_heartbeat_at",
+                times(all.iter().map(|w| w.last_heartbeat_at)),
+                false,
+            ),
         ])?)
     }
 }

@@ -207,10 +207,7 @@ impl Workers {
 
     /// Begins to keep progress of a statement that runs on workers.
     pub(crate) fn expect(&self, query_id: &str) {
-        self.lock()
-            .progress
-            .entry(query_id.to_owned())
-            .or_default();
+        self.lock().progress.entry(query_id.to_owned()).or_default();
     }
 
     fn drains(&self, worker_id: &str) {

@@ -30,13 +30,19 @@ const SECRET_BYTES_MIN: usize = 16;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CredentialError {
     /// The configured secret is too short.
-    #[error("the cluster secret must have at least {SECRET_BYTES_MIN} characters; set [cluster] secret or TARN__CLUSTER__SECRET")]
+    #[error(
+        "the cluster secret must have at least {SECRET_BYTES_MIN} characters; set [cluster] secret or TARN__CLUSTER__SECRET"
+    )]
     TooShort,
     /// No token, or not one of ours.
-    #[error("the cluster credential is missing or wrong; give every process of the cluster the same [cluster] secret")]
+    #[error(
+        "the cluster credential is missing or wrong; give every process of the cluster the same [cluster] secret"
+    )]
     Refused,
     /// The token is too old or too young.
-    #[error("the cluster credential has expired; are the clocks of the machines apart by more than {TOKEN_AGE_SECONDS_MAX} s?")]
+    #[error(
+        "the cluster credential has expired; are the clocks of the machines apart by more than {TOKEN_AGE_SECONDS_MAX} s?"
+    )]
     Expired,
     /// A sealed message that this secret does not open.
     #[error("the sealed configuration cannot be opened with this cluster secret")]
@@ -133,7 +139,11 @@ impl ClusterSecret {
     ///
     /// # Errors
     /// [`CredentialError::Unsealed`] if it was made with another secret or was changed.
-    pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+    pub fn open(
+        &self,
+        purpose: &str,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
         if sealed.len() < NONCE_BYTES {
             return Err(CredentialError::Unsealed);
         }
@@ -209,10 +219,7 @@ mod tests {
         let ours = secret("0123456789abcdef");
         let theirs = secret("fedcba9876543210");
         assert_eq!(ours.verify(&ours.token()), Ok(()));
-        assert_eq!(
-            ours.verify(&theirs.token()),
-            Err(CredentialError::Refused)
-        );
+        assert_eq!(ours.verify(&theirs.token()), Err(CredentialError::Refused));
         assert_eq!(ours.verify(""), Err(CredentialError::Refused));
         let mut token = ours.token();
         token.replace_range(3..4, "9");
@@ -234,11 +241,7 @@ mod tests {
         assert!(!sealed.windows(3).any(|w| w == b"key"));
         assert_eq!(ours.open("storage", &sealed).unwrap().as_slice(), b"key");
         assert!(ours.open("other", &sealed).is_err());
-        assert!(
-            secret("fedcba9876543210")
-                .open("storage", &sealed)
-                .is_err()
-        );
+        assert!(secret("fedcba9876543210").open("storage", &sealed).is_err());
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
-use tarn_catalog::{Catalog, DOC_META_KEY, Namespace, Table, TableIdent, Transform, iceberg_type_name};
+use tarn_catalog::{
+    Catalog, DOC_META_KEY, Namespace, Table, TableIdent, Transform, iceberg_type_name,
+};
 
 use crate::engine::{Engine, Outcome};
 use crate::error::{EngineError, ErrorKind};
@@ -79,9 +81,10 @@ impl Engine {
                 let full = FullName::complete(&name, &session.catalog, &session.schema)?;
                 one_column("create_table", vec![create_statement(&full, &table)?])
             }
-            Statement::ShowFunctions { like } => {
-                one_column("function", filtered(functions::names(self.base()), like.as_deref()))
-            }
+            Statement::ShowFunctions { like } => one_column(
+                "function",
+                filtered(functions::names(self.base()), like.as_deref()),
+            ),
             Statement::ShowSetting(name) => show_setting(session, name.as_deref()),
             Statement::Use(name) => self.use_schema(session, &name).await,
             Statement::Set { name, value } => {
@@ -127,7 +130,10 @@ impl Engine {
                 }
                 Err(EngineError::new(
                     ErrorKind::DuplicateSchema,
-                    format!("schema \"{schema}\" already exists in catalog \"{}\"", catalog.name()),
+                    format!(
+                        "schema \"{schema}\" already exists in catalog \"{}\"",
+                        catalog.name()
+                    ),
                 )
                 .with_hint("use CREATE SCHEMA IF NOT EXISTS"))
             }
@@ -252,7 +258,11 @@ impl Engine {
             }
             other => other?,
         };
-        match catalog.drop_table(&ident, purge).await.map_err(EngineError::from) {
+        match catalog
+            .drop_table(&ident, purge)
+            .await
+            .map_err(EngineError::from)
+        {
             Err(error) if if_exists && error.kind == ErrorKind::UndefinedTable => Ok(()),
             other => other,
         }
@@ -286,7 +296,11 @@ impl Engine {
             .namespace(catalog.as_ref(), &to_full.schema)
             .await?;
         let target = TableIdent::new(namespace, to_full.table.clone());
-        match catalog.rename_table(&ident, &target).await.map_err(EngineError::from) {
+        match catalog
+            .rename_table(&ident, &target)
+            .await
+            .map_err(EngineError::from)
+        {
             Err(error) if error.kind == ErrorKind::DuplicateTable => Err(already_exists(&to_full)),
             Err(error) => Err(error),
             Ok(()) => Ok(done),
@@ -464,20 +478,23 @@ fn describe(
 ) -> Result<Outcome, EngineError> {
     let fields = schema.fields();
     let text = |f: &dyn Fn(&Field) -> Option<String>| -> ArrayRef {
-        Arc::new(
-            fields
-                .iter()
-                .map(|field| f(field))
-                .collect::<StringArray>(),
-        )
+        Arc::new(fields.iter().map(|field| f(field)).collect::<StringArray>())
     };
     let nullable: BooleanArray = fields.iter().map(|f| Some(f.is_nullable())).collect();
     let batch = RecordBatch::try_from_iter_with_nullable(vec![
         ("column_name", text(&|f| Some(f.name().clone())), false),
-        ("data_type", text(&|f| Some(sql_type_name(f.data_type()))), false),
+        (
+            "data_type",
+            text(&|f| Some(sql_type_name(f.data_type()))),
+            false,
+        ),
         ("is_nullable", Arc::new(nullable) as ArrayRef, false),
         ("partitioning", text(&|f| partition(f)), true),
-        ("comment", text(&|f| f.metadata().get(DOC_META_KEY).cloned()), true),
+        (
+            "comment",
+            text(&|f| f.metadata().get(DOC_META_KEY).cloned()),
+            true,
+        ),
     ])?;
     Ok(Outcome::rows("DESCRIBE", batch))
 }
@@ -582,7 +599,13 @@ mod tests {
 
     #[test]
     fn like_patterns_match_as_in_sql() {
-        let names = || vec!["orders".to_owned(), "order_items".to_owned(), "x".to_owned()];
+        let names = || {
+            vec![
+                "orders".to_owned(),
+                "order_items".to_owned(),
+                "x".to_owned(),
+            ]
+        };
         assert_eq!(filtered(names(), Some("order%")).len(), 2);
         assert_eq!(filtered(names(), Some("order\\_%")), ["order_items"]);
         assert_eq!(filtered(names(), Some("_")), ["x"]);
@@ -592,7 +615,12 @@ mod tests {
     #[test]
     fn the_search_path_is_the_sessions_schema() {
         let mut session = Session::new("u", "lake", "main");
-        set(&mut session, "search_path", Some("\"$user\", sales, public")).unwrap();
+        set(
+            &mut session,
+            "search_path",
+            Some("\"$user\", sales, public"),
+        )
+        .unwrap();
         assert_eq!(session.schema, "sales");
         set(&mut session, "search_path", None).unwrap();
         assert_eq!(session.schema, "main");

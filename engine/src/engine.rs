@@ -290,14 +290,10 @@ impl Engine {
             ansi_mode: settings.boolean("ansi_mode"),
             parquet_pushdown_filters: settings.boolean("parquet_pushdown_filters"),
         };
-        let wish = placement
-            .unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
+        let wish =
+            placement.unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
         let urls = self.config.cluster.worker_urls();
-        let slot = PlacementSlot::new(
-            wish,
-            settings.integer("distribution_bytes_min"),
-            urls.len(),
-        );
+        let slot = PlacementSlot::new(wish, settings.integer("distribution_bytes_min"), urls.len());
         let mut config = self
             .base
             .config()

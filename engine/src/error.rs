@@ -406,10 +406,7 @@ fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineErro
             return from_object_store(inner);
         }
         if let Some(inner) = e.downcast_ref::<CatalogError>() {
-            return EngineError::new(
-                EngineError::catalog_kind(inner.code()),
-                chain(inner),
-            );
+            return EngineError::new(EngineError::catalog_kind(inner.code()), chain(inner));
         }
         if let Some(status) = e.downcast_ref::<tonic::Status>() {
             return from_status(status);
@@ -435,7 +432,9 @@ fn from_status(status: &tonic::Status) -> EngineError {
         tonic::Code::Unavailable | tonic::Code::Aborted | tonic::Code::Unknown => {
             worker_lost(status.message())
         }
-        tonic::Code::Cancelled => EngineError::new(ErrorKind::Canceled, "the statement was cancelled"),
+        tonic::Code::Cancelled => {
+            EngineError::new(ErrorKind::Canceled, "the statement was cancelled")
+        }
         tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => EngineError::new(
             ErrorKind::Denied,
             format!("a worker refused the fragment: {}", status.message()),
@@ -469,9 +468,7 @@ fn from_status(status: &tonic::Status) -> EngineError {
 
 fn from_arrow(error: &ArrowError) -> EngineError {
     match error {
-        ArrowError::DivideByZero => {
-            EngineError::new(ErrorKind::DivisionByZero, "division by zero")
-        }
+        ArrowError::DivideByZero => EngineError::new(ErrorKind::DivisionByZero, "division by zero"),
         ArrowError::ArithmeticOverflow(text) => {
             EngineError::new(ErrorKind::OutOfRange, text.clone())
         }
@@ -483,9 +480,9 @@ fn from_arrow(error: &ArrowError) -> EngineError {
         ArrowError::NotYetImplemented(text) => {
             EngineError::new(ErrorKind::Unsupported, text.clone())
         }
-        ArrowError::CsvError(text) | ArrowError::JsonError(text) | ArrowError::ParquetError(text) => {
-            EngineError::new(ErrorKind::Corrupt, text.clone())
-        }
+        ArrowError::CsvError(text)
+        | ArrowError::JsonError(text)
+        | ArrowError::ParquetError(text) => EngineError::new(ErrorKind::Corrupt, text.clone()),
         ArrowError::IoError(text, _) => {
             EngineError::new(ErrorKind::StorageUnavailable, text.clone())
         }
@@ -627,8 +624,7 @@ mod tests {
 
     #[test]
     fn our_error_survives_datafusion_wrappers() {
-        let inner: DataFusionError =
-            EngineError::new(ErrorKind::UndefinedTable, "no t").into();
+        let inner: DataFusionError = EngineError::new(ErrorKind::UndefinedTable, "no t").into();
         let wrapped = DataFusionError::Context("planning".into(), Box::new(inner));
         assert_eq!(EngineError::from(wrapped).kind, ErrorKind::UndefinedTable);
     }

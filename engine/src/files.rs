@@ -50,7 +50,8 @@ impl AllowedRoots {
         let mut out = Self::default();
         for root in roots {
             if let Some(rest) = root.strip_prefix("s3a://") {
-                out.remote.push(format!("s3://{}", rest.trim_end_matches('/')));
+                out.remote
+                    .push(format!("s3://{}", rest.trim_end_matches('/')));
             } else if root.starts_with("s3://") {
                 out.remote.push(root.trim_end_matches('/').to_owned());
             } else {
@@ -225,8 +226,11 @@ pub(crate) async fn open(
     }
     let (format, extension) = format_of(call)?;
     let directory = urls.iter().all(|u| u.as_str().ends_with('/'));
-    let options = ListingOptions::new(format)
-        .with_file_extension(if directory { extension } else { String::new() });
+    let options = ListingOptions::new(format).with_file_extension(if directory {
+        extension
+    } else {
+        String::new()
+    });
     let described = describe(call);
     let mut config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
     config = config
@@ -272,7 +276,10 @@ fn checked_url(path: &str, roots: &AllowedRoots) -> Result<ListingTableUrl, Engi
         let path = path.replacen("s3a://", "s3://", 1);
         let inside = !path.split('/').any(|part| part == "..")
             && roots.remote.iter().any(|root| {
-                path == *root || path.strip_prefix(root.as_str()).is_some_and(|r| r.starts_with('/'))
+                path == *root
+                    || path
+                        .strip_prefix(root.as_str())
+                        .is_some_and(|r| r.starts_with('/'))
             });
         if !inside {
             return Err(roots.refused(&path));
@@ -330,14 +337,12 @@ fn check_local(path: &str, roots: &AllowedRoots) -> Result<(), EngineError> {
     } else {
         return Ok(());
     };
-    let found = glob::glob(&pattern).map_err(|e| {
-        EngineError::new(ErrorKind::InvalidParameter, format!("\"{path}\": {e}"))
-    })?;
+    let found = glob::glob(&pattern)
+        .map_err(|e| EngineError::new(ErrorKind::InvalidParameter, format!("\"{path}\": {e}")))?;
     let mut count = 0;
     for entry in found {
-        let entry = entry.map_err(|e| {
-            EngineError::new(ErrorKind::StorageDenied, format!("\"{path}\": {e}"))
-        })?;
+        let entry = entry
+            .map_err(|e| EngineError::new(ErrorKind::StorageDenied, format!("\"{path}\": {e}")))?;
         count += 1;
         if count > FILES_MAX {
             return Err(EngineError::new(
@@ -364,7 +369,10 @@ fn format_of(call: &FileCall) -> Result<(Arc<dyn FileFormat>, String), EngineErr
     let mut options = call.options.clone();
     let compression = compression_of(call, options.remove("compression"))?;
     let sample = match options.remove("sample_size") {
-        Some(text) => Some(text.parse::<usize>().map_err(|_| option_error(call, "sample_size", "a number of rows"))?),
+        Some(text) => Some(
+            text.parse::<usize>()
+                .map_err(|_| option_error(call, "sample_size", "a number of rows"))?,
+        ),
         None => None,
     };
     let suffix = compression.get_ext();
@@ -391,7 +399,13 @@ fn format_of(call: &FileCall) -> Result<(Arc<dyn FileFormat>, String), EngineErr
                 format = match kind.as_str() {
                     "array" => format.with_newline_delimited(false),
                     "newline_delimited" | "ndjson" => format.with_newline_delimited(true),
-                    _ => return Err(option_error(call, "format", "'newline_delimited' or 'array'")),
+                    _ => {
+                        return Err(option_error(
+                            call,
+                            "format",
+                            "'newline_delimited' or 'array'",
+                        ));
+                    }
                 };
             }
             (Arc::new(format), format!(".json{suffix}"))
@@ -483,7 +497,13 @@ fn compression_of(
         "zst" | "zstd" => CompressionTypeVariant::ZSTD,
         "bz2" | "bzip2" => CompressionTypeVariant::BZIP2,
         "xz" => CompressionTypeVariant::XZ,
-        _ => return Err(option_error(call, "compression", "gzip, zstd, bzip2, xz or none")),
+        _ => {
+            return Err(option_error(
+                call,
+                "compression",
+                "gzip, zstd, bzip2, xz or none",
+            ));
+        }
     };
     Ok(FileCompressionType::from(variant))
 }
@@ -505,8 +525,7 @@ mod tests {
         std::fs::write(dir.path().join("secret.csv"), "a\n1\n").unwrap();
         std::fs::write(inside.join("ok.csv"), "a\n1\n").unwrap();
         let root = inside.display().to_string();
-        let roots =
-            AllowedRoots::new(&[root.clone(), "s3://bucket/data".to_owned()]).unwrap();
+        let roots = AllowedRoots::new(&[root.clone(), "s3://bucket/data".to_owned()]).unwrap();
         assert!(checked_url(&format!("{root}/ok.csv"), &roots).is_ok());
         assert!(checked_url("s3://bucket/data/x.parquet", &roots).is_ok());
         check_refused("/etc/hostname", &roots);
@@ -516,8 +535,7 @@ mod tests {
         check_refused("s3://bucket/database/x", &roots);
         check_refused("s3://bucket/data/../x", &roots);
         check_refused("s3://other/data/x", &roots);
-        std::os::unix::fs::symlink(dir.path().join("secret.csv"), inside.join("link.csv"))
-            .unwrap();
+        std::os::unix::fs::symlink(dir.path().join("secret.csv"), inside.join("link.csv")).unwrap();
         check_refused(&format!("{root}/link.csv"), &roots);
         check_refused(&format!("{root}/*.csv"), &roots);
     }

@@ -31,14 +31,14 @@ mod zone;
 
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
-pub use parameters::parameter;
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use parameters::parameter;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use system::SystemTables;
-pub use types::sql_type_name;
 pub use tarn_catalog::{StorageConfig, Stores};
+pub use types::sql_type_name;

@@ -218,7 +218,11 @@ impl Grammar<'_> {
                     out.verbose = self.boolean_option();
                 } else if self.word("FORMAT") {
                     out.format = self.explain_format()?;
-                } else if self.word("COSTS") || self.word("TIMING") || self.word("SUMMARY") || self.word("BUFFERS") {
+                } else if self.word("COSTS")
+                    || self.word("TIMING")
+                    || self.word("SUMMARY")
+                    || self.word("BUFFERS")
+                {
                     // PostgreSQL's options without a counterpart; what they ask for is always shown.
                     self.boolean_option();
                 } else {
@@ -318,9 +322,11 @@ impl Grammar<'_> {
         if self.parser.peek_token().token == Token::LParen {
             let (columns, constraints) = self.parser.parse_columns()?;
             if let Some(constraint) = constraints.first() {
-                return Err(EngineError::unsupported(format!("constraint \"{constraint}\""))
-                    .with_hint("Iceberg tables have NOT NULL columns and no other constraints")
-                    .into());
+                return Err(
+                    EngineError::unsupported(format!("constraint \"{constraint}\""))
+                        .with_hint("Iceberg tables have NOT NULL columns and no other constraints")
+                        .into(),
+                );
             }
             out.columns = columns;
         }
@@ -565,8 +571,9 @@ impl Grammar<'_> {
             return Ok(Statement::ShowSetting(Some("time_zone".to_owned())));
         }
         if self.at_end() {
-            return self
-                .expected("CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, FUNCTIONS or a setting");
+            return self.expected(
+                "CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, FUNCTIONS or a setting",
+            );
         }
         Ok(Statement::ShowSetting(Some(self.name()?.join("."))))
     }
@@ -634,11 +641,7 @@ pub(crate) fn fold_name(name: &ast::ObjectName) -> Name {
         .collect()
 }
 
-fn transform(
-    word: &str,
-    width: Option<u64>,
-    place: impl std::fmt::Display,
-) -> Parsed<Transform> {
+fn transform(word: &str, width: Option<u64>, place: impl std::fmt::Display) -> Parsed<Transform> {
     let text = match (word.to_ascii_lowercase().as_str(), width) {
         ("years", None) => "year".to_owned(),
         ("months", None) => "month".to_owned(),
@@ -737,9 +740,16 @@ mod tests {
     fn commands_parse() {
         assert!(matches!(
             parse("EXPLAIN (ANALYZE, FORMAT JSON) SELECT 1"),
-            Ok(Statement::Explain(Explain { analyze: true, format: ExplainFormat::Json, .. }))
+            Ok(Statement::Explain(Explain {
+                analyze: true,
+                format: ExplainFormat::Json,
+                ..
+            }))
         ));
-        assert!(matches!(parse("explain (select 1)"), Ok(Statement::Explain(_))));
+        assert!(matches!(
+            parse("explain (select 1)"),
+            Ok(Statement::Explain(_))
+        ));
         assert!(matches!(
             parse("SET TIME ZONE 'Europe/Berlin'"),
             Ok(Statement::Set { name, value: Some(v) }) if name == "time_zone" && v == "Europe/Berlin"
@@ -748,7 +758,10 @@ mod tests {
             parse("ALTER TABLE a RENAME TO b"),
             Ok(Statement::RenameTable { .. })
         ));
-        assert!(matches!(parse("SHOW TABLES FROM x LIKE 'a%'"), Ok(Statement::ShowTables { .. })));
+        assert!(matches!(
+            parse("SHOW TABLES FROM x LIKE 'a%'"),
+            Ok(Statement::ShowTables { .. })
+        ));
         assert_eq!(
             parse("UPDATE t SET a = 1").unwrap_err().kind,
             ErrorKind::Unsupported

@@ -141,8 +141,10 @@ impl Engine {
                 self.plan_create_as(session, &create, context).await?.0
             }
             _ => {
-                return Err(EngineError::unsupported("EXPLAIN ANALYZE of CREATE TABLE AS")
-                    .with_hint("EXPLAIN ANALYZE its SELECT"));
+                return Err(
+                    EngineError::unsupported("EXPLAIN ANALYZE of CREATE TABLE AS")
+                        .with_hint("EXPLAIN ANALYZE its SELECT"),
+                );
             }
         };
         let writes = matches!(planned.logical, LogicalPlan::Extension(_));
@@ -294,11 +296,7 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
 
 /// A text as rows of one column, `plan`, as PostgreSQL's EXPLAIN has it.
 fn lines(text: &str) -> Result<RecordBatch, EngineError> {
-    let schema = Arc::new(Schema::new(vec![Field::new(
-        "plan",
-        DataType::Utf8,
-        false,
-    )]));
+    let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]));
     let lines: StringArray = text.lines().map(Some).collect();
     Ok(RecordBatch::try_new(schema, vec![Arc::new(lines)])?)
 }

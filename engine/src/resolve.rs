@@ -20,9 +20,7 @@ use datafusion::logical_expr::TableType;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use tarn_catalog::{
-    Catalog, ErrorCode, ManifestCache, Namespace, Table, TableIdent,
-};
+use tarn_catalog::{Catalog, ErrorCode, ManifestCache, Namespace, Table, TableIdent};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
@@ -397,12 +395,7 @@ impl StatementSchema {
                 .iter()
                 .map(|n| (*n).to_owned())
                 .collect();
-            undefined_table(
-                &self.catalog,
-                &namespace_of(SYSTEM_SCHEMA),
-                name,
-                &all,
-            )
+            undefined_table(&self.catalog, &namespace_of(SYSTEM_SCHEMA), name, &all)
         })?;
         Ok(Arc::new(MemTable::try_new(
             batch.schema(),
@@ -418,7 +411,14 @@ async fn information_schema(
     catalog: &dyn Catalog,
     name: &str,
 ) -> DfResult<Arc<dyn TableProvider>> {
-    let shown = ["tables", "columns", "schemata", "views", "routines", "parameters"];
+    let shown = [
+        "tables",
+        "columns",
+        "schemata",
+        "views",
+        "routines",
+        "parameters",
+    ];
     if !shown.contains(&name.to_lowercase().as_str()) {
         let all: Vec<String> = shown.iter().map(|n| (*n).to_owned()).collect();
         return Err(undefined_table(
@@ -522,8 +522,7 @@ async fn load_all(
         match catalog.load_table(&ident).await {
             Ok(table) => {
                 let snapshot = table.current_snapshot();
-                let provider =
-                    IcebergTableProvider::new(table, snapshot, view.cache.clone());
+                let provider = IcebergTableProvider::new(table, snapshot, view.cache.clone());
                 Ok(Some((name, Arc::new(provider) as Arc<dyn TableProvider>)))
             }
             Err(error) if error.code() == ErrorCode::StorageUnavailable => Err(error.into()),

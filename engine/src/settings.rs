@@ -203,7 +203,10 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
     let bad = |why: String| {
         Err(EngineError::new(
             ErrorKind::InvalidParameter,
-            format!("invalid value for setting \"{}\": \"{value}\"", setting.name),
+            format!(
+                "invalid value for setting \"{}\": \"{value}\"",
+                setting.name
+            ),
         )
         .with_hint(why))
     };
@@ -211,7 +214,10 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
         SettingKind::Text | SettingKind::Schema => Ok(value.to_owned()),
         SettingKind::TimeZone => match Tz::from_str(value) {
             Ok(_) => Ok(value.to_owned()),
-            Err(_) => bad("use an IANA name such as Europe/Berlin, UTC, or an offset such as +02:00".to_owned()),
+            Err(_) => bad(
+                "use an IANA name such as Europe/Berlin, UTC, or an offset such as +02:00"
+                    .to_owned(),
+            ),
         },
         SettingKind::Duration => match parse_duration(value) {
             Some(_) => Ok(value.to_owned()),
@@ -281,10 +287,7 @@ mod tests {
         settings.set("timezone", "Europe/Berlin").unwrap();
         assert_eq!(settings.get("time_zone"), "Europe/Berlin");
         settings.set("statement_timeout", "5min").unwrap();
-        assert_eq!(
-            settings.statement_timeout(),
-            Some(Duration::from_secs(300))
-        );
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(300)));
         settings.reset_all();
         assert_eq!(settings.statement_timeout(), None);
     }

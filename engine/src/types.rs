@@ -63,9 +63,11 @@ impl SqlTypes {
             | SqlType::Clob(_)
             | SqlType::JSON
             | SqlType::JSONB => DataType::Utf8View,
-            SqlType::Bytea | SqlType::Blob(_) | SqlType::Binary(_) | SqlType::Varbinary(_) | SqlType::Bytes(_) => {
-                DataType::BinaryView
-            }
+            SqlType::Bytea
+            | SqlType::Blob(_)
+            | SqlType::Binary(_)
+            | SqlType::Varbinary(_)
+            | SqlType::Bytes(_) => DataType::BinaryView,
             SqlType::Uuid => DataType::FixedSizeBinary(16),
             SqlType::Date | SqlType::Date32 => DataType::Date32,
             SqlType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -163,7 +165,9 @@ impl TypePlanner for SqlTypes {
 
 fn decimal(info: ExactNumberInfo) -> Result<DataType, EngineError> {
     let (precision, scale) = match info {
-        ExactNumberInfo::None => return Ok(DataType::Decimal128(NUMERIC_DEFAULT.0, NUMERIC_DEFAULT.1)),
+        ExactNumberInfo::None => {
+            return Ok(DataType::Decimal128(NUMERIC_DEFAULT.0, NUMERIC_DEFAULT.1));
+        }
         ExactNumberInfo::Precision(precision) => (precision, 0),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
     };
@@ -209,7 +213,11 @@ pub fn sql_type_name(ty: &DataType) -> String {
         DataType::Date32 | DataType::Date64 => "date".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone".to_owned(),
         DataType::Timestamp(unit, zone) => {
-            let precision = if *unit == TimeUnit::Nanosecond { "(9)" } else { "" };
+            let precision = if *unit == TimeUnit::Nanosecond {
+                "(9)"
+            } else {
+                ""
+            };
             let zone = if zone.is_some() { "with" } else { "without" };
             format!("timestamp{precision} {zone} time zone")
         }

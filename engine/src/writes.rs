@@ -13,8 +13,8 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent, append,
-    create_with_files,
+    Catalog, DOC_META_KEY, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent,
+    append, create_with_files,
 };
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
-use crate::resolve::{FullName, SYSTEM_SCHEMA, INFORMATION_SCHEMA};
+use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 use crate::session::Session;
 use crate::types::SqlTypes;
 use crate::write;
@@ -83,11 +83,8 @@ impl Engine {
             return Err(EngineError::internal("INSERT was not planned as a write"));
         };
         let write_id = Uuid::now_v7().to_string();
-        let logical = WriteNode::plan(
-            Arc::unwrap_or_clone(input),
-            table.clone(),
-            write_id.clone(),
-        )?;
+        let logical =
+            WriteNode::plan(Arc::unwrap_or_clone(input), table.clone(), write_id.clone())?;
         Ok((
             Planned {
                 statement: planned.statement,
@@ -288,10 +285,7 @@ fn creation(
     })
 }
 
-fn columns(
-    session: &Session,
-    columns: &[ast::ColumnDef],
-) -> Result<Schema, EngineError> {
+fn columns(session: &Session, columns: &[ast::ColumnDef]) -> Result<Schema, EngineError> {
     let types = SqlTypes::new(session.settings.get("time_zone"));
     let mut fields = vec![];
     for column in columns {
@@ -302,10 +296,10 @@ fn columns(
                 ast::ColumnOption::Null => field,
                 ast::ColumnOption::Comment(text) => with_doc(field, text),
                 other => {
-                    return Err(EngineError::unsupported(format!(
-                        "column option \"{other}\""
-                    ))
-                    .with_hint("Iceberg columns take NOT NULL and COMMENT"));
+                    return Err(
+                        EngineError::unsupported(format!("column option \"{other}\""))
+                            .with_hint("Iceberg columns take NOT NULL and COMMENT"),
+                    );
                 }
             };
         }

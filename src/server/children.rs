@@ -97,7 +97,9 @@ async fn keep(mut held: Held, plan: ChildPlan, number: usize, stop: Cancellation
                     held = next;
                     break;
                 }
-                Err(error) => tracing::error!(worker = number, %error, "worker process cannot be started"),
+                Err(error) => {
+                    tracing::error!(worker = number, %error, "worker process cannot be started")
+                }
             }
         }
     }
@@ -107,7 +109,10 @@ async fn end(held: &mut Held, number: usize) {
     // Closing the pipe asks the child to leave.
     drop(held.pipe.take());
     let child = &mut held.child;
-    if tokio::time::timeout(END_PATIENCE, child.wait()).await.is_err() {
+    if tokio::time::timeout(END_PATIENCE, child.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(worker = number, "worker process does not end; killing it");
         if let Err(error) = child.kill().await {
             tracing::error!(worker = number, %error, "worker process cannot be killed");

@@ -189,8 +189,9 @@ impl DataFolder {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         for part in ["", "warehouse", "cache", "logs"] {
-            std::fs::create_dir_all(path.join(part))
-                .with_context(|| format!("data folder {shown} cannot be made; give another with --data-dir"))?;
+            std::fs::create_dir_all(path.join(part)).with_context(|| {
+                format!("data folder {shown} cannot be made; give another with --data-dir")
+            })?;
         }
         let path = path
             .canonicalize()
@@ -200,7 +201,9 @@ impl DataFolder {
             .truncate(false)
             .write(true)
             .open(path.join("lock"))
-            .with_context(|| format!("data folder {shown} is not writable; give another with --data-dir"))?;
+            .with_context(|| {
+                format!("data folder {shown} is not writable; give another with --data-dir")
+            })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => bail!(
@@ -215,9 +218,11 @@ impl DataFolder {
 }
 
 fn metadata_url(config: &Config, folder: &DataFolder) -> SecretString {
-    config.metadata.url.clone().unwrap_or_else(|| {
-        format!("sqlite://{}", folder.path.join("control.db").display()).into()
-    })
+    config
+        .metadata
+        .url
+        .clone()
+        .unwrap_or_else(|| format!("sqlite://{}", folder.path.join("control.db").display()).into())
 }
 
 async fn open_control(config: &Config, url: &SecretString) -> anyhow::Result<Control> {
@@ -273,7 +278,11 @@ async fn open_catalogs(
     for (name, catalog) in configured {
         let warehouse = catalog.warehouse.unwrap_or_else(|| {
             let folder = folder.path.join("warehouse");
-            let own = if name == DEFAULT_CATALOG { folder } else { folder.join(&name) };
+            let own = if name == DEFAULT_CATALOG {
+                folder
+            } else {
+                folder.join(&name)
+            };
             format!("file://{}", own.display())
         });
         let url = catalog.uri.as_ref().unwrap_or(metadata_url);

@@ -224,7 +224,8 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 /// Where others reach this worker.
 fn advertised(config: &Config, bound: SocketAddr, coordinator: &Url) -> anyhow::Result<Url> {
     if let Some(url) = &config.cluster.advertise_url {
-        return Url::parse(url).with_context(|| format!("configuration: cluster.advertise_url: {url}"));
+        return Url::parse(url)
+            .with_context(|| format!("configuration: cluster.advertise_url: {url}"));
     }
     let ip = if bound.ip().is_unspecified() {
         route_to(coordinator)
@@ -254,6 +255,8 @@ fn spill_dir(config: &Config, worker_id: &str, local: bool) -> PathBuf {
     if local {
         config.data_dir.join("spill")
     } else {
-        std::env::temp_dir().join(format!("tarn-worker-{worker_id}")).join("spill")
+        std::env::temp_dir()
+            .join(format!("tarn-worker-{worker_id}"))
+            .join("spill")
     }
 }

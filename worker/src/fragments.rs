@@ -99,10 +99,8 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = futures::future::Either<
-        S::Future,
-        std::future::Ready<Result<Response<Body>, S::Error>>,
-    >;
+    type Future =
+        futures::future::Either<S::Future, std::future::Ready<Result<Response<Body>, S::Error>>>;
 
     fn poll_ready(
         &mut self,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use tarn_engine::StorageConfig;
 use tarn_engine::cluster::{ClusterSecret, CredentialError, SEAL_STORAGE, TOKEN_HEADER};
 use tarn_engine::storage_from_sealed;
-use tarn_engine::StorageConfig;
 use tarn_proto::cluster::cluster_client::ClusterClient;
 use tarn_proto::cluster::{
     CoordinatorMessage, Draining, Heartbeat, Hello, Progress, WorkerMessage, coordinator_message,
@@ -136,14 +136,14 @@ pub async fn join(
         .await
         .map_err(|_| unreachable("no welcome in time".to_owned()))?
         .map_err(|status| refused(url, &status))?;
-    let Some(coordinator_message::Message::Welcome(welcome)) = first.and_then(|m| m.message)
-    else {
+    let Some(coordinator_message::Message::Welcome(welcome)) = first.and_then(|m| m.message) else {
         return Err(unreachable("the first message was no welcome".to_owned()));
     };
     let clear = secret
         .open(SEAL_STORAGE, &welcome.sealed_storage)
         .map_err(|e: CredentialError| JoinError::Configuration(e.to_string()))?;
-    let storage = storage_from_sealed(&clear).map_err(|e| JoinError::Configuration(e.to_string()))?;
+    let storage =
+        storage_from_sealed(&clear).map_err(|e| JoinError::Configuration(e.to_string()))?;
     Ok(Joined {
         storage,
         membership: Membership { outbox, inbox },

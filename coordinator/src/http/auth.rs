@@ -13,7 +13,10 @@ use super::problem::Problem;
 /// # Errors
 /// 401 without or with wrong credentials (the same answer for an unknown user and a wrong
 /// password), 503 if the metadata database does not answer.
-pub(crate) async fn principal(headers: &HeaderMap, control: &Control) -> Result<Principal, Problem> {
+pub(crate) async fn principal(
+    headers: &HeaderMap,
+    control: &Control,
+) -> Result<Principal, Problem> {
     let (user, password) = basic(headers).ok_or_else(|| {
         Problem::plain(
             StatusCode::UNAUTHORIZED,

@@ -63,10 +63,7 @@ enum Column<'a> {
 const FORMAT: FormatOptions<'static> = FormatOptions::new();
 
 impl<'a> Column<'a> {
-    fn new(
-        field: &arrow::datatypes::FieldRef,
-        array: &'a dyn Array,
-    ) -> Result<Self, ArrowError> {
+    fn new(field: &arrow::datatypes::FieldRef, array: &'a dyn Array) -> Result<Self, ArrowError> {
         Ok(match array.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Strings(array),
             ty if ty.is_nested() => Self::Json(column_text(field, array)?),
@@ -129,7 +126,10 @@ mod tests {
     #[test]
     fn null_and_empty_text_differ_and_quotes_double() {
         let batch = RecordBatch::try_from_iter(vec![
-            ("n", Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef),
+            (
+                "n",
+                Arc::new(Int64Array::from(vec![Some(1), None])) as ArrayRef,
+            ),
             (
                 "s",
                 Arc::new(StringArray::from(vec![Some("a,\"b\""), Some("")])) as ArrayRef,

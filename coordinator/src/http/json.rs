@@ -8,9 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::json::writer::{
-    Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder,
-};
+use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use serde_json::json;
 use tarn_engine::sql_type_name;
 
@@ -212,10 +210,19 @@ mod tests {
             .with_precision_and_scale(38, 2)
             .unwrap();
         let batch = RecordBatch::try_from_iter(vec![
-            ("i", Arc::new(Int64Array::from(vec![i64::MAX, -1])) as ArrayRef),
+            (
+                "i",
+                Arc::new(Int64Array::from(vec![i64::MAX, -1])) as ArrayRef,
+            ),
             ("d", Arc::new(decimals) as ArrayRef),
-            ("f", Arc::new(Float64Array::from(vec![f64::NAN, 0.1])) as ArrayRef),
-            ("s", Arc::new(StringArray::from(vec!["a\"b", "é"])) as ArrayRef),
+            (
+                "f",
+                Arc::new(Float64Array::from(vec![f64::NAN, 0.1])) as ArrayRef,
+            ),
+            (
+                "s",
+                Arc::new(StringArray::from(vec!["a\"b", "é"])) as ArrayRef,
+            ),
         ])
         .unwrap();
         let mut encoder = JsonEncoder::new(batch.schema(), None);
@@ -224,7 +231,9 @@ mod tests {
         out.extend(encoder.document_tail());
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.contains("[9223372036854775807,123456789012345678.90,\"NaN\",\"a\\\"b\"],[-1,null,0.1,\"é\"]"),
+            text.contains(
+                "[9223372036854775807,123456789012345678.90,\"NaN\",\"a\\\"b\"],[-1,null,0.1,\"é\"]"
+            ),
             "{text}"
         );
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());

@@ -135,7 +135,10 @@ fn describe() {
     describe_histogram!("tarn_statement_seconds", "How long statements took.");
     describe_gauge!("tarn_workers", "Workers that belong to the cluster.");
     describe_gauge!("tarn_manifest_cache_bytes", "Bytes of manifests in memory.");
-    describe_gauge!("tarn_manifest_cache_entries", "Manifests, lists and table metadata in memory.");
+    describe_gauge!(
+        "tarn_manifest_cache_entries",
+        "Manifests, lists and table metadata in memory."
+    );
 }
 
 async fn readiness(State(door): State<Door>) -> Response {
@@ -161,7 +164,10 @@ async fn exposition(State(door): State<Door>) -> Response {
     let cache = door.state.cache.stats();
     gauge!("tarn_manifest_cache_bytes").set(cache.bytes as f64);
     gauge!("tarn_manifest_cache_entries").set(cache.entries as f64);
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, door.metrics.render()).into_response()
 }
 

@@ -11,12 +11,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::Json;
 use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -392,7 +392,10 @@ mod tests {
     #[test]
     fn the_first_known_type_in_accept_wins() {
         check_accept("text/csv", Some(Format::Csv));
-        check_accept("image/png, application/x-ndjson;q=0.5", Some(Format::NdJson));
+        check_accept(
+            "image/png, application/x-ndjson;q=0.5",
+            Some(Format::NdJson),
+        );
         check_accept("*/*", Some(Format::Json));
         check_accept("image/png", None);
         assert_eq!(Format::negotiate(&HeaderMap::new()), Some(Format::Json));

@@ -28,9 +28,9 @@ pub use channel::ClusterChannels;
 pub use codec::TarnCodec;
 pub use options::StatementOptions;
 pub(crate) use placement::PlacementSlot;
+pub(crate) use placement::human_bytes;
 pub use placement::{Placement, PlacementWish};
 pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
-pub(crate) use placement::human_bytes;
 pub use show::{PlanShape, ScanTotals};
 pub(crate) use show::{metrics_of, render, shape_of, with_metrics};
 
@@ -123,12 +123,17 @@ fn desired_task_count(
         .get_extension::<StatementWorkers>()
         .map_or(1, |w| w.urls.len())
         .max(TASKS_MIN);
-    let by_bytes = usize::try_from(scan::bytes(scan).div_ceil(TASK_BYTES_MIN)).unwrap_or(usize::MAX);
+    let by_bytes =
+        usize::try_from(scan::bytes(scan).div_ceil(TASK_BYTES_MIN)).unwrap_or(usize::MAX);
     let forced = event
         .session_config
         .get_extension::<PlacementSlot>()
         .is_some_and(|slot| slot.wish() == PlacementWish::Always);
-    let tasks = if forced { workers } else { by_bytes.clamp(1, workers) };
+    let tasks = if forced {
+        workers
+    } else {
+        by_bytes.clamp(1, workers)
+    };
     Some(Ok(DesiredTaskCountEventResponse::desired(tasks)))
 }
 

@@ -75,16 +75,18 @@ impl WorkerSessionBuilder for WorkerSession {
         // The slot lives in the task's own configuration, so it goes when the task goes.
         config.set_extension(Arc::clone(&slot));
         let slot = Arc::downgrade(&slot);
-        config.set_distributed_worker_plan_rewrite_handler(move |event: WorkerPlanRewriteEvent<'_>| {
-            let fragment = Arc::new(FragmentPlan {
-                plan: Arc::clone(&event.plan),
-            });
-            watch(&options.query_id, &fragment);
-            if let Some(slot) = slot.upgrade() {
-                slot.keep(fragment);
-            }
-            Ok(WorkerPlanRewriteEventResponse::new(event.plan))
-        });
+        config.set_distributed_worker_plan_rewrite_handler(
+            move |event: WorkerPlanRewriteEvent<'_>| {
+                let fragment = Arc::new(FragmentPlan {
+                    plan: Arc::clone(&event.plan),
+                });
+                watch(&options.query_id, &fragment);
+                if let Some(slot) = slot.upgrade() {
+                    slot.keep(fragment);
+                }
+                Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+            },
+        );
         Ok(functions::register(builder).build())
     }
 }

@@ -91,11 +91,7 @@ pub async fn with_metrics(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
 }
 
 /// Renders a plan; `metrics` after it has run.
-pub fn render(
-    plan: &Arc<dyn ExecutionPlan>,
-    format: ExplainFormat,
-    metrics: bool,
-) -> String {
+pub fn render(plan: &Arc<dyn ExecutionPlan>, format: ExplainFormat, metrics: bool) -> String {
     match format {
         ExplainFormat::Tree => display_plan_ascii(plan.as_ref(), metrics),
         ExplainFormat::Text => {

@@ -1,7 +1,7 @@
 //! A scan as bytes, for workers of the same version.
 //!
 //! The file scan goes through DataFusion's own protobuf with the caller's converter, so that a dynamic filter that the
-//! scan shares with a join or a TopK above it is one filter on the worker too. What protobuf does not carry (facts,
+//! scan shares with a join or a `TopK` above it is one filter on the worker too. What protobuf does not carry (facts,
 //! defaults, deletes, order) goes beside it. Never a credential: a worker opens stores from its own runtime.
 
 use std::collections::HashMap;

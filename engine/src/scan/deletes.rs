@@ -75,23 +75,23 @@ impl DeleteCache {
         store: &Arc<dyn ObjectStore>,
         deletes: &FileDeletes,
     ) -> Result<Vec<RowSelector>> {
-        let mut deleted = RoaringTreemap::new();
+        let mut gone = RoaringTreemap::new();
         for source in &deletes.files {
             let slot = {
-                let mut slots = self
+                let mut by_source = self
                     .by_source
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner);
-                Arc::clone(slots.entry(source.clone()).or_default())
+                Arc::clone(by_source.entry(source.clone()).or_default())
             };
             let positions = slot
                 .get_or_try_init(|| load(store, source, &deletes.data_file))
                 .await?;
             if let Some(found) = positions.get(&deletes.data_file) {
-                deleted |= found;
+                gone |= found;
             }
         }
-        Ok(selectors(&deleted, deletes.record_count))
+        Ok(selectors(&gone, deletes.record_count))
     }
 }
 

@@ -130,16 +130,12 @@ impl IcebergScan {
                 }
             }
         };
-        match source.projection() {
-            Some(projection) => projection.iter().for_each(|projected| add(&projected.expr)),
-            None => {
-                let schema = source.table_schema().table_schema();
-                return schema
-                    .fields()
-                    .iter()
-                    .map(|field| field.name().clone())
-                    .collect();
-            }
+        let Some(projection) = source.projection() else {
+            let fields = source.table_schema().table_schema().fields();
+            return fields.iter().map(|field| field.name().clone()).collect();
+        };
+        for projected in projection {
+            add(&projected.expr);
         }
         if let Some(filter) = source.filter() {
             add(&filter);
@@ -181,15 +177,16 @@ impl IcebergScan {
         let projection = self.inner.file_source().projection()?;
         let mut total = 0usize;
         for (projected, field) in projection.iter().zip(schema.fields()) {
-            total = total.saturating_add(match field.data_type().primitive_width() {
-                Some(width) => rows.saturating_mul(width),
-                None => {
-                    let column = projected.expr.downcast_ref::<Column>()?;
-                    let stored =
-                        usize::try_from(self.stored_bytes(column.name())?).unwrap_or(usize::MAX);
-                    stored.saturating_mul(EXPANSION)
-                }
-            });
+            let bytes = if let Some(width) = field.data_type().primitive_width() {
+                rows.saturating_mul(width)
+            } else {
+                let column = projected.expr.downcast_ref::<Column>()?;
+                let stored = self.stored_bytes(column.name())?;
+                usize::try_from(stored)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(EXPANSION)
+            };
+            total = total.saturating_add(bytes);
         }
         Some(total)
     }

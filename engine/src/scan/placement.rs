@@ -35,6 +35,9 @@ pub fn bytes(scan: &IcebergScan) -> u64 {
 /// units until it holds 1.25 fair shares; a unit that finds its best tasks full goes on in its ranking, and last to the
 /// emptiest task. So no task reads more than max(1.25 × fair share, fair share + the largest unit), where a unit is at
 /// most max(half a fair share, 1 MiB).
+///
+/// # Errors
+/// None today: the planner's hook may fail, so this may.
 pub fn scale_up(
     scan: &IcebergScan,
     task_count: usize,
@@ -47,7 +50,7 @@ pub fn scale_up(
     let tasks = assign(scan.files().cloned().collect(), &names, target_partitions);
     let grouped: Vec<Vec<Vec<PartitionedFile>>> = tasks
         .into_iter()
-        .map(|files| spread(files, target_partitions))
+        .map(|files| spread(&files, target_partitions))
         .collect();
     let partitions = grouped.iter().map(Vec::len).max().unwrap_or(1).max(1);
     let variants = grouped.into_iter().enumerate().map(|(task, mut groups)| {
@@ -122,7 +125,7 @@ fn assign(
 }
 
 /// Spreads the files of one task over at most `partitions` groups of about equal bytes, cutting big files.
-fn spread(files: Vec<PartitionedFile>, partitions: usize) -> Vec<Vec<PartitionedFile>> {
+fn spread(files: &[PartitionedFile], partitions: usize) -> Vec<Vec<PartitionedFile>> {
     let total: u64 = files.iter().map(PartitionedFile::effective_size).sum();
     let range = total.div_ceil(partitions as u64).max(RANGE_BYTES_MIN);
     let mut units: Vec<PartitionedFile> = files.iter().flat_map(|file| cut(file, range)).collect();

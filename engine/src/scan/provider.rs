@@ -252,18 +252,14 @@ impl IcebergTableProvider {
     ) -> Result<IcebergScan> {
         let url = ObjectStoreUrl::parse(root)?;
         let runtime = state.runtime_env();
-        let store = match runtime.object_store(&url) {
-            Ok(store) => store,
-            Err(_) => {
-                let root = url.as_ref();
-                let store = self
-                    .table
-                    .stores()
-                    .store_for_root(root)
-                    .map_err(|source| self.metadata(source))?;
-                runtime.register_object_store(root, Arc::clone(&store));
-                store
-            }
+        let store = if let Ok(store) = runtime.object_store(&url) {
+            store
+        } else {
+            let root = url.as_ref();
+            let store = self.table.stores().store_for_root(root);
+            let store = store.map_err(|source| self.metadata(source))?;
+            runtime.register_object_store(root, Arc::clone(&store));
+            store
         };
         let factory = CachedParquetFileReaderFactory::new(
             store,

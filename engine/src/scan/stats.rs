@@ -2,7 +2,7 @@
 //!
 //! Knows data files and columns. Refuses to know plans.
 //!
-//! A file's own minima and maxima are marked exact, because DataFusion prunes files (by dynamic filters and TopK) only
+//! A file's own minima and maxima are marked exact, because DataFusion prunes files (by dynamic filters and `TopK`) only
 //! with exact ones. That is sound for what a single file's statistics are used for: no value lies outside them, and
 //! where minimum equals maximum and no value is NULL, every value is that one. For the table they are inexact: a bound
 //! may have been truncated or belong to a deleted row, so MIN and MAX are never answered from them.

@@ -71,16 +71,11 @@ pub(crate) fn promotes(from: &DataType, to: &DataType) -> bool {
         | (D::Time32(_) | D::Time64(_), D::Time64(_))
         | (
             D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView,
-            D::Utf8 | D::LargeUtf8 | D::Utf8View,
+            D::Utf8 | D::LargeUtf8 | D::Utf8View | D::Binary | D::LargeBinary | D::BinaryView,
         )
-        | (
-            D::Binary | D::LargeBinary | D::BinaryView | D::Utf8 | D::LargeUtf8 | D::Utf8View,
-            D::Binary | D::LargeBinary | D::BinaryView,
-        )
+        | (D::FixedSizeBinary(_), D::Binary | D::LargeBinary | D::BinaryView)
+        | (D::Timestamp(..), D::Timestamp(..))
         | (D::Null, _) => true,
-        (D::FixedSizeBinary(a), D::FixedSizeBinary(b)) => a == b,
-        (D::FixedSizeBinary(_), D::Binary | D::LargeBinary | D::BinaryView) => true,
-        (D::Timestamp(_, _), D::Timestamp(_, _)) => true,
         (
             D::Decimal32(p, s) | D::Decimal64(p, s) | D::Decimal128(p, s) | D::Decimal256(p, s),
             D::Decimal128(q, t) | D::Decimal256(q, t),

@@ -59,17 +59,10 @@ fn conform(array: &ArrayRef, to: &Field, path: &str) -> Result<ArrayRef> {
         wanted: to.data_type().to_string(),
     };
     match (array.data_type(), to.data_type()) {
-        (DataType::Null, _) => Ok(arrow::array::new_null_array(
-            &nullable(to.data_type()),
-            array.len(),
-        ))
-        .and_then(|nulls| {
-            if nulls.data_type() == to.data_type() {
-                Ok(nulls)
-            } else {
-                conform(&nulls, to, path)
-            }
-        }),
+        (DataType::Null, to_type) => {
+            let nulls = arrow::array::new_null_array(&nullable(to_type), array.len());
+            conform(&nulls, to, path)
+        }
         (DataType::Struct(_), DataType::Struct(fields)) => {
             let source = array.as_struct();
             if source.num_columns() != fields.len() {

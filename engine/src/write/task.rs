@@ -188,13 +188,13 @@ impl WriteTask {
         };
         file.write(batch).await?;
         if file.bytes() >= self.target.options.target_file_bytes {
-            self.close(&key).await?;
+            self.close(key).await?;
         }
         Ok(())
     }
 
-    async fn close(&mut self, key: &Option<OwnedRow>) -> Result<()> {
-        let Some(file) = self.open.remove(key) else {
+    async fn close(&mut self, key: Option<OwnedRow>) -> Result<()> {
+        let Some(file) = self.open.remove(&key) else {
             return Ok(());
         };
         let file = file.close(self.target.spec.id).await?;
@@ -213,7 +213,7 @@ impl WriteTask {
             .max_by_key(|(_, file)| file.bytes())
             .map(|(key, _)| key.clone());
         match largest {
-            Some(key) => self.close(&key).await,
+            Some(key) => self.close(key).await,
             None => Ok(()),
         }
     }
@@ -270,12 +270,11 @@ impl Drop for WriteTask {
                 }
             }
         };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(cleanup)),
-            Err(_) => tracing::warn!(
-                table = self.target.table,
-                "files of a failed write not deleted: no runtime"
-            ),
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(cleanup));
+        } else {
+            let table = &self.target.table;
+            tracing::warn!(table, "files of a failed write not deleted: no runtime");
         }
     }
 }

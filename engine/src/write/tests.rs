@@ -35,10 +35,11 @@ fn schema() -> Schema {
 fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(ids.clone())),
-        Arc::new(StringArray::from_iter(
+        Arc::new(
             ids.clone()
-                .map(|id| (id % 5 != 0).then(|| format!("n{}", id % 4))),
-        )),
+                .map(|id| (id % 5 != 0).then(|| format!("n{}", id % 4)))
+                .collect::<StringArray>(),
+        ),
         Arc::new(TimestampMicrosecondArray::from_iter_values(
             ids.map(|id| id * 3_600_000_000),
         )),
