@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod functions;
 mod names;
+mod numbers;
 mod parameters;
 mod parser;
 mod planner;

@@ -24,6 +24,7 @@ use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
+use crate::numbers;
 use crate::parser::{Explain, ExplainFormat, Statement};
 use crate::session::Session;
 use crate::zone::in_zone;
@@ -46,6 +47,7 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
+        numbers::approximate(&mut statement);
         let calls = files::extract(&mut statement)?;
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {

@@ -37,8 +37,8 @@ const PARTITIONED: &[&str] = &[
      SELECT CASE WHEN i % 11 = 0 THEN NULL ELSE i * 7919 - 50000 END,
             CASE WHEN i % 7 = 0 THEN NULL ELSE 'r ' || (i % 3) || '/ü' END,
             'code-' || (i % 5),
-            TIMESTAMP '1969-12-31 20:00:00' + i * INTERVAL '9 hours',
-            CASE WHEN i % 13 = 0 THEN NULL ELSE TIMESTAMPTZ '1969-12-31 20:00:00+00' + i * INTERVAL '1 hour' END,
+            TIMESTAMP '1969-12-31 20:00:00' + CAST(i * 9 || ' hours' AS interval),
+            CASE WHEN i % 13 = 0 THEN NULL ELSE TIMESTAMPTZ '1969-12-31 20:00:00+00' + CAST(i || ' hours' AS interval) END,
             DATE '1969-11-15' + CAST(i * 10 AS integer),
             CAST((i - 20) / 4.0 AS decimal(12, 2))
      FROM generate_series(0, 99) AS s(i)",
