@@ -10,7 +10,7 @@ use tarn_engine::Session;
 use uuid::Uuid;
 
 /// A session unused for longer is forgotten.
-const IDLE_MAX: Duration = Duration::from_secs(3600);
+const IDLE_MAX: Duration = Duration::from_hours(1);
 /// Sessions kept; beyond it the one idle longest goes.
 const SESSIONS_MAX: usize = 10_000;
 

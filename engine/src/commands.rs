@@ -321,7 +321,7 @@ impl Engine {
                 .fields
                 .iter()
                 .find(|p| p.source_column.as_deref() == Some(field.name()))
-                .map(|p| transform_sql(&p.transform, field.name()))
+                .map(|p| transform_sql(p.transform, field.name()))
         })
     }
 
@@ -368,7 +368,7 @@ impl Engine {
             .catalogs
             .namespace(found.as_ref(), &wanted)
             .await?;
-        session.catalog = found.name().to_owned();
+        found.name().clone_into(&mut session.catalog);
         session.schema = namespace.to_string();
         Ok(Outcome::done("USE", None))
     }
@@ -500,7 +500,7 @@ fn describe(
 }
 
 /// A transform as CREATE TABLE spells it.
-fn transform_sql(transform: &Transform, column: &str) -> String {
+fn transform_sql(transform: Transform, column: &str) -> String {
     let column = quoted(column);
     match transform {
         Transform::Identity => column,
@@ -550,7 +550,8 @@ fn create_statement(name: &FullName, table: &Table) -> Result<String, EngineErro
                 line.push_str(" NOT NULL");
             }
             if let Some(doc) = field.metadata().get(DOC_META_KEY) {
-                line.push_str(&format!(" COMMENT {}", literal(doc)));
+                line.push_str(" COMMENT ");
+                line.push_str(&literal(doc));
             }
             line
         })
@@ -563,7 +564,7 @@ fn create_statement(name: &FullName, table: &Table) -> Result<String, EngineErro
         .filter_map(|p| {
             p.source_column
                 .as_ref()
-                .map(|column| transform_sql(&p.transform, column))
+                .map(|column| transform_sql(p.transform, column))
         })
         .collect();
     if !partition.is_empty() {

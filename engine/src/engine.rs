@@ -220,7 +220,7 @@ impl Engine {
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         options.sql_parser.parse_float_as_decimal = true;
         options.sql_parser.collect_spans = true;
-        options.sql_parser.default_null_ordering = "nulls_max".to_owned();
+        "nulls_max".clone_into(&mut options.sql_parser.default_null_ordering);
         options.catalog.information_schema = false;
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
@@ -253,12 +253,14 @@ impl Engine {
     ) -> Result<Outcome, EngineError> {
         let statement = parser::parse(sql)?;
         let outcome = match statement {
-            Statement::Query(query) => self.query(session, *query, context).await,
+            Statement::Query(query) => Box::pin(self.query(session, *query, context)).await,
             Statement::Insert { table, statement } => {
-                self.insert(session, &table, *statement, context).await
+                Box::pin(self.insert(session, &table, *statement, context)).await
             }
-            Statement::CreateTable(create) => self.create_table(session, *create, context).await,
-            Statement::Explain(explain) => self.explain(session, explain, context).await,
+            Statement::CreateTable(create) => {
+                Box::pin(self.create_table(session, *create, context)).await
+            }
+            Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
         };
         outcome.map_err(|error| locate(error, sql))
@@ -313,12 +315,14 @@ impl Engine {
             .scalar_functions()
             .get_or_insert_default()
             .extend(functions::of_session(session));
-        let state = builder
+        let mut state = builder
             .with_session_id(context.query_id.clone())
             .with_config(config)
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(SqlTypes::new(settings.get("time_zone"))))
             .build();
+        // now() and its like mean this moment.
+        state.mark_start_execution();
         Ok(StatementState {
             state,
             placement: slot,

@@ -12,6 +12,9 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tarn_catalog::{CatalogError, ErrorCode};
 
+use crate::scan::ScanError;
+use crate::write::WriteError;
+
 /// The class of an error; decides SQLSTATE, HTTP status and whether a retry is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -249,7 +252,11 @@ impl EngineError {
             ErrorKind::Syntax,
             format!("syntax error: {}", lower_first(message)),
         );
-        out.position = place.and_then(|(line, column)| position_of(sql, line, column));
+        out.position = match place {
+            Some((line, column)) => position_of(sql, line, column),
+            None if message.ends_with("found: EOF") => Some(sql.chars().count() + 1),
+            None => None,
+        };
         out
     }
 }
@@ -293,8 +300,7 @@ pub(crate) fn position_of(sql: &str, line: u64, column: u64) -> Option<usize> {
 
 impl From<CatalogError> for EngineError {
     fn from(error: CatalogError) -> Self {
-        let kind = Self::catalog_kind(error.code());
-        Self::new(kind, chain(&error))
+        Self::new(Self::kind_of(&error), chain(&error))
     }
 }
 
@@ -352,9 +358,8 @@ impl EngineError {
 fn from_datafusion(error: &DataFusionError) -> EngineError {
     match error {
         DataFusionError::External(inner) => from_any(inner.as_ref()),
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            from_datafusion(inner)
-        }
+        DataFusionError::Context(text, inner) => classed(text, from_datafusion(inner)),
+        DataFusionError::Diagnostic(_, inner) => from_datafusion(inner),
         DataFusionError::Shared(inner) => from_datafusion(inner),
         DataFusionError::Collection(errors) => errors
             .first()
@@ -385,6 +390,35 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
     }
 }
 
+/// Marks a context that says the class of the error inside it.
+const CLASS_MARK: &str = "sqlstate ";
+
+/// Puts `kind` on an error so that it survives the way from a worker, which keeps only texts.
+pub(crate) fn with_class(error: DataFusionError, kind: ErrorKind) -> DataFusionError {
+    error.context(format!("{CLASS_MARK}{}", kind.sqlstate()))
+}
+
+/// The class that a worker put on an error of a type that is not known here.
+fn classed(context: &str, error: EngineError) -> EngineError {
+    const SENT: [ErrorKind; 8] = [
+        ErrorKind::NotNull,
+        ErrorKind::TypeMismatch,
+        ErrorKind::InvalidParameter,
+        ErrorKind::Unsupported,
+        ErrorKind::Corrupt,
+        ErrorKind::FileNotFound,
+        ErrorKind::StorageUnavailable,
+        ErrorKind::StorageDenied,
+    ];
+    let Some(code) = context.strip_prefix(CLASS_MARK) else {
+        return error;
+    };
+    match SENT.into_iter().find(|kind| kind.sqlstate() == code) {
+        Some(kind) if error.kind == ErrorKind::Internal => EngineError { kind, ..error },
+        _ => error,
+    }
+}
+
 fn from_any(error: &(dyn Error + 'static)) -> EngineError {
     from_any_or(error, ErrorKind::Internal)
 }
@@ -406,7 +440,13 @@ fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineErro
             return from_object_store(inner);
         }
         if let Some(inner) = e.downcast_ref::<CatalogError>() {
-            return EngineError::new(EngineError::catalog_kind(inner.code()), chain(inner));
+            return EngineError::new(EngineError::kind_of(inner), chain(inner));
+        }
+        if let Some(inner) = e.downcast_ref::<WriteError>() {
+            return EngineError::new(inner.kind(), chain(inner));
+        }
+        if let Some(inner) = e.downcast_ref::<ScanError>() {
+            return EngineError::new(inner.kind(), chain(inner));
         }
         if let Some(status) = e.downcast_ref::<tonic::Status>() {
             return from_status(status);
@@ -476,6 +516,9 @@ fn from_arrow(error: &ArrowError) -> EngineError {
             EngineError::new(ErrorKind::InvalidText, text.clone())
         }
         ArrowError::ComputeError(text) => EngineError::new(ErrorKind::OutOfRange, text.clone()),
+        ArrowError::InvalidArgumentError(text) if text.contains("is too large to store") => {
+            EngineError::new(ErrorKind::OutOfRange, text.clone())
+        }
         ArrowError::ExternalError(inner) => from_any(inner.as_ref()),
         ArrowError::NotYetImplemented(text) => {
             EngineError::new(ErrorKind::Unsupported, text.clone())
@@ -526,7 +569,10 @@ fn from_schema_error(error: &SchemaError) -> EngineError {
             valid_fields,
         } => {
             let name = field.name();
-            let names: Vec<&str> = valid_fields.iter().map(|c| c.name()).collect();
+            let names: Vec<&str> = valid_fields
+                .iter()
+                .map(datafusion::common::Column::name)
+                .collect();
             let mut out = EngineError::new(
                 ErrorKind::UndefinedColumn,
                 format!("column \"{}\" does not exist", field.flat_name()),
@@ -587,7 +633,21 @@ fn from_execution_text(text: &str) -> EngineError {
 }
 
 impl EngineError {
-    fn catalog_kind(code: ErrorCode) -> ErrorKind {
+    /// The class of a catalog's error: more exact than its code where SQL is.
+    pub(crate) fn kind_of(error: &CatalogError) -> ErrorKind {
+        match error {
+            CatalogError::FileNotFound { .. } | CatalogError::BucketNotFound { .. } => {
+                ErrorKind::FileNotFound
+            }
+            CatalogError::NamespaceNotFound { .. } => ErrorKind::UndefinedSchema,
+            CatalogError::NamespaceExists { .. } => ErrorKind::DuplicateSchema,
+            CatalogError::NamespaceNotEmpty { .. } => ErrorKind::NotEmpty,
+            CatalogError::Shared(inner) => Self::kind_of(inner),
+            other => Self::catalog_kind(other.code()),
+        }
+    }
+
+    pub(crate) fn catalog_kind(code: ErrorCode) -> ErrorKind {
         match code {
             ErrorCode::NotFound => ErrorKind::UndefinedTable,
             ErrorCode::AlreadyExists => ErrorKind::DuplicateTable,

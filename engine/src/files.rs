@@ -203,8 +203,9 @@ fn literal_text(expr: &ast::Expr) -> Option<String> {
         return None;
     };
     match &value.value {
-        Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text.clone()),
-        Value::Number(text, _) => Some(text.clone()),
+        Value::SingleQuotedString(text)
+        | Value::EscapedStringLiteral(text)
+        | Value::Number(text, _) => Some(text.clone()),
         Value::Boolean(flag) => Some(flag.to_string()),
         _ => None,
     }
@@ -294,11 +295,11 @@ fn checked_url(path: &str, roots: &AllowedRoots) -> Result<ListingTableUrl, Engi
         ));
     }
     if !local.starts_with('/') {
-        return Err(EngineError::new(
-            ErrorKind::InvalidParameter,
-            format!("\"{path}\" is not absolute"),
-        )
-        .with_hint("the server's working directory is not yours; give an absolute path or s3://"));
+        return Err(
+            EngineError::new(ErrorKind::Denied, format!("\"{path}\" is not absolute")).with_hint(
+                "the server's working directory is not yours; give an absolute path or s3://",
+            ),
+        );
     }
     check_local(local, roots)?;
     ListingTableUrl::parse(local).map_err(bad)
@@ -480,15 +481,15 @@ fn compression_of(
     call: &FileCall,
     named: Option<String>,
 ) -> Result<FileCompressionType, EngineError> {
-    let text = match named {
-        Some(text) => text.to_lowercase(),
-        None => {
-            let last = call.paths.first().map_or("", String::as_str);
-            let last = last.rsplit('.').next().unwrap_or("");
-            ["gz", "zst", "bz2", "xz"]
-                .contains(&last)
-                .then(|| last.to_owned())
-                .unwrap_or_default()
+    let text = if let Some(text) = named {
+        text.to_lowercase()
+    } else {
+        let path = call.paths.first().map_or("", String::as_str);
+        let last = path.rsplit('.').next().unwrap_or("");
+        if ["gz", "zst", "bz2", "xz"].contains(&last) {
+            last.to_owned()
+        } else {
+            String::new()
         }
     };
     let variant = match text.as_str() {

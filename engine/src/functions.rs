@@ -3,7 +3,6 @@
 //! Those of [`register`] are alike in the coordinator and on workers; those of [`of_session`] answer
 //! for one session and are constants by the time a plan is made.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;

@@ -4,7 +4,10 @@
 ///
 /// Distance is Damerau-Levenshtein over lower-cased names; at most a third of the
 /// longer name may differ (and at least one edit is allowed).
-pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let wanted = wanted.to_lowercase();
     candidates
         .into_iter()
@@ -18,7 +21,7 @@ pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Finds `wanted` exactly, else case-insensitively if only one candidate fits.
-pub fn find<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
+pub(crate) fn find<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
     if let Some(exact) = candidates.iter().find(|c| *c == wanted) {
         return Some(exact);
     }
@@ -32,7 +35,7 @@ pub fn find<'a>(wanted: &str, candidates: &'a [String]) -> Option<&'a str> {
 }
 
 /// At most `count_max` names, joined for a message; says how many more there are.
-pub fn listing(names: &[String], count_max: usize) -> String {
+pub(crate) fn listing(names: &[String], count_max: usize) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }

@@ -14,14 +14,14 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use tarn_catalog::{PartitionFieldDef, Transform};
 
 use crate::error::EngineError;
-pub use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Statement};
+pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Statement};
 
 /// Parses exactly one statement; an empty text or a second statement is an error.
 ///
 /// # Errors
 /// [`crate::error::ErrorKind::Syntax`] with position, or `Unsupported` for a statement that
 /// is SQL but not ours.
-pub fn parse(sql: &str) -> Result<Statement, EngineError> {
+pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let dialect = PostgreSqlDialect {};
     let syntax = |e: &ParserError| EngineError::from_parser(e, sql);
     let parser = Parser::new(&dialect)
@@ -112,17 +112,13 @@ impl Grammar<'_> {
     }
 
     fn words(&mut self, words: &[&str]) -> bool {
-        let start = self.parser.get_current_index();
-        let mut taken = 0;
-        for word in words {
+        for (taken, word) in words.iter().enumerate() {
             if !self.word(word) {
                 for _ in 0..taken {
                     self.parser.prev_token();
                 }
-                debug_assert!(taken == 0 || self.parser.get_current_index() <= start + taken);
                 return false;
             }
-            taken += 1;
         }
         true
     }
@@ -270,7 +266,7 @@ impl Grammar<'_> {
     }
 
     fn explain_format(&mut self) -> Parsed<ExplainFormat> {
-        self.parser.consume_token(&Token::Eq);
+        let _ = self.parser.consume_token(&Token::Eq);
         if self.word("TEXT") || self.word("INDENT") {
             Ok(ExplainFormat::Text)
         } else if self.word("TREE") {
@@ -438,9 +434,8 @@ impl Grammar<'_> {
         let mut key = String::new();
         loop {
             match self.parser.peek_token().token {
-                Token::SingleQuotedString(text) => key.push_str(&text),
+                Token::SingleQuotedString(text) | Token::Number(text, _) => key.push_str(&text),
                 Token::Word(word) => key.push_str(&word.value),
-                Token::Number(text, _) => key.push_str(&text),
                 Token::Period => key.push('.'),
                 Token::Minus => key.push('-'),
                 _ => break,
@@ -530,7 +525,7 @@ impl Grammar<'_> {
         Ok(None)
     }
 
-    fn from_name(&mut self) -> Parsed<Option<Name>> {
+    fn in_name(&mut self) -> Parsed<Option<Name>> {
         if self.word("FROM") || self.word("IN") {
             return Ok(Some(self.name()?));
         }
@@ -543,17 +538,17 @@ impl Grammar<'_> {
             return Ok(Statement::ShowCatalogs { like: self.like()? });
         }
         if self.word("SCHEMAS") || self.word("DATABASES") {
-            let catalog = self.from_name()?;
+            let catalog = self.in_name()?;
             let like = self.like()?;
             return Ok(Statement::ShowSchemas { catalog, like });
         }
         if self.word("TABLES") {
-            let schema = self.from_name()?;
+            let schema = self.in_name()?;
             let like = self.like()?;
             return Ok(Statement::ShowTables { schema, like });
         }
         if self.word("COLUMNS") {
-            return match self.from_name()? {
+            return match self.in_name()? {
                 Some(name) => Ok(Statement::ShowColumns(name)),
                 None => self.expected("FROM table"),
             };

@@ -4,6 +4,7 @@
 //! left, the last time in this process: nothing of it has been seen yet.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::arrow::array::StringArray;
@@ -24,8 +25,8 @@ use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
-use crate::numbers;
 use crate::parser::{Explain, ExplainFormat, Statement};
+use crate::rewrite;
 use crate::session::Session;
 use crate::zone::in_zone;
 
@@ -47,7 +48,7 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
-        numbers::approximate(&mut statement);
+        rewrite::rewrite(&mut statement);
         let calls = files::extract(&mut statement)?;
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
@@ -280,12 +281,14 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
         format!("Runs in the coordinator: {}\n", placement.reason)
     };
     if let Some(elapsed) = page.elapsed {
-        out.push_str(&format!(
-            "Elapsed {:.1} ms; scanned {} rows, {}\n",
+        // Writing to a String does not fail.
+        let _ = writeln!(
+            out,
+            "Elapsed {:.1} ms; scanned {} rows, {}",
             elapsed.as_secs_f64() * 1000.0,
             totals.rows,
             distribute::human_bytes(totals.bytes)
-        ));
+        );
     }
     if let Some(logical) = &page.logical {
         out.push_str("Logical plan:\n");

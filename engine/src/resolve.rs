@@ -89,7 +89,7 @@ impl Catalogs {
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedSchema`], offering the nearest.
-    pub async fn namespace(
+    pub(crate) async fn namespace(
         &self,
         catalog: &dyn Catalog,
         schema: &str,
@@ -128,7 +128,7 @@ impl Catalogs {
     /// # Errors
     /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest;
     /// or what reading its metadata met.
-    pub async fn table(
+    pub(crate) async fn table(
         &self,
         catalog: &dyn Catalog,
         schema: &str,
@@ -142,7 +142,7 @@ impl Catalogs {
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest.
-    pub async fn ident(
+    pub(crate) async fn ident(
         &self,
         catalog: &dyn Catalog,
         schema: &str,
@@ -162,7 +162,7 @@ impl Catalogs {
 }
 
 /// The error for a table that is not there, or that the principal may not see.
-pub fn undefined_table(
+pub(crate) fn undefined_table(
     catalog: &str,
     namespace: &Namespace,
     table: &str,
@@ -187,7 +187,7 @@ pub(crate) fn namespace_of(schema: &str) -> Namespace {
 
 /// A table's full name: catalog, schema, table.
 #[derive(Clone, Debug)]
-pub struct FullName {
+pub(crate) struct FullName {
     /// Catalog as typed.
     pub catalog: String,
     /// Schema as typed.
@@ -203,7 +203,7 @@ impl FullName {
     ///
     /// # Errors
     /// [`ErrorKind::Syntax`] for an empty name.
-    pub fn complete(name: &Name, catalog: &str, schema: &str) -> Result<Self, EngineError> {
+    pub(crate) fn complete(name: &Name, catalog: &str, schema: &str) -> Result<Self, EngineError> {
         let (catalog, schema, table) = match name.as_slice() {
             [table] => (catalog.to_owned(), schema.to_owned(), table),
             [schema, table] => (catalog.to_owned(), schema.clone(), table),
@@ -226,7 +226,7 @@ impl fmt::Display for FullName {
 
 /// What one statement may see.
 #[derive(Clone, Debug)]
-pub struct StatementCatalogs {
+pub(crate) struct StatementCatalogs {
     catalogs: Catalogs,
     cache: ManifestCache,
     system: Arc<dyn SystemTables>,

@@ -123,7 +123,7 @@ pub const SETTINGS: &[Setting] = &[
 ///
 /// # Errors
 /// [`ErrorKind::UndefinedSetting`], offering the nearest name.
-pub fn find(name: &str) -> Result<&'static Setting, EngineError> {
+pub(crate) fn find(name: &str) -> Result<&'static Setting, EngineError> {
     let folded = name.to_lowercase();
     SETTINGS
         .iter()
@@ -287,7 +287,7 @@ mod tests {
         settings.set("timezone", "Europe/Berlin").unwrap();
         assert_eq!(settings.get("time_zone"), "Europe/Berlin");
         settings.set("statement_timeout", "5min").unwrap();
-        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(300)));
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_mins(5)));
         settings.reset_all();
         assert_eq!(settings.statement_timeout(), None);
     }

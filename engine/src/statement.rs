@@ -6,11 +6,11 @@ use datafusion::sql::sqlparser::ast;
 use tarn_catalog::PartitionFieldDef;
 
 /// A possibly qualified name, outermost part first, already folded.
-pub type Name = Vec<String>;
+pub(crate) type Name = Vec<String>;
 
 /// One parsed statement.
 #[derive(Debug)]
-pub enum Statement {
+pub(crate) enum Statement {
     /// `SELECT`, `VALUES`, `WITH`, `TABLE t`.
     Query(Box<ast::Statement>),
     /// `INSERT INTO t [(columns)] query`.
@@ -105,7 +105,7 @@ pub enum Statement {
 
 /// `CREATE TABLE`.
 #[derive(Debug)]
-pub struct CreateTable {
+pub(crate) struct CreateTable {
     /// The table.
     pub name: Name,
     /// Replace the table if it exists.
@@ -130,7 +130,7 @@ pub struct CreateTable {
 
 /// How EXPLAIN prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExplainFormat {
+pub(crate) enum ExplainFormat {
     /// Indented lines with every detail.
     Text,
     /// The distributed stages as boxes; the default.
@@ -141,7 +141,7 @@ pub enum ExplainFormat {
 
 /// `EXPLAIN [ANALYZE] [VERBOSE] [(options)] statement`.
 #[derive(Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     /// Run it and show what happened.
     pub analyze: bool,
     /// Show the logical plan too.

@@ -73,9 +73,10 @@ impl SqlTypes {
             SqlType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
                 DataType::Time64(TimeUnit::Microsecond)
             }
-            SqlType::Timestamp(precision, zone) => self.timestamp(*precision, zone),
-            SqlType::Datetime(precision) => self.timestamp(*precision, &TimezoneInfo::None),
-            SqlType::TimestampNtz(precision) => self.timestamp(*precision, &TimezoneInfo::None),
+            SqlType::Timestamp(precision, zone) => self.timestamp(*precision, *zone),
+            SqlType::Datetime(precision) | SqlType::TimestampNtz(precision) => {
+                self.timestamp(*precision, TimezoneInfo::None)
+            }
             SqlType::Interval { .. } => DataType::Interval(IntervalUnit::MonthDayNano),
             SqlType::Array(
                 ArrayElemTypeDef::AngleBracket(inner)
@@ -107,8 +108,8 @@ impl SqlTypes {
                 "long" => DataType::Int64,
                 "byte" | "short" => DataType::Int16,
                 "string" => DataType::Utf8View,
-                "timestamp_ntz" => self.timestamp(None, &TimezoneInfo::None),
-                "timestamp_ltz" => self.timestamp(None, &TimezoneInfo::Tz),
+                "timestamp_ntz" => self.timestamp(None, TimezoneInfo::None),
+                "timestamp_ltz" => self.timestamp(None, TimezoneInfo::Tz),
                 "timestamp_ns" => DataType::Timestamp(TimeUnit::Nanosecond, None),
                 _ => return Ok(None),
             },
@@ -116,7 +117,7 @@ impl SqlTypes {
         }))
     }
 
-    fn timestamp(&self, precision: Option<u64>, zone: &TimezoneInfo) -> DataType {
+    fn timestamp(&self, precision: Option<u64>, zone: TimezoneInfo) -> DataType {
         let unit = match precision {
             Some(7..) => TimeUnit::Nanosecond,
             _ => TimeUnit::Microsecond,

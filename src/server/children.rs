@@ -4,6 +4,7 @@
 //! the child leaves. A child that dies is started again, more slowly each time.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct ChildPlan {
     pub(crate) coordinator: String,
     pub(crate) cluster: String,
     pub(crate) secret: SecretString,
-    pub(crate) listen: Option<String>,
+    pub(crate) listen: Option<SocketAddr>,
     pub(crate) memory_bytes: usize,
     pub(crate) data_dir: PathBuf,
     pub(crate) spill_bytes: u64,
@@ -98,7 +99,7 @@ async fn keep(mut held: Held, plan: ChildPlan, number: usize, stop: Cancellation
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(worker = number, %error, "worker process cannot be started")
+                    tracing::error!(worker = number, %error, "worker process cannot be started");
                 }
             }
         }
@@ -145,8 +146,11 @@ fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Held> {
         )
         .env("TARN__LOG__LEVEL", &plan.log_level)
         .env("TARN__LOG__FORMAT", "json");
-    if let Some(listen) = &plan.listen {
-        command.env("TARN__LISTEN__WORKER", listen);
+    if let Some(listen) = plan.listen {
+        command.env(
+            "TARN__LISTEN__WORKER",
+            own_address(listen, number).to_string(),
+        );
     }
     let mut child = command
         .stdin(Stdio::piped())
@@ -157,6 +161,16 @@ fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Held> {
         .context("a worker process cannot be started")?;
     let pipe = child.stdin.take();
     Ok(Held { child, pipe })
+}
+
+/// A configured port is the first child's; the others take those after it. Port 0 picks for each.
+fn own_address(first: SocketAddr, number: usize) -> SocketAddr {
+    let step = u16::try_from(number - 1).unwrap_or(u16::MAX);
+    let port = match first.port() {
+        0 => 0,
+        port => port.saturating_add(step),
+    };
+    SocketAddr::new(first.ip(), port)
 }
 
 fn log_file(data_dir: &Path, number: usize) -> anyhow::Result<File> {

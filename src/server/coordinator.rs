@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::children::{ChildPlan, Children};
 use super::{VERSION, machine, print_ready, signals};
-use crate::config::{CatalogConfig, Config, address};
+use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
 const DEFAULT_CATALOG: &str = "lake";
@@ -44,7 +44,6 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let http = address("listen.http", &config.listen.http)?;
-    let roots = AllowedRoots::new(&config.storage.allowed_roots)?;
     let secret_text = cluster_secret(&config, &folder)?;
     let secret = ClusterSecret::new(secret_text.expose_secret())?;
     let stores = Stores::new(StorageConfig {
@@ -55,11 +54,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let control = open_control(&config, &metadata_url).await?;
     let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
 
-    let processes = config.workers + 1;
     let memory_bytes = config
         .memory
         .limit_bytes
-        .unwrap_or_else(|| machine::operator_bytes(processes));
+        .unwrap_or_else(|| machine::operator_bytes(config.workers + 1));
     let runtime = runtime_env(
         &ResourceLimits {
             memory_bytes,
@@ -82,7 +80,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stores,
         cache: cache.clone(),
         runtime,
-        roots,
+        roots: AllowedRoots::new(&config.storage.allowed_roots)?,
         target_partitions: machine::cores(),
         channels,
         cluster: Arc::new(workers.clone()),
@@ -100,9 +98,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         default_schema: DEFAULT_SCHEMA.to_owned(),
     })?;
 
-    let listener = TcpListener::bind(http)
-        .await
-        .with_context(|| format!("cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"))?;
+    let listener = listen(http).await?;
     let bound = listener.local_addr()?;
     let (stop_door, door_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(door.serve(listener, async move {
@@ -114,7 +110,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             coordinator: format!("http://{}", reachable(bound)),
             cluster: config.cluster.name.clone(),
             secret: secret_text,
-            listen: config.listen.worker.clone(),
+            listen: worker_address(&config)?,
             memory_bytes,
             data_dir: folder.path.clone(),
             spill_bytes: config.spill.limit_bytes,
@@ -147,6 +143,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     control.close().await;
     tracing::info!("server stopped");
     Ok(())
+}
+
+fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
+    let listen = config.listen.worker.as_deref();
+    listen
+        .map(|text| address("listen.worker", text))
+        .transpose()
+}
+
+async fn listen(http: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(http).await.with_context(|| {
+        format!(
+            "cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"
+        )
+    })
 }
 
 /// The address under which a process on this machine reaches a listener.
@@ -271,9 +282,7 @@ async fn open_catalogs(
     cache: &ManifestCache,
 ) -> anyhow::Result<Catalogs> {
     let mut configured = config.catalog.clone();
-    configured
-        .entry(DEFAULT_CATALOG.to_owned())
-        .or_insert_with(CatalogConfig::default);
+    configured.entry(DEFAULT_CATALOG.to_owned()).or_default();
     let mut opened: Vec<Arc<dyn Catalog>> = vec![];
     for (name, catalog) in configured {
         let warehouse = catalog.warehouse.unwrap_or_else(|| {

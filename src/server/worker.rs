@@ -33,7 +33,7 @@ const RETRIES_LOGGED: u32 = 20;
 /// Flags of `tarn worker`.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerArgs {
-    /// URL of the coordinator's HTTP door, e.g. http://10.0.0.1:7070
+    /// URL of the coordinator's HTTP door, e.g. <http://10.0.0.1:7070>
     #[arg(long)]
     pub coordinator: Url,
     /// Name of the cluster [default: default]

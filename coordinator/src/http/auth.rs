@@ -31,21 +31,19 @@ pub(crate) async fn principal(
 }
 
 fn refused(error: &AuthError) -> Problem {
-    match error.code() {
-        ErrorCode::Unauthenticated => Problem::plain(
+    if error.code() == ErrorCode::Unauthenticated {
+        return Problem::plain(
             StatusCode::UNAUTHORIZED,
             "password authentication failed",
             "check user and password; the first user is admin",
-        ),
-        _ => {
-            tracing::error!(%error, "authentication cannot be decided");
-            Problem::plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "authentication cannot be decided now",
-                "try again; the server's log says why",
-            )
-        }
+        );
     }
+    tracing::error!(%error, "authentication cannot be decided");
+    Problem::plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "authentication cannot be decided now",
+        "try again; the server's log says why",
+    )
 }
 
 fn basic(headers: &HeaderMap) -> Option<(String, SecretString)> {

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
@@ -171,7 +171,7 @@ async fn exposition(State(door): State<Door>) -> Response {
     (kind, door.metrics.render()).into_response()
 }
 
-async fn unknown_path(uri: axum::http::Uri) -> Problem {
+async fn unknown_path(uri: Uri) -> Problem {
     Problem::plain(
         StatusCode::NOT_FOUND,
         format!("there is nothing at {}", uri.path()),
@@ -179,7 +179,7 @@ async fn unknown_path(uri: axum::http::Uri) -> Problem {
     )
 }
 
-async fn wrong_method(uri: axum::http::Uri) -> Problem {
+async fn wrong_method(uri: Uri) -> Problem {
     Problem::plain(
         StatusCode::METHOD_NOT_ALLOWED,
         format!("{} does not take this method", uri.path()),

@@ -9,18 +9,28 @@ use tarn_engine::EngineError;
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
     #[serde(rename = "type")]
-    kind: &'static str,
-    title: String,
+    kind: Kind,
+    title: &'static str,
     status: u16,
     detail: String,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<usize>,
+    position: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     query_id: Option<String>,
     retryable: bool,
+}
+
+/// The `type` of all problems: the SQLSTATE says what kind of error it is.
+#[derive(Debug, Default)]
+struct Kind;
+
+impl Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("about:blank")
+    }
 }
 
 /// SQLSTATE of a request that is not even a statement. Source: PostgreSQL, "protocol violation".
@@ -33,13 +43,13 @@ impl Problem {
     pub(crate) fn of(error: EngineError, query_id: Option<String>) -> Self {
         let status = error.kind.http_status();
         Self {
-            kind: "about:blank",
+            kind: Kind,
             title: title(status),
             status,
             detail: error.message,
             code: error.kind.sqlstate(),
             hint: error.hint,
-            position: error.position,
+            position: error.position.and_then(|p| u32::try_from(p).ok()),
             query_id,
             retryable: error.kind.retryable(),
         }
@@ -48,7 +58,7 @@ impl Problem {
     /// A request that is wrong as HTTP.
     pub(crate) fn plain(status: StatusCode, detail: impl Into<String>, hint: &str) -> Self {
         Self {
-            kind: "about:blank",
+            kind: Kind,
             title: title(status.as_u16()),
             status: status.as_u16(),
             detail: detail.into(),
@@ -65,14 +75,13 @@ impl Problem {
     }
 }
 
-fn title(status: u16) -> String {
+fn title(status: u16) -> &'static str {
     match status {
-        499 => "Client Closed Request".to_owned(),
+        499 => "Client Closed Request",
         other => StatusCode::from_u16(other)
             .ok()
             .and_then(|s| s.canonical_reason())
-            .unwrap_or("Error")
-            .to_owned(),
+            .unwrap_or("Error"),
     }
 }
 

@@ -99,8 +99,13 @@ pub(crate) async fn run(
 ) -> Result<Response, Problem> {
     let principal = auth::principal(&headers, &door.state.control).await?;
     let Json(request) = body.map_err(|rejection| {
+        // A body of the wrong shape is as bad a request as one that is no JSON.
+        let status = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+            status => status,
+        };
         Problem::plain(
-            rejection.status(),
+            status,
             rejection.body_text(),
             "send {\"statement\": \"SELECT 1\"} as application/json",
         )

@@ -153,6 +153,10 @@ fn scale_up(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafNodeEve
 }
 
 /// Task `i` goes to worker `i` of the sorted list: [`scan::scale_up`] gave it that worker's files.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the handler trait passes the event by value"
+)]
 fn route(event: RouteTasksEvent<'_>) -> Option<Result<RouteTasksEventResponse>> {
     let workers = event
         .task_ctx

@@ -44,7 +44,7 @@ pub struct Placement {
 }
 
 /// Decides for `plan`, which reads Iceberg tables through [`scan`] leaves.
-pub fn decide(
+pub(crate) fn decide(
     plan: &Arc<dyn ExecutionPlan>,
     wish: PlacementWish,
     bytes_min: u64,

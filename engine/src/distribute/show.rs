@@ -38,7 +38,7 @@ pub struct ScanTotals {
 }
 
 /// Counts the stages and tasks of a plan.
-pub fn shape_of(plan: &Arc<dyn ExecutionPlan>) -> PlanShape {
+pub(crate) fn shape_of(plan: &Arc<dyn ExecutionPlan>) -> PlanShape {
     let mut shape = PlanShape::default();
     visit(plan, &mut |node| {
         if let Some(boundary) = node.as_network_boundary() {
@@ -51,7 +51,7 @@ pub fn shape_of(plan: &Arc<dyn ExecutionPlan>) -> PlanShape {
 
 /// Sums what the scans of `plan` have read so far in this process, or, once the workers have
 /// reported (after [`with_metrics`]), everywhere.
-pub fn metrics_of(plan: &Arc<dyn ExecutionPlan>) -> ScanTotals {
+pub(crate) fn metrics_of(plan: &Arc<dyn ExecutionPlan>) -> ScanTotals {
     let mut totals = ScanTotals::default();
     visit(plan, &mut |node| {
         if node.children().is_empty()
@@ -76,22 +76,24 @@ fn sum(metrics: &MetricsSet, name: &str) -> u64 {
 ///
 /// # Errors
 /// If the plan was not run.
-pub async fn with_metrics(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) async fn with_metrics(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let rewritten = rewrite_distributed_plan_with_metrics(
         Arc::clone(&plan),
         DistributedMetricsFormat::Aggregated,
     );
-    match tokio::time::timeout(METRICS_WAIT, rewritten).await {
-        Ok(plan) => plan,
-        Err(_) => {
-            tracing::warn!("metrics of some tasks did not arrive in time");
-            Ok(plan)
-        }
+    if let Ok(rewritten) = tokio::time::timeout(METRICS_WAIT, rewritten).await {
+        return rewritten;
     }
+    tracing::warn!("metrics of some tasks did not arrive in time");
+    Ok(plan)
 }
 
 /// Renders a plan; `metrics` after it has run.
-pub fn render(plan: &Arc<dyn ExecutionPlan>, format: ExplainFormat, metrics: bool) -> String {
+pub(crate) fn render(
+    plan: &Arc<dyn ExecutionPlan>,
+    format: ExplainFormat,
+    metrics: bool,
+) -> String {
     match format {
         ExplainFormat::Tree => display_plan_ascii(plan.as_ref(), metrics),
         ExplainFormat::Text => {

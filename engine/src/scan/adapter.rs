@@ -74,7 +74,8 @@ impl FieldIdAdapter {
         };
         let found = self.physical.field(at);
         let path = [found.name().clone()];
-        let shape = conform::shape(wanted, found, &self.matching, &self.evolution, &path)?;
+        let with_ids = conform::with_nested_ids(wanted, &self.evolution);
+        let shape = conform::shape(&with_ids, found, &self.matching, &self.evolution, &path)?;
         let source: Arc<dyn PhysicalExpr> = Arc::new(Column::new(found.name(), at));
         Ok(match shape {
             Shape::Same => source,

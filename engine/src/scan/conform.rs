@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
-use tarn_catalog::Literal;
+use tarn_catalog::{DOC_META_KEY, Literal};
 
 use super::error::ScanError;
 use super::value::{promotes, scalar};
@@ -21,6 +21,9 @@ const STRICT: CastOptions<'static> = CastOptions {
     safe: false,
     format_options: arrow::util::display::FormatOptions::new(),
 };
+
+/// In place of the id of a field that has none, such as a map's entries.
+const NO_ID: i32 = -1;
 
 /// The Iceberg field id that an Arrow field carries, if it does.
 pub(crate) fn field_id(field: &Field) -> Option<i32> {
@@ -38,6 +41,63 @@ pub struct Evolution {
     pub defaults: Vec<(i32, Literal)>,
     /// Field id by path of names, from `schema.name-mapping.default`. `None` if the table has no mapping.
     pub names: Option<Vec<(Vec<String>, i32)>>,
+    /// Ids of the fields below a nested column, parents first, by the column's id. Types in plans do without them,
+    /// because a `bigint[]` of a table and one of an expression are to be one type.
+    pub nested: Vec<(i32, Vec<i32>)>,
+}
+
+/// The schema as plans see it, without the ids of nested fields, and those ids for [`Evolution::nested`].
+pub(crate) fn split_nested_ids(schema: &Schema) -> (Schema, Vec<(i32, Vec<i32>)>) {
+    let mut nested = Vec::new();
+    let fields = schema.fields().iter().map(|field| {
+        let mut ids = Vec::new();
+        let ty = with_metadata_below(field.data_type(), &mut |metadata| {
+            metadata.remove(DOC_META_KEY);
+            let id = metadata.remove(PARQUET_FIELD_ID_META_KEY);
+            ids.push(id.and_then(|id| id.parse().ok()).unwrap_or(NO_ID));
+        });
+        if let Some(id) = field_id(field).filter(|_| !ids.is_empty()) {
+            nested.push((id, ids));
+        }
+        field.as_ref().clone().with_data_type(ty)
+    });
+    let plain = Schema::new(fields.collect::<Vec<_>>()).with_metadata(schema.metadata().clone());
+    (plain, nested)
+}
+
+/// A field of [`split_nested_ids`]'s schema with the ids of nested fields again.
+pub(crate) fn with_nested_ids(field: &Field, evolution: &Evolution) -> Field {
+    let id = field_id(field);
+    let Some((_, ids)) = evolution.nested.iter().find(|(of, _)| Some(*of) == id) else {
+        return field.clone();
+    };
+    let mut ids = ids.iter();
+    let ty = with_metadata_below(field.data_type(), &mut |metadata| {
+        if let Some(id) = ids.next().filter(|id| **id != NO_ID) {
+            metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
+        }
+    });
+    field.clone().with_data_type(ty)
+}
+
+/// `ty` with the metadata of every field below it changed, parents first.
+fn with_metadata_below(
+    ty: &DataType,
+    change: &mut dyn FnMut(&mut HashMap<String, String>),
+) -> DataType {
+    let mut inner = |field: &FieldRef| {
+        let mut metadata = field.metadata().clone();
+        change(&mut metadata);
+        let ty = with_metadata_below(field.data_type(), change);
+        let field = field.as_ref().clone();
+        Arc::new(field.with_data_type(ty).with_metadata(metadata))
+    };
+    match ty {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::List(element) => DataType::List(inner(element)),
+        DataType::Map(entries, ordered) => DataType::Map(inner(entries), *ordered),
+        other => other.clone(),
+    }
 }
 
 /// How the fields of one file are found.
@@ -97,7 +157,7 @@ pub(crate) enum Shape {
     Same,
     /// One Arrow cast.
     Cast,
-    /// A struct built anew, child by child.
+    /// A struct built anew, child by child. Nested types always are: the file's carry ids, the table's do not.
     Struct(Vec<Child>),
     /// A list whose elements change.
     List(Box<Shape>),
@@ -153,24 +213,16 @@ pub(crate) fn shape(
     match (wanted.data_type(), found.data_type()) {
         (D::Struct(wanted_children), D::Struct(found_children)) => {
             let mut children = Vec::with_capacity(wanted_children.len());
-            let mut same = wanted_children.len() == found_children.len();
-            for (position, child) in wanted_children.iter().enumerate() {
+            for child in wanted_children {
                 let Some(at) = matching.find(child, found_children, path) else {
-                    same = false;
                     children.push(Child::Constant(missing(child, evolution)?));
                     continue;
                 };
                 let path = below(found_children[at].name());
                 let inner = shape(child, &found_children[at], matching, evolution, &path)?;
-                same &= at == position && inner == Shape::Same;
                 children.push(Child::Field(at, inner));
             }
-            let same = same && wanted.data_type() == found.data_type();
-            Ok(if same {
-                Shape::Same
-            } else {
-                Shape::Struct(children)
-            })
+            Ok(Shape::Struct(children))
         }
         (D::List(element), D::List(found_element) | D::LargeList(found_element)) => {
             let inner = shape(
@@ -180,12 +232,7 @@ pub(crate) fn shape(
                 evolution,
                 &below("element"),
             )?;
-            let same = inner == Shape::Same && wanted.data_type() == found.data_type();
-            Ok(if same {
-                Shape::Same
-            } else {
-                Shape::List(Box::new(inner))
-            })
+            Ok(Shape::List(Box::new(inner)))
         }
         (D::Map(entries, _), D::Map(found_entries, _)) => {
             let (D::Struct(kv), D::Struct(found_kv)) =
@@ -198,14 +245,7 @@ pub(crate) fn shape(
             };
             let key = shape(key, found_key, matching, evolution, &below("key"))?;
             let value = shape(value, found_value, matching, evolution, &below("value"))?;
-            let same = key == Shape::Same
-                && value == Shape::Same
-                && wanted.data_type() == found.data_type();
-            Ok(if same {
-                Shape::Same
-            } else {
-                Shape::Map(Box::new(key), Box::new(value))
-            })
+            Ok(Shape::Map(Box::new(key), Box::new(value)))
         }
         (to, from) if to == from => Ok(Shape::Same),
         (to, from) if promotes(from, to) && !to.is_nested() => Ok(Shape::Cast),

@@ -6,6 +6,8 @@ use datafusion::error::DataFusionError;
 use tarn_catalog::{CatalogError, ErrorCode};
 use thiserror::Error;
 
+use crate::error::{EngineError, ErrorKind, with_class};
+
 /// An error of the scan: names the table, file or column, and the next step.
 #[derive(Debug, Error)]
 pub enum ScanError {
@@ -103,9 +105,26 @@ impl ScanError {
     }
 }
 
+impl ScanError {
+    /// The class as statements report it.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Metadata { source, .. } => EngineError::kind_of(source),
+            Self::NotParquet { .. }
+            | Self::Deletes { .. }
+            | Self::CorruptDeletes { .. }
+            | Self::RequiredMissing { .. }
+            | Self::Promotion { .. }
+            | Self::Value { .. }
+            | Self::Decode { .. } => EngineError::catalog_kind(self.code()),
+        }
+    }
+}
+
 impl From<ScanError> for DataFusionError {
     fn from(error: ScanError) -> Self {
-        Self::External(Box::new(error))
+        let kind = error.kind();
+        with_class(Self::External(Box::new(error)), kind)
     }
 }
 

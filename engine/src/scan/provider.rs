@@ -27,7 +27,7 @@ use tarn_catalog::{
     ManifestInfo, MappedField, Snapshot, SnapshotFiles, Stores, Table, snapshot_files,
 };
 
-use super::conform::{Evolution, field_id};
+use super::conform::{Evolution, field_id, split_nested_ids};
 use super::deletes::{DeleteSource, FileDeletes};
 use super::error::ScanError;
 use super::leaf::{IcebergScan, ScanFacts};
@@ -42,7 +42,11 @@ pub struct IcebergTableProvider {
     table: Table,
     snapshot: Option<Snapshot>,
     cache: ManifestCache,
+    /// With field ids at every depth.
     schema: SchemaRef,
+    /// As plans see it, without the ids of nested fields.
+    planned: SchemaRef,
+    nested_ids: Vec<(i32, Vec<i32>)>,
 }
 
 impl IcebergTableProvider {
@@ -57,11 +61,14 @@ impl IcebergTableProvider {
             .filter(|snapshot| Some(snapshot.id) != current);
         let schema = past.and_then(|snapshot| table.arrow_schema_by_id(snapshot.schema_id?));
         let schema = schema.unwrap_or_else(|| table.arrow_schema());
+        let (planned, nested_ids) = split_nested_ids(&schema);
         Self {
             table,
             snapshot,
             cache,
             schema,
+            planned: Arc::new(planned),
+            nested_ids,
         }
     }
 
@@ -113,6 +120,7 @@ impl IcebergTableProvider {
                 flatten(&mapping.fields, &[], &mut names);
                 names
             }),
+            nested: self.nested_ids.clone(),
         })
     }
 
@@ -271,7 +279,7 @@ impl IcebergTableProvider {
             global,
             ..TableParquetOptions::default()
         };
-        let mut parquet = ParquetSource::new(Arc::clone(&self.schema))
+        let mut parquet = ParquetSource::new(Arc::clone(&self.planned))
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(factory));
         if let Some(hint) = hint {
@@ -331,7 +339,7 @@ struct Request<'a> {
 #[async_trait]
 impl TableProvider for IcebergTableProvider {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.planned)
     }
 
     fn table_type(&self) -> TableType {
@@ -355,9 +363,9 @@ impl TableProvider for IcebergTableProvider {
         let filter = conjunction(filters.iter().cloned());
         let pruner = match &filter {
             Some(filter) => {
-                let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+                let schema = DFSchema::try_from(Arc::clone(&self.planned))?;
                 let filter = state.create_physical_expr(filter.clone(), &schema)?;
-                Pruner::new(filter, &self.schema)
+                Pruner::new(filter, &self.planned)
             }
             None => None,
         };

@@ -137,7 +137,7 @@ async fn a_new_required_column_reads_as_its_initial_default() {
     ];
     let evolution = Evolution {
         defaults: vec![(2, Literal::Long(42))],
-        names: None,
+        ..Evolution::default()
     };
     check_evolution(file, table, evolution, &["1|42"]).await;
 }
@@ -211,8 +211,8 @@ async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
         file(),
         table(),
         Evolution {
-            defaults: vec![],
             names,
+            ..Evolution::default()
         },
         &["1|2"],
     )
@@ -656,8 +656,8 @@ proptest! {
 fn a_name_mapping_reaches_nested_fields() {
     let names = vec![(vec!["p".to_owned(), "lat".to_owned()], 7)];
     let evolution = Evolution {
-        defaults: vec![],
         names: Some(names),
+        ..Evolution::default()
     };
     let child = Field::new("lat", DataType::Int32, true);
     let file = Schema::new(vec![Field::new(

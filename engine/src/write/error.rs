@@ -6,6 +6,8 @@ use datafusion::error::DataFusionError;
 use tarn_catalog::{CatalogError, ErrorCode};
 use thiserror::Error;
 
+use crate::error::{EngineError, ErrorKind, with_class};
+
 /// An error of the write: names the table or column, and the next step.
 #[derive(Debug, Error)]
 pub enum WriteError {
@@ -93,8 +95,23 @@ impl WriteError {
     }
 }
 
+impl WriteError {
+    /// The class as statements report it.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Required { .. } => ErrorKind::NotNull,
+            Self::Type { .. } | Self::ColumnCount { .. } => ErrorKind::TypeMismatch,
+            Self::Catalog { source, .. } => EngineError::kind_of(source),
+            Self::Property { .. } | Self::PartitionSource { .. } | Self::Decode { .. } => {
+                EngineError::catalog_kind(self.code())
+            }
+        }
+    }
+}
+
 impl From<WriteError> for DataFusionError {
     fn from(error: WriteError) -> Self {
-        Self::External(Box::new(error))
+        let kind = error.kind();
+        with_class(Self::External(Box::new(error)), kind)
     }
 }

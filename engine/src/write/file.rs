@@ -5,12 +5,17 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::async_writer::AsyncFileWriter;
+use parquet::errors::ParquetError;
 use tarn_catalog::{Literal, NewDataFile};
 
 use super::metrics::{FileMetrics, stored};
@@ -26,7 +31,7 @@ pub(crate) struct OpenFile {
     location: String,
     path: Path,
     partition: Vec<Option<Literal>>,
-    writer: AsyncArrowWriter<BufWriter>,
+    writer: AsyncArrowWriter<Upload>,
     metrics: FileMetrics,
     rows: u64,
 }
@@ -47,7 +52,7 @@ impl OpenFile {
             .with_properties(target.options.parquet()?)
             .with_skip_arrow_metadata(true);
         let writer =
-            AsyncArrowWriter::try_new_with_options(buffer, Arc::clone(&target.schema), options)?;
+            AsyncArrowWriter::try_new_with_options(Upload::new(buffer), Arc::clone(&target.schema), options)?;
         let metrics = FileMetrics::new(&target.schema, &target.options)?;
         Ok(Self {
             location,
@@ -123,14 +128,53 @@ impl OpenFile {
 
     /// Gives the upload up. What cannot be given up is left to orphan removal.
     pub(crate) async fn abort(self) {
-        let mut buffer = self.writer.into_inner();
-        if let Err(error) = buffer.abort().await {
+        if let Err(error) = self.writer.into_inner().abort().await {
             tracing::debug!(location = self.location, %error, "upload not aborted");
         }
     }
 
-    fn failed(&self, error: parquet::errors::ParquetError) -> DataFusionError {
+    fn failed(&self, error: ParquetError) -> DataFusionError {
         DataFusionError::from(error)
             .context(format!("cannot write data file \"{}\"", self.location))
+    }
+}
+
+/// A [`BufWriter`] that may be given up at any time: that one panics once its last part is on its way.
+struct Upload {
+    buffer: BufWriter,
+    completing: bool,
+}
+
+impl Upload {
+    fn new(buffer: BufWriter) -> Self {
+        Self {
+            buffer,
+            completing: false,
+        }
+    }
+
+    /// Gives the upload up. One that failed to complete has already done so itself.
+    async fn abort(mut self) -> object_store::Result<()> {
+        if self.completing {
+            return Ok(());
+        }
+        self.buffer.abort().await
+    }
+}
+
+impl AsyncFileWriter for Upload {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<(), ParquetError>> {
+        let put = self.buffer.put(bytes);
+        put.map(|done| done.map_err(|error| ParquetError::External(Box::new(error))))
+            .boxed()
+    }
+
+    fn complete(&mut self) -> BoxFuture<'_, Result<(), ParquetError>> {
+        self.completing = true;
+        async {
+            let done = tokio::io::AsyncWriteExt::shutdown(&mut self.buffer).await;
+            done.map_err(|error| ParquetError::External(Box::new(error)))
+        }
+        .boxed()
     }
 }

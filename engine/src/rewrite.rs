@@ -1,0 +1,104 @@
+//! SQL that DataFusion's planner refuses, as SQL that it takes. Knows syntax only.
+//!
+//! A number literal with an exponent is a double, as the SQL standard has it: `1e300` would otherwise be a decimal of
+//! 301 digits, which no type holds. Two columns of one text (`SELECT 0, 0`) may not have one name: the later gets
+//! another.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    self, CastKind, DataType, ExactNumberInfo, Expr, Ident, Select, SelectItem, Value, VisitMut,
+    VisitorMut,
+};
+
+/// Rewrites every number and every list of columns in `statement`.
+pub(crate) fn rewrite(statement: &mut ast::Statement) {
+    // Nothing breaks off the visit.
+    let _ = VisitMut::visit(statement, &mut Rewriter);
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let Expr::Value(literal) = expr else {
+            return ControlFlow::Continue(());
+        };
+        let Value::Number(text, _) = &literal.value else {
+            return ControlFlow::Continue(());
+        };
+        if text.contains(['e', 'E']) {
+            let text = Value::SingleQuotedString(text.clone()).with_span(literal.span);
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(Expr::Value(text)),
+                data_type: DataType::Double(ExactNumberInfo::None),
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut taken: HashSet<String> = HashSet::new();
+        for item in &mut select.projection {
+            let SelectItem::UnnamedExpr(expr) = item else {
+                continue;
+            };
+            let text = expr.to_string();
+            if taken.insert(text.clone()) {
+                continue;
+            }
+            let mut number = 1;
+            while !taken.insert(format!("{text}_{number}")) {
+                number += 1;
+            }
+            *item = SelectItem::ExprWithAlias {
+                expr: expr.clone(),
+                alias: Ident::with_quote('"', format!("{text}_{number}")),
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    use super::*;
+
+    fn check_rewritten(sql: &str, expected: &str) {
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
+            .unwrap()
+            .remove(0);
+        rewrite(&mut statement);
+        assert_eq!(statement.to_string(), expected);
+    }
+
+    #[test]
+    fn an_exponent_makes_a_double() {
+        check_rewritten(
+            "SELECT 1e300, -1.5E-7, 1.5, 1e3::integer",
+            "SELECT CAST('1e300' AS DOUBLE), -CAST('1.5E-7' AS DOUBLE), 1.5, CAST('1e3' AS DOUBLE)::INTEGER",
+        );
+        check_rewritten(
+            "INSERT INTO t VALUES (1e5, '1e5')",
+            "INSERT INTO t VALUES (CAST('1e5' AS DOUBLE), '1e5')",
+        );
+    }
+
+    #[test]
+    fn a_column_that_is_there_twice_gets_a_second_name() {
+        check_rewritten(
+            "SELECT 0, 0, i, 0 FROM t",
+            "SELECT 0, 0 AS \"0_1\", i, 0 AS \"0_2\" FROM t",
+        );
+        check_rewritten("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id FROM a, b");
+    }
+}
