@@ -29,6 +29,7 @@ pub use codec::TarnCodec;
 pub use options::StatementOptions;
 pub(crate) use placement::PlacementSlot;
 pub(crate) use placement::human_bytes;
+use placement::leaf_bytes;
 pub use placement::{Placement, PlacementWish};
 pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub use show::{PlanShape, ScanTotals};
@@ -117,14 +118,13 @@ fn desired_task_count(
     if local {
         return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
     }
-    let scan = scan::as_scan(event.plan)?;
+    let bytes = leaf_bytes(event.plan)?;
     let workers = event
         .session_config
         .get_extension::<StatementWorkers>()
         .map_or(1, |w| w.urls.len())
         .max(TASKS_MIN);
-    let by_bytes =
-        usize::try_from(scan::bytes(scan).div_ceil(TASK_BYTES_MIN)).unwrap_or(usize::MAX);
+    let by_bytes = usize::try_from(bytes.div_ceil(TASK_BYTES_MIN)).unwrap_or(usize::MAX);
     let forced = event
         .session_config
         .get_extension::<PlacementSlot>()

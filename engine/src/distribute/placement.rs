@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::scan;
@@ -43,7 +46,24 @@ pub struct Placement {
     pub reason: String,
 }
 
-/// Decides for `plan`, which reads Iceberg tables through [`scan`] leaves.
+/// Bytes that a leaf reads, if it reads an Iceberg table or files.
+pub(crate) fn leaf_bytes(leaf: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    if let Some(scan) = scan::as_scan(leaf) {
+        return Some(scan::bytes(scan));
+    }
+    let source = leaf.downcast_ref::<DataSourceExec>()?;
+    let files = source.data_source().downcast_ref::<FileScanConfig>()?;
+    Some(
+        files
+            .file_groups
+            .iter()
+            .flat_map(|group| group.files())
+            .map(PartitionedFile::effective_size)
+            .sum(),
+    )
+}
+
+/// Decides for `plan`, whose leaves read tables and files.
 pub(crate) fn decide(
     plan: &Arc<dyn ExecutionPlan>,
     wish: PlacementWish,
@@ -54,8 +74,8 @@ pub(crate) fn decide(
     let mut scans = 0usize;
     // The closure never fails, so neither does the walk.
     let _ = plan.apply(|node| {
-        if let Some(scan) = scan::as_scan(node) {
-            bytes = bytes.saturating_add(scan::bytes(scan));
+        if let Some(read) = leaf_bytes(node) {
+            bytes = bytes.saturating_add(read);
             scans += 1;
         }
         Ok(TreeNodeRecursion::Continue)
@@ -64,7 +84,7 @@ pub(crate) fn decide(
     let (distributed, reason) = if workers == 0 {
         (false, format!("reads {size}; no worker is active"))
     } else if scans == 0 {
-        (false, "reads no table".to_owned())
+        (false, "reads no table and no file".to_owned())
     } else {
         match wish {
             PlacementWish::Never => (false, format!("reads {size}; distribution = never")),
@@ -154,7 +174,7 @@ mod tests {
         let plan: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
         let placement = decide(&plan, PlacementWish::Always, 0, 3);
         assert!(!placement.distributed);
-        assert_eq!(placement.reason, "reads no table");
+        assert_eq!(placement.reason, "reads no table and no file");
     }
 
     #[test]
