@@ -3,7 +3,9 @@
 //! It gives each an entry in `system.queries`, a deadline and a way to be cancelled, and knows when
 //! all have ended. What a statement means is the engine's business.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
     Engine, EngineError, ErrorKind, Observer, Rows, RunningPlan, Session, StatementContext,
@@ -143,11 +145,12 @@ impl Statements {
             timeout,
         };
         let result = {
-            let run = Box::pin(engine.run(session, &request.sql, &context));
+            let run = engine.run(session, &request.sql, &context);
+            let run = Box::pin(AssertUnwindSafe(run).catch_unwind());
             tokio::select! {
                 biased;
                 error = std::future::poll_fn(|cx| limits.poll(cx)) => Err(error),
-                done = run => done,
+                done = run => done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
             }
         };
         match result {
@@ -222,6 +225,17 @@ impl Statements {
         counter!("tarn_rows_out_total").increment(rows);
         histogram!("tarn_statement_seconds").record(entry.elapsed().as_secs_f64());
     }
+}
+
+/// The error for a defect that would otherwise end the connection without a word.
+fn panicked(panic: &(dyn Any + Send)) -> EngineError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    EngineError::internal(format!("a part of Tarn failed: {text}"))
+        .with_hint("this is a defect; please report it with the statement")
 }
 
 /// How often [`Statements::drain`] looks whether all have ended.
@@ -368,7 +382,9 @@ impl Stream for Running {
             this.guard.fail(&error);
             return Poll::Ready(Some(Err(error)));
         }
-        match rows.poll_next_unpin(cx) {
+        let next = catch_unwind(AssertUnwindSafe(|| rows.poll_next_unpin(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked(panic.as_ref())))));
+        match next {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(batch))) => {
                 this.guard.entry.live().rows_out += batch.num_rows() as u64;

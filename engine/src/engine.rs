@@ -27,6 +27,8 @@ use crate::distribute::{
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
 use crate::functions;
+use crate::grouping::HideGroupingColumns;
+use crate::literals::CompleteLiterals;
 use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
 use crate::resolve::{Catalogs, Missing, StatementCatalogs};
@@ -229,7 +231,9 @@ impl Engine {
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
             .with_query_planner(Arc::new(StatementPlanner));
-        let builder = functions::register(builder);
+        let builder = functions::register(builder)
+            .with_analyzer_rule(Arc::new(CompleteLiterals))
+            .with_analyzer_rule(Arc::new(HideGroupingColumns));
         let base = distribute::configure(builder, &config.channels).build();
         Self {
             config: Arc::new(config),

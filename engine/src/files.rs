@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ use datafusion::sql::sqlparser::ast::{
     Value, VisitMut, VisitorMut,
 };
 
+use futures::{FutureExt, StreamExt};
+use object_store::ObjectStoreExt;
+
 use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold_name;
 
@@ -33,6 +37,11 @@ pub(crate) const FILES_CATALOG: &str = "tarn_files";
 const FILES_SCHEMA: &str = "files";
 /// Local files checked one by one for a glob; more are refused.
 const FILES_MAX: usize = 100_000;
+
+/// A Parquet file begins with 4 bytes and ends with 8. Source: Parquet format, "File Format".
+const PARQUET_BYTES_MIN: u64 = 12;
+/// Length of the footer and `PAR1`.
+const PARQUET_END_BYTES: u64 = 8;
 
 /// Where file functions may read.
 #[derive(Clone, Debug, Default)]
@@ -234,10 +243,24 @@ pub(crate) async fn open(
     });
     let described = describe(call);
     let mut config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
-    config = config
-        .infer_schema(state)
-        .await
-        .map_err(|e| explain(EngineError::from(e), &described))?;
+    let listed = config.table_paths.clone();
+    // The Parquet reader panics in debug builds on some files that are not Parquet.
+    let inferred = AssertUnwindSafe(config.infer_schema(state))
+        .catch_unwind()
+        .await;
+    config = match inferred {
+        Ok(Ok(config)) => config,
+        failed => {
+            if call.function == "read_parquet" {
+                check_parquet(&listed, state).await?;
+            }
+            let error = match failed {
+                Ok(Err(error)) => EngineError::from(error),
+                _ => EngineError::new(ErrorKind::Corrupt, "a file cannot be read"),
+            };
+            return Err(explain(error, &described));
+        }
+    };
     if config
         .file_schema
         .as_ref()
@@ -249,6 +272,49 @@ pub(crate) async fn open(
         ));
     }
     Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+/// Finds the file that is not Parquet, among many.
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`], naming the file; or what reading its end met.
+async fn check_parquet(
+    urls: &[ListingTableUrl],
+    state: &dyn PlanSession,
+) -> Result<(), EngineError> {
+    for url in urls {
+        let store = state.runtime_env().object_store(url)?;
+        let mut found = url.list_all_files(state, store.as_ref(), "").await?;
+        while let Some(file) = found.next().await {
+            let file = file?;
+            let corrupt = |why: &str| {
+                EngineError::new(
+                    ErrorKind::Corrupt,
+                    format!("\"{}\" is not a Parquet file: {why}", file.location),
+                )
+                .with_hint("was it cut short, or is it of another format?")
+            };
+            if file.size < PARQUET_BYTES_MIN {
+                return Err(corrupt(&format!("it has {} bytes", file.size)));
+            }
+            let end = store
+                .get_range(&file.location, file.size - PARQUET_END_BYTES..file.size)
+                .await
+                .map_err(datafusion::error::DataFusionError::from)?;
+            let (length, magic) = end.split_at(4);
+            if magic != b"PAR1" {
+                return Err(corrupt("it does not end with PAR1"));
+            }
+            let length = length
+                .iter()
+                .rev()
+                .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+            if length + PARQUET_BYTES_MIN > file.size {
+                return Err(corrupt("its footer is larger than the file"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn describe(call: &FileCall) -> String {

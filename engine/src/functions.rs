@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::length::length;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_err};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::grouping;
 use crate::session::Session;
 use crate::write;
 
@@ -21,10 +24,12 @@ const FILE_FUNCTIONS: [&str; 3] = ["read_csv", "read_json", "read_parquet"];
 
 /// Registers the functions that any process of the cluster may meet in a plan.
 pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
-    builder
-        .scalar_functions()
-        .get_or_insert_default()
-        .extend(write::functions());
+    builder.scalar_functions().get_or_insert_default().extend(
+        write::functions()
+            .into_iter()
+            .chain(grouping::functions())
+                .chain([Arc::new(ScalarUDF::from(OctetLength::new()))]),
+    );
     builder
 }
 
@@ -74,6 +79,51 @@ impl ScalarUDFImpl for Answer {
         Ok(ColumnarValue::Scalar(ScalarValue::Utf8View(Some(
             self.value.clone(),
         ))))
+    }
+}
+
+/// `octet_length` of text and, unlike DataFusion's, of binary values.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct OctetLength {
+    signature: Signature,
+}
+
+impl OctetLength {
+    fn new() -> Self {
+        let types = vec![
+            DataType::Utf8View,
+            DataType::Utf8,
+            DataType::LargeUtf8,
+            DataType::BinaryView,
+            DataType::Binary,
+            DataType::LargeBinary,
+        ];
+        Self {
+            signature: Signature::uniform(1, types, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for OctetLength {
+    fn name(&self) -> &'static str {
+        "octet_length"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int32)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [array] = &arrays[..] else {
+            return exec_err!("octet_length takes one argument");
+        };
+        let lengths = length(array.as_ref())?;
+        Ok(ColumnarValue::Array(cast(&lengths, &DataType::Int32)?))
     }
 }
 

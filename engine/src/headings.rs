@@ -313,17 +313,32 @@ mod tests {
 
     #[test]
     fn columns_are_named_as_postgresql_names_them() {
-        check_names("SELECT 1.5 * 2, count(*), a, b AS x", &["?column?", "count", "p2", "p3"]);
+        check_names(
+            "SELECT 1.5 * 2, count(*), a, b AS x",
+            &["?column?", "count", "p2", "p3"],
+        );
         check_names("SELECT a::bigint, '7'::bigint, (a.b)", &["a", "int8", "b"]);
-        check_names("SELECT CASE WHEN a THEN 1 END, CASE WHEN a THEN 1 ELSE b END", &["case", "b"]);
-        check_names("SELECT EXISTS (SELECT 1), (SELECT max(n) FROM t), -a", &["exists", "max", "?column?"]);
-        check_names("SELECT DATE '2024-01-01', true, row_number() OVER ()", &["date", "bool", "row_number"]);
+        check_names(
+            "SELECT CASE WHEN a THEN 1 END, CASE WHEN a THEN 1 ELSE b END",
+            &["case", "b"],
+        );
+        check_names(
+            "SELECT EXISTS (SELECT 1), (SELECT max(n) FROM t), -a",
+            &["exists", "max", "?column?"],
+        );
+        check_names(
+            "SELECT DATE '2024-01-01', true, row_number() OVER ()",
+            &["date", "bool", "row_number"],
+        );
     }
 
     #[test]
     fn a_wildcard_stands_for_what_is_left() {
         check_names("SELECT 1, *, upper(x)", &["?column?", "p1", "p2", "upper"]);
-        check_names("SELECT 1, a.*, 2, b.*, 3", &["?column?", "p1", "p2", "p3", "?column?"]);
+        check_names(
+            "SELECT 1, a.*, 2, b.*, 3",
+            &["?column?", "p1", "p2", "p3", "?column?"],
+        );
         check_names("SELECT 1 UNION SELECT 2", &["?column?"]);
     }
 

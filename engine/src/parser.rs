@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tarn_catalog::{PartitionFieldDef, Transform};
 
 use crate::error::EngineError;
@@ -37,7 +37,12 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
         ));
     }
     let statement = grammar.statement().map_err(|e| match e {
-        Problem::Syntax(e) => syntax(&e),
+        Problem::Syntax(e) => {
+            let error = syntax(&e);
+            lonely_operator(sql)
+                .filter(|found| found.position < error.position)
+                .unwrap_or(error)
+        }
         Problem::Engine(e) => e,
     })?;
     let mut ended = false;
@@ -64,6 +69,59 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     error.position = place;
     Err(error)
 }
+
+/// A keyword that stands where an operator or a comma wants an expression.
+///
+/// sqlparser takes such a keyword for a column and complains about what follows it.
+fn lonely_operator(sql: &str) -> Option<EngineError> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .ok()?;
+    let spoken: Vec<_> = tokens
+        .iter()
+        .filter(|t| !matches!(t.token, Token::Whitespace(_)))
+        .collect();
+    let (_, keyword) = spoken.iter().zip(spoken.iter().skip(1)).find(|(operator, next)| {
+        matches!(
+            operator.token,
+            Token::Plus
+                | Token::Minus
+                | Token::Div
+                | Token::Mod
+                | Token::Eq
+                | Token::Lt
+                | Token::Gt
+                | Token::LtEq
+                | Token::GtEq
+                | Token::Neq
+                | Token::StringConcat
+                | Token::Comma
+        ) && matches!(&next.token, Token::Word(word) if word.quote_style.is_none() && CLAUSES.contains(&word.keyword))
+    })?;
+    let place = keyword.span.start;
+    let mut error = EngineError::new(
+        crate::error::ErrorKind::Syntax,
+        format!(
+            "syntax error: expected: an expression, found: {}",
+            keyword.token
+        ),
+    );
+    error.position = crate::error::position_of(sql, place.line, place.column);
+    Some(error)
+}
+
+/// Words that begin a clause and cannot be a column's name. Source: PostgreSQL, "SQL Key Words".
+const CLAUSES: [Keyword; 9] = [
+    Keyword::FROM,
+    Keyword::WHERE,
+    Keyword::GROUP,
+    Keyword::HAVING,
+    Keyword::ORDER,
+    Keyword::LIMIT,
+    Keyword::UNION,
+    Keyword::INTERSECT,
+    Keyword::EXCEPT,
+];
 
 /// Deepest nesting of expressions and subqueries that the parser follows.
 const RECURSION_MAX: usize = 128;

@@ -25,9 +25,11 @@ use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
+use crate::headings::Headings;
 use crate::parser::{Explain, ExplainFormat, Statement};
 use crate::rewrite;
 use crate::session::Session;
+use crate::using;
 use crate::zone::in_zone;
 
 /// Times a query is planned before its first row; the last time it stays in the coordinator.
@@ -49,6 +51,7 @@ impl Engine {
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
         rewrite::rewrite(&mut statement);
+        using::merge(&mut statement)?;
         let calls = files::extract(&mut statement)?;
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
@@ -102,6 +105,7 @@ impl Engine {
         context: &StatementContext,
         wish: Option<PlacementWish>,
     ) -> Result<SendableRecordBatchStream, EngineError> {
+        let headings = Headings::of(&query);
         let planned = self.plan(session, query, context, wish).await?;
         let physical = planned
             .statement
@@ -115,10 +119,8 @@ impl Engine {
             Some(Ok(batch)) => vec![Ok(batch)],
             Some(Err(error)) => return Err(error.into()),
         };
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            schema,
-            stream::iter(first).chain(rows),
-        )))
+        let all = RecordBatchStreamAdapter::new(schema, stream::iter(first).chain(rows));
+        Ok(headings.apply(Box::pin(all)))
     }
 
     pub(crate) async fn explain(

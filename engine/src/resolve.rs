@@ -9,6 +9,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use datafusion::arrow::array::UInt64Array;
+use datafusion::arrow::compute::kernels::numeric::add;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemTable, MemorySchemaProvider, SchemaProvider,
@@ -442,7 +445,26 @@ async fn information_schema(
     };
     let plan = table.scan(&context.state(), None, &[], None).await?;
     let batches = collect(plan, Arc::new(TaskContext::from(&context.state()))).await?;
+    let batches = batches
+        .into_iter()
+        .map(|batch| {
+            if with_columns {
+                count_from_one(&batch)
+            } else {
+                Ok(batch)
+            }
+        })
+        .collect::<DfResult<Vec<_>>>()?;
     Ok(Arc::new(MemTable::try_new(table.schema(), vec![batches])?))
+}
+
+/// Positions of columns count from 1 in the SQL standard, from 0 in DataFusion.
+fn count_from_one(batch: &RecordBatch) -> DfResult<RecordBatch> {
+    let mut columns = batch.columns().to_vec();
+    if let Some((at, _)) = batch.schema().column_with_name("ordinal_position") {
+        columns[at] = add(batch.column(at), &UInt64Array::new_scalar(1))?;
+    }
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 #[derive(Debug)]

@@ -140,9 +140,9 @@ fn is_output(expr: &Expr, projection: &[SelectItem]) -> bool {
     let Expr::Identifier(name) = expr else {
         return false;
     };
-    projection.iter().any(|item| {
-        matches!(item, SelectItem::ExprWithAlias { alias, .. } if fold(alias) == fold(name))
-    })
+    projection.iter().any(
+        |item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if fold(alias) == fold(name)),
+    )
 }
 
 fn has_wildcard(select: &Select) -> bool {
@@ -169,15 +169,19 @@ fn expand_wildcard(select: &mut Select, all: &[Merging]) -> Result<(), EngineErr
             .with_hint("name the columns, or write the join with ON"));
         }
         for merging in all {
-            out.extend(merging.columns.iter().map(|merged| {
-                SelectItem::ExprWithAlias {
-                    expr: merged.value.clone(),
-                    alias: merged.name.clone(),
-                }
-            }));
+            out.extend(
+                merging
+                    .columns
+                    .iter()
+                    .map(|merged| SelectItem::ExprWithAlias {
+                        expr: merged.value.clone(),
+                        alias: merged.name.clone(),
+                    }),
+            );
             for (table, shared) in &merging.tables {
                 let shared: Vec<_> = shared.iter().map(|name| object(name.clone())).collect();
-                let opt_exclude = (!shared.is_empty()).then_some(ExcludeSelectItem::Multiple(shared));
+                let opt_exclude =
+                    (!shared.is_empty()).then_some(ExcludeSelectItem::Multiple(shared));
                 out.push(SelectItem::QualifiedWildcard(
                     SelectItemQualifiedWildcardKind::ObjectName(object(table.clone())),
                     WildcardAdditionalOptions {
@@ -212,7 +216,10 @@ fn merging(from: &TableWithJoins) -> Result<Merging, EngineError> {
             Some(JoinConstraint::Using(names)) => {
                 let lone = out.tables.len() == 1 && !unnamed;
                 for column in names.iter().filter_map(single) {
-                    let known = out.columns.iter().position(|m| fold(&m.name) == fold(&column));
+                    let known = out
+                        .columns
+                        .iter()
+                        .position(|m| fold(&m.name) == fold(&column));
                     let left = match known {
                         Some(at) => Some(out.columns[at].value.clone()),
                         None if lone => Some(qualified(&out.tables[0].0, &column)),
@@ -259,7 +266,9 @@ fn merging(from: &TableWithJoins) -> Result<Merging, EngineError> {
         }
     }
     if out.outer && unnamed {
-        return Err(refused("RIGHT or FULL JOIN … USING of a table without a name"));
+        return Err(refused(
+            "RIGHT or FULL JOIN … USING of a table without a name",
+        ));
     }
     Ok(out)
 }

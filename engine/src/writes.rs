@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::common::DFSchema;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
@@ -20,6 +19,7 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
+use crate::headings::Headings;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
@@ -211,6 +211,7 @@ impl Engine {
             .catalogs
             .namespace(catalog.as_ref(), &name.schema)
             .await?;
+        let headings = Headings::of(query);
         let planned = self
             .plan(session, query.as_ref().clone(), context, None)
             .await?;
@@ -218,12 +219,8 @@ impl Engine {
             namespace,
             name: name.table.clone(),
         };
-        let creation = creation(
-            session,
-            create,
-            ident,
-            Some(planned.logical.schema().as_ref()),
-        )?;
+        let named = headings.rename_unique(planned.logical.schema().as_arrow());
+        let creation = creation(session, create, ident, Some(named.as_ref()))?;
         let staged = catalog.stage_table(creation).await?;
         let table = staged.table().clone();
         let write_id = Uuid::now_v7().to_string();
@@ -248,11 +245,11 @@ fn creation(
     session: &Session,
     create: &CreateTable,
     ident: TableIdent,
-    query: Option<&DFSchema>,
+    query: Option<&Schema>,
 ) -> Result<TableCreation, EngineError> {
     let schema = match query {
         None => columns(session, &create.columns)?,
-        Some(query) if create.columns.is_empty() => nullable(query.as_arrow()),
+        Some(query) if create.columns.is_empty() => nullable(query),
         Some(query) => {
             let listed = columns(session, &create.columns)?;
             if listed.fields().len() != query.fields().len() {
