@@ -81,10 +81,7 @@ impl Catalogs {
                         names::listing(&all, LISTED_MAX)
                     ),
                 );
-                match names::nearest(name, all.iter().map(String::as_str)) {
-                    Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
-                    None => error,
-                }
+                offering(error, name, &all)
             })
     }
 
@@ -118,12 +115,7 @@ impl Catalogs {
                 names::listing(&all, LISTED_MAX)
             ),
         );
-        Err(
-            match names::nearest(schema, all.iter().map(String::as_str)) {
-                Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
-                None => error,
-            },
-        )
+        Err(offering(error, schema, &all))
     }
 
     /// Loads a table by name: exactly, else case-insensitively if unique.
@@ -161,6 +153,14 @@ impl Catalogs {
             return Ok(TableIdent::new(namespace, found));
         }
         Err(undefined_table(catalog.name(), &namespace, table, &all))
+    }
+}
+
+/// `error` with the nearest of the names there are, if one is near.
+fn offering(error: EngineError, wanted: &str, all: &[String]) -> EngineError {
+    match names::nearest(wanted, all.iter().map(String::as_str)) {
+        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+        None => error,
     }
 }
 

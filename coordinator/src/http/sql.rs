@@ -6,8 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
@@ -20,7 +19,7 @@ use axum::response::Response;
 use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use std::sync::Arc;
-use tarn_engine::Session;
+use tarn_engine::{Session, recast};
 use uuid::Uuid;
 
 use super::problem::Problem;
@@ -264,7 +263,7 @@ impl Encoder {
             Self::NdJson(json) => json.lines(batch),
             Self::Csv(csv) => csv.rows(batch),
             Self::Arrow { schema, writer } => {
-                writer.write(&plain_batch(batch, schema)?)?;
+                writer.write(&recast(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()))
             }
         }
@@ -365,23 +364,6 @@ fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(
         schema.fields().iter().map(plain_field).collect::<Vec<_>>(),
     ))
-}
-
-fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
-            }
-        })
-        .collect::<Result<Vec<ArrayRef>, _>>()?;
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 #[cfg(test)]
