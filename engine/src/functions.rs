@@ -16,7 +16,10 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::grouping;
+use crate::intervals::{self, IntervalArithmetic};
+use crate::maps::MapAccess;
 use crate::session::Session;
+use crate::single;
 use crate::write;
 
 /// Table functions, which are replaced before planning.
@@ -28,8 +31,18 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         write::functions()
             .into_iter()
             .chain(grouping::functions())
-                .chain([Arc::new(ScalarUDF::from(OctetLength::new()))]),
+            .chain([
+                intervals::function(),
+                Arc::new(ScalarUDF::from(OctetLength::new())),
+            ]),
     );
+    builder
+        .aggregate_functions()
+        .get_or_insert_default()
+        .push(single::function());
+    let planners = builder.expr_planners().get_or_insert_default();
+    planners.insert(0, Arc::new(MapAccess));
+    planners.insert(0, Arc::new(IntervalArithmetic));
     builder
 }
 

@@ -1,15 +1,15 @@
 //! SQL that DataFusion's planner refuses, as SQL that it takes. Knows syntax only.
 //!
 //! A number literal with an exponent is a double, as the SQL standard has it: `1e300` would otherwise be a decimal of
-//! 301 digits, which no type holds. Two columns of one text (`SELECT 0, 0`) may not have one name: the later gets
+//! 301 digits, which no type holds. `mod(a, b)` is `a % b`. Two columns of one text (`SELECT 0, 0`) may not have one name: the later gets
 //! another.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, DataType, ExactNumberInfo, Expr, Ident, Select, SelectItem, Value, VisitMut,
-    VisitorMut,
+    self, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Select, SelectItem, Value, VisitMut, VisitorMut,
 };
 
 /// Rewrites every number and every list of columns in `statement`.
@@ -18,12 +18,42 @@ pub(crate) fn rewrite(statement: &mut ast::Statement) {
     let _ = VisitMut::visit(statement, &mut Rewriter);
 }
 
+/// `mod(a, b)`, which DataFusion has as `a % b` only.
+fn remainder(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else {
+        return None;
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = &list.args[..]
+    else {
+        return None;
+    };
+    if !function.name.to_string().eq_ignore_ascii_case("mod") {
+        return None;
+    }
+    let nested = |expr: &Expr| Box::new(Expr::Nested(Box::new(expr.clone())));
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: nested(left),
+        op: BinaryOperator::Modulo,
+        right: nested(right),
+    })))
+}
+
 struct Rewriter;
 
 impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(remainder) = remainder(expr) {
+            *expr = remainder;
+            return ControlFlow::Continue(());
+        }
         let Expr::Value(literal) = expr else {
             return ControlFlow::Continue(());
         };
@@ -91,6 +121,11 @@ mod tests {
             "INSERT INTO t VALUES (1e5, '1e5')",
             "INSERT INTO t VALUES (CAST('1e5' AS DOUBLE), '1e5')",
         );
+    }
+
+    #[test]
+    fn mod_is_the_remainder() {
+        check_rewritten("SELECT mod(a + 1, 3)", "SELECT ((a + 1) % (3))");
     }
 
     #[test]

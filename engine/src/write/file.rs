@@ -51,8 +51,11 @@ impl OpenFile {
         let options = ArrowWriterOptions::new()
             .with_properties(target.options.parquet()?)
             .with_skip_arrow_metadata(true);
-        let writer =
-            AsyncArrowWriter::try_new_with_options(Upload::new(buffer), Arc::clone(&target.schema), options)?;
+        let writer = AsyncArrowWriter::try_new_with_options(
+            Upload::new(buffer),
+            Arc::clone(&target.schema),
+            options,
+        )?;
         let metrics = FileMetrics::new(&target.schema, &target.options)?;
         Ok(Self {
             location,
@@ -134,8 +137,14 @@ impl OpenFile {
     }
 
     fn failed(&self, error: ParquetError) -> DataFusionError {
-        DataFusionError::from(error)
-            .context(format!("cannot write data file \"{}\"", self.location))
+        let error = match error {
+            ParquetError::External(inner) => match inner.downcast::<object_store::Error>() {
+                Ok(store) => DataFusionError::ObjectStore(store),
+                Err(inner) => DataFusionError::External(inner),
+            },
+            other => DataFusionError::from(other),
+        };
+        error.context(format!("cannot write data file \"{}\"", self.location))
     }
 }
 
@@ -173,7 +182,10 @@ impl AsyncFileWriter for Upload {
         self.completing = true;
         async {
             let done = tokio::io::AsyncWriteExt::shutdown(&mut self.buffer).await;
-            done.map_err(|error| ParquetError::External(Box::new(error)))
+            done.map_err(|error| match error.downcast::<object_store::Error>() {
+                Ok(store) => ParquetError::External(Box::new(store)),
+                Err(error) => ParquetError::External(Box::new(error)),
+            })
         }
         .boxed()
     }
