@@ -133,7 +133,7 @@ pub(crate) async fn write(
     directory: &str,
     version: u64,
 ) -> Result<String> {
-    let json = serde_json::to_vec(metadata)
+    let json = to_json(metadata)
         .map_err(|error| CatalogError::internal(format!("metadata does not serialise: {error}")))?;
     let gzip = metadata
         .properties()
@@ -153,6 +153,22 @@ pub(crate) async fn write(
     let location = format!("{directory}/{version:05}-{id}{suffix}.metadata.json");
     stores.write(&location, bytes.into()).await?;
     Ok(location)
+}
+
+/// The metadata as JSON, snapshots in the order in which they were made: other readers show them as they come.
+fn to_json(metadata: &ice::TableMetadata) -> serde_json::Result<Vec<u8>> {
+    let mut json = serde_json::to_value(metadata)?;
+    if let Some(snapshots) = json
+        .get_mut("snapshots")
+        .and_then(serde_json::Value::as_array_mut)
+    {
+        let number = |snapshot: &serde_json::Value, key: &str| snapshot.get(key)?.as_i64();
+        snapshots.sort_by_key(|snapshot| {
+            let sequence = number(snapshot, "sequence-number");
+            (sequence, number(snapshot, "timestamp-ms"))
+        });
+    }
+    serde_json::to_vec(&json)
 }
 
 /// The version number to put into the name of the file that follows `table`'s current one.
