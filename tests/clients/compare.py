@@ -1,8 +1,9 @@
 """Compares what Tarn answered with what PyIceberg and DuckDB read from the same table.
 
-Input: {"catalog", "table": "schema.table", "answer": path of an Arrow IPC file with all
-columns and rows as Tarn gave them, "readers": ["pyiceberg", "duckdb"]}.
-Output: {"rows": n}. Ends with an error at the first difference.
+Input: {"catalog", "checks": [{"table": "schema.table", "answer": path of an Arrow IPC file with all
+columns and rows as Tarn gave them, "filter": the SQL condition under which it gave them, or null}]}.
+PyIceberg does not take SQL: a check with a filter is for DuckDB alone.
+Output: {"rows": [n, ...]}. Ends with an error at the first difference.
 """
 
 import datetime
@@ -51,14 +52,14 @@ def with_storage_types(table):
     return table
 
 
-def read_with_pyiceberg(table, _catalog):
+def read_with_pyiceberg(table, _check, _connection):
     return table.scan().to_arrow()
 
 
-def read_with_duckdb(table, catalog):
-    connection = lake.open_duckdb(catalog)
+def read_with_duckdb(table, check, connection):
     location = table.metadata_location.removeprefix("file://")
-    read = connection.execute(f"SELECT * FROM iceberg_scan('{location}')").to_arrow_table()
+    where = f"WHERE {check['filter']}" if check["filter"] else ""
+    read = connection.execute(f"SELECT * FROM iceberg_scan('{location}') {where}").to_arrow_table()
     for index, field in enumerate(table.schema().fields):
         if isinstance(field.field_type, UUIDType):  # DuckDB hands these over as text
             values = [value and uuid.UUID(value).bytes for value in read.column(index).to_pylist()]
@@ -69,25 +70,32 @@ def read_with_duckdb(table, catalog):
 READERS = {"pyiceberg": read_with_pyiceberg, "duckdb": read_with_duckdb}
 
 
-def main():
-    task = lake.read_input()
-    table = lake.open_catalog(task["catalog"]).load_table(task["table"])
-    answered = with_storage_types(pa.ipc.open_file(task["answer"]).read_all())
+def compare(table, check, connection):
+    """How many rows there are, if all agree."""
+    what = f"{check['table']} where {check['filter'] or 'true'}"
+    answered = with_storage_types(pa.ipc.open_file(check["answer"]).read_all())
     names = [field.name for field in table.schema().fields]
     if answered.schema.names != names:
         raise SystemExit(f"Tarn has columns {answered.schema.names}, PyIceberg {names}")
     got = rows_of(answered, names)
-    for reader in task["readers"]:
-        read = with_storage_types(READERS[reader](table, task["catalog"]))
-        expected = rows_of(read, names)
+    for reader in ["duckdb"] if check["filter"] else READERS:
+        expected = rows_of(with_storage_types(READERS[reader](table, check, connection)), names)
         if len(got) != len(expected):
-            raise SystemExit(f"{reader} reads {len(expected)} rows of {task['table']}, Tarn {len(got)}")
+            raise SystemExit(f"{reader} reads {len(expected)} rows of {what}, Tarn {len(got)}")
         for number, (left, right) in enumerate(zip(expected, got)):
             if left != right:
                 raise SystemExit(
-                    f"row {number} of {task['table']} (sorted), columns {names}\n  {reader}: {left}\n  tarn: {right}"
+                    f"row {number} of {what} (sorted), columns {names}\n  {reader}: {left}\n  tarn: {right}"
                 )
-    lake.answer({"rows": len(got)})
+    return len(got)
+
+
+def main():
+    task = lake.read_input()
+    catalog = lake.open_catalog(task["catalog"])
+    connection = lake.open_duckdb(task["catalog"])
+    counts = [compare(catalog.load_table(check["table"]), check, connection) for check in task["checks"]]
+    lake.answer({"rows": counts})
 
 
 if __name__ == "__main__":

@@ -45,33 +45,159 @@ const PARTITIONED: &[&str] = &[
     "INSERT INTO w.partitioned (id, region) VALUES (1, 'late'), (2, NULL)",
 ];
 
-/// Compares all of `table` as Tarn reads it with what the witnesses read.
+/// Every type and transform by which a table can be partitioned, with an expression over `i` for its values.
+const TRANSFORMS: &[(&str, &str, &[&str])] = &[
+    (
+        "integer",
+        "CAST(i * 7 - 300 AS integer)",
+        &["v", "bucket(4, v)", "truncate(10, v)"],
+    ),
+    (
+        "bigint",
+        "i * 7919 - 300000",
+        &["v", "bucket(4, v)", "truncate(1000, v)"],
+    ),
+    (
+        "decimal(12, 2)",
+        "CAST((i - 50) / 4.0 AS decimal(12, 2))",
+        &["v", "bucket(4, v)", "truncate(10, v)"],
+    ),
+    (
+        "varchar",
+        "'ü☃ x/' || (i % 5)",
+        &["v", "bucket(4, v)", "truncate(2, v)"],
+    ),
+    (
+        "bytea",
+        "arrow_cast('ab' || (i % 5), 'Binary')",
+        &["v", "bucket(4, v)", "truncate(3, v)"],
+    ),
+    (
+        "uuid",
+        "arrow_cast('0123456789abcde' || (i % 5), 'Binary')",
+        &["bucket(4, v)"],
+    ),
+    (
+        "date",
+        "DATE '1969-12-01' + CAST(i * 9 AS integer)",
+        &["v", "bucket(4, v)", "year(v)", "month(v)", "day(v)"],
+    ),
+    (
+        "timestamp",
+        "TIMESTAMP '1969-12-31 20:00:00.123456' + CAST(i || ' hours' AS interval)",
+        &[
+            "v",
+            "bucket(4, v)",
+            "year(v)",
+            "month(v)",
+            "day(v)",
+            "hour(v)",
+        ],
+    ),
+    (
+        "timestamptz",
+        "TIMESTAMPTZ '1969-12-31 20:00:00.123456+00' + CAST(i || ' hours' AS interval)",
+        &[
+            "v",
+            "bucket(4, v)",
+            "year(v)",
+            "month(v)",
+            "day(v)",
+            "hour(v)",
+        ],
+    ),
+    (
+        "time",
+        "CAST('10:00:0' || (i % 5) AS time)",
+        &["v", "bucket(4, v)"],
+    ),
+    ("boolean", "i % 2 = 0", &["v"]),
+    (
+        "double precision",
+        "CAST(i % 5 - 2 AS double precision)",
+        &["v"],
+    ),
+];
+
+/// Nested types at every depth, and nested values written as literals.
+const NESTED: &[&str] = &[
+    "CREATE TABLE w.nested AS
+     SELECT i, CASE WHEN i % 3 > 0 THEN named_struct('x', i, 'y', ARRAY['a', NULL]) END AS s,
+            CASE WHEN i % 4 > 0 THEN map(ARRAY['a', 'b'], ARRAY[i, NULL]) END AS m,
+            CASE WHEN i % 5 > 0 THEN ARRAY[ARRAY[i], NULL, ARRAY[]] END AS lists
+     FROM generate_series(0, 50) AS g(i)",
+    "INSERT INTO w.nested VALUES (60, named_struct('x', 5, 'y', ARRAY['b']), map(ARRAY['a'], ARRAY[6]), ARRAY[ARRAY[7]])",
+    "INSERT INTO w.nested SELECT * FROM w.nested",
+];
+
+/// Conditions that prune [`PARTITIONED`]'s files in different ways.
+const CONDITIONS: &[&str] = &[
+    "id = 5430",
+    "id IN (5430, 13349, -50000)",
+    "id IS NULL",
+    "region = 'r 1/ü'",
+    "NOT (region = 'r 1/ü')",
+    "region LIKE 'r 2%'",
+    "id < 0 OR region IS NULL",
+    "code >= 'code-2'",
+    "\"at\" < TIMESTAMP '1970-01-01 00:00:00'",
+    "\"at\" >= TIMESTAMP '1970-01-05 03:00:00'",
+    "at_utc <= TIMESTAMPTZ '1970-01-01 00:00:00+00'",
+    "day = DATE '1970-01-14'",
+    "day < DATE '1970-01-01'",
+    "amount <= -4.75",
+];
+
+/// Compares all of `table` as Tarn reads it with what the witnesses read, and counts its rows.
 async fn check_witnesses(server: &Server, table: &str) -> u64 {
-    let answer = server.sql(&format!("SELECT * FROM {table}")).await;
+    check_all(server, &[(table, None)]).await[0]
+}
+
+/// As [`check_witnesses`], of the rows of each table that a condition keeps.
+async fn check_all(server: &Server, parts: &[(&str, Option<&str>)]) -> Vec<u64> {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("answer.arrow");
-    let mut writer = FileWriter::try_new(File::create(&path).unwrap(), &answer.schema).unwrap();
-    for batch in &answer.batches {
-        writer.write(batch).unwrap();
+    let mut checks = Vec::new();
+    for (number, (table, condition)) in parts.iter().enumerate() {
+        let condition_or_all = condition.unwrap_or("true");
+        let query = format!("SELECT * FROM {table} WHERE {condition_or_all}");
+        let answer = server.sql(&query).await;
+        let path = folder.path().join(format!("{number}.arrow"));
+        let mut writer = FileWriter::try_new(File::create(&path).unwrap(), &answer.schema).unwrap();
+        for batch in &answer.batches {
+            writer.write(batch).unwrap();
+        }
+        writer.finish().unwrap();
+        checks.push(json!({"table": table, "answer": path, "filter": condition}));
     }
-    writer.finish().unwrap();
-    let task = json!({
-        "catalog": server.catalog_for_python(),
-        "table": table,
-        "answer": path,
-        "readers": ["pyiceberg", "duckdb"],
-    });
-    python("compare.py", &task).await["rows"].as_u64().unwrap()
+    let task = json!({"catalog": server.catalog_for_python(), "checks": checks});
+    let counts = python("compare.py", &task).await;
+    serde_json::from_value(counts["rows"].clone()).unwrap()
 }
 
 async fn check_tarn_writes(options: ServerOptions) {
     let server = options.start().await;
-    for statement in EVERY_TYPE.iter().chain(PARTITIONED) {
+    for statement in EVERY_TYPE.iter().chain(PARTITIONED).chain(NESTED) {
         server.sql(statement).await;
     }
     assert_eq!(check_witnesses(&server, "w.every_type").await, 3);
     assert_eq!(check_witnesses(&server, "w.empty").await, 0);
     assert_eq!(check_witnesses(&server, "w.partitioned").await, 102);
+    assert_eq!(check_witnesses(&server, "w.nested").await, 104);
+    assert_eq!(
+        server
+            .rows("SELECT s['y'][1], m['a'], lists[1][1] FROM w.nested WHERE i = 60 LIMIT 1")
+            .await,
+        [["b", "6", "7"]]
+    );
+    let parts: Vec<_> = CONDITIONS
+        .iter()
+        .map(|condition| ("w.partitioned", Some(*condition)))
+        .collect();
+    let counts = check_all(&server, &parts).await;
+    assert!(
+        counts.iter().all(|count| (1..102).contains(count)),
+        "{counts:?}"
+    );
     server
         .sql("ALTER TABLE w.every_type RENAME TO renamed")
         .await;
@@ -81,6 +207,32 @@ async fn check_tarn_writes(options: ServerOptions) {
 #[tokio::test(flavor = "multi_thread")]
 async fn witnesses_read_what_tarn_wrote_on_the_file_system() {
     check_tarn_writes(ServerOptions::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn witnesses_read_every_partition_transform() {
+    let server = ServerOptions::default().start().await;
+    let mut tables = Vec::new();
+    for (kind, value, transforms) in TRANSFORMS {
+        for transform in *transforms {
+            let table = format!("main.t{}", tables.len());
+            server
+                .sql(&format!(
+                    "CREATE TABLE {table} (id bigint, v {kind}) PARTITIONED BY ({transform})"
+                ))
+                .await;
+            server
+                .sql(&format!(
+                    "INSERT INTO {table} SELECT i, CASE WHEN i % 11 > 0 THEN {value} END
+                     FROM generate_series(0, 99) AS g(i)"
+                ))
+                .await;
+            tables.push(table);
+        }
+    }
+    let parts: Vec<_> = tables.iter().map(|table| (table.as_str(), None)).collect();
+    let counts = check_all(&server, &parts).await;
+    assert!(counts.iter().all(|count| *count == 100), "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

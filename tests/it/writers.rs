@@ -1,12 +1,16 @@
 //! Ten writers append to one table at once through two coordinators on one
-//! PostgreSQL: every acknowledged row once, and a linear history.
+//! PostgreSQL: every acknowledged row once, and a linear history. A write that
+//! fails or is cancelled leaves nothing.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json;
 use tarn::client::{Client, ClientError};
 
-use crate::harness::{Postgres, S3, ServerOptions, python};
+use crate::harness::server::ALWAYS_DISTRIBUTE;
+use crate::harness::{Postgres, S3, Server, ServerOptions, python, wait_for};
 
 const WRITERS: usize = 10;
 const APPENDS: usize = 4;
@@ -91,4 +95,77 @@ async fn every_acknowledged_row_is_there_once() {
         parent = snapshot["id"].clone();
     }
     assert_eq!(history["current"], parent);
+}
+
+/// All files below `folder`, sorted.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// A statement that writes for long, or fails at its last row.
+const LONG_WRITE: &str = "INSERT INTO main.kept
+    SELECT i % 100000, repeat(md5(CAST(i AS text)), 8) FROM generate_series(1, 100000000) AS g(i)";
+const FAILING_SELECT: &str =
+    "SELECT CAST(CASE WHEN i = 500000 THEN 'x' ELSE CAST(i AS text) END AS integer) AS x, 'y' AS s
+    FROM generate_series(1, 500000) AS g(i)";
+
+async fn check_nothing_is_left(server: &Server, partitioning: &str) {
+    let client = server.client().with_session();
+    client.query(ALWAYS_DISTRIBUTE).await.unwrap();
+    for statement in [
+        &format!("CREATE TABLE main.kept (x integer, s varchar) {partitioning}"),
+        "INSERT INTO main.kept SELECT i, 'a' FROM generate_series(1, 10) AS g(i)",
+    ] {
+        client.query(statement).await.unwrap();
+    }
+    let warehouse = PathBuf::from(server.warehouse());
+    let before = files_below(&warehouse);
+    let unchanged = async |what: &str| {
+        let what = format!("{what} {partitioning} leaves no file");
+        wait_for(&what, Duration::from_secs(20), async || {
+            (files_below(&warehouse) == before).then_some(())
+        })
+        .await;
+        let counted = server.rows("SELECT count(*) FROM main.kept").await;
+        assert_eq!(counted, [["10"]]);
+    };
+
+    for statement in [
+        format!("INSERT INTO main.kept {FAILING_SELECT}"),
+        format!("CREATE TABLE main.never {partitioning} AS {FAILING_SELECT}"),
+    ] {
+        match client.query(&statement).await {
+            Err(ClientError::Server(error)) => assert_eq!(error.code, "22P02", "{error:?}"),
+            other => panic!("{other:?}"),
+        }
+        unchanged("a failed write").await;
+    }
+
+    let writing = client.clone();
+    let writing = tokio::spawn(async move { writing.query(LONG_WRITE).await });
+    wait_for("the write has begun", Duration::from_secs(60), async || {
+        (files_below(&warehouse) != before).then_some(())
+    })
+    .await;
+    writing.abort();
+    unchanged("a cancelled write").await;
+    client.query("DROP TABLE main.kept").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_fails_or_is_cancelled_leaves_nothing() {
+    let server = ServerOptions::default().workers(2).start().await;
+    check_nothing_is_left(&server, "").await;
+    check_nothing_is_left(&server, "PARTITIONED BY (bucket(4, x))").await;
 }
