@@ -308,3 +308,68 @@ impl Cluster for Workers {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tarn_catalog::StorageConfig;
+
+    fn workers() -> Workers {
+        let secret = ClusterSecret::new("0123456789abcdef").unwrap();
+        Workers::new(
+            "1.0.0",
+            "default",
+            secret.clone(),
+            Stores::new(StorageConfig::default()),
+            ClusterChannels::new(secret),
+        )
+    }
+
+    fn hello(version: &str, cluster: &str, port: u16) -> Hello {
+        Hello {
+            worker_id: format!("w{port}"),
+            url: format!("http://127.0.0.1:{port}"),
+            cluster: cluster.to_owned(),
+            version: version.to_owned(),
+            cores: 2,
+            memory_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn another_version_or_cluster_is_refused_by_name() {
+        let workers = workers();
+        let error = workers.admit(hello("0.9.0", "default", 1)).unwrap_err();
+        assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+        assert!(error.message().contains("0.9.0") && error.message().contains("1.0.0"));
+        let error = workers.admit(hello("1.0.0", "other", 1)).unwrap_err();
+        assert!(error.message().contains("other"));
+        assert!(workers.list().is_empty());
+    }
+
+    #[test]
+    fn a_draining_worker_gets_no_fragments_and_one_that_left_is_gone() {
+        let workers = workers();
+        let first = workers.admit(hello("1.0.0", "default", 1)).unwrap();
+        workers.admit(hello("1.0.0", "default", 2)).unwrap();
+        assert_eq!(workers.worker_urls().len(), 2);
+        workers.drains(&first.worker_id);
+        assert_eq!(workers.worker_urls().len(), 1);
+        assert_eq!(workers.list().len(), 2);
+        workers.left(&first);
+        assert_eq!(workers.list().len(), 1);
+    }
+
+    #[test]
+    fn a_worker_that_comes_back_takes_its_own_place() {
+        let workers = workers();
+        let old = workers.admit(hello("1.0.0", "default", 1)).unwrap();
+        let mut again = hello("1.0.0", "default", 1);
+        again.worker_id = "new".to_owned();
+        workers.admit(again).unwrap();
+        assert_eq!(workers.list().len(), 1);
+        // The end of the old connection does not put the new worker out.
+        workers.left(&old);
+        assert_eq!(workers.list().len(), 1);
+    }
+}
