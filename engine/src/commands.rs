@@ -124,7 +124,7 @@ impl Engine {
             .await
             .map_err(EngineError::from);
         match made {
-            Err(error) if error.kind == ErrorKind::DuplicateTable => {
+            Err(error) if error.kind == ErrorKind::DuplicateSchema => {
                 if if_not_exists {
                     return Ok(Outcome::done("CREATE SCHEMA", None));
                 }

@@ -33,6 +33,7 @@ use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
 use crate::resolve::{Catalogs, Missing, StatementCatalogs};
 use crate::session::Session;
+use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
 use crate::types::SqlTypes;
 
@@ -233,7 +234,8 @@ impl Engine {
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
-            .with_analyzer_rule(Arc::new(HideGroupingColumns));
+            .with_analyzer_rule(Arc::new(HideGroupingColumns))
+            .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();
         Self {
             config: Arc::new(config),

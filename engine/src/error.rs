@@ -9,6 +9,7 @@ use std::fmt;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use tarn_catalog::{CatalogError, ErrorCode};
 
@@ -46,6 +47,8 @@ pub enum ErrorKind {
     OutOfRange,
     /// Division by zero.
     DivisionByZero,
+    /// Several rows where one may be.
+    Cardinality,
     /// NULL for a required column.
     NotNull,
     /// A parameter, option or setting with an unusable value.
@@ -100,6 +103,7 @@ impl ErrorKind {
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
             Self::DivisionByZero => "22012",
+            Self::Cardinality => "21000",
             Self::NotNull => "23502",
             Self::InvalidParameter => "22023",
             Self::UndefinedSetting => "42704",
@@ -128,6 +132,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::OutOfRange
             | Self::DivisionByZero
+            | Self::Cardinality
             | Self::NotNull
             | Self::InvalidParameter
             | Self::UndefinedSetting
@@ -167,6 +172,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::OutOfRange
             | Self::DivisionByZero
+            | Self::Cardinality
             | Self::NotNull
             | Self::InvalidParameter
             | Self::UndefinedSetting
@@ -358,14 +364,16 @@ impl EngineError {
 fn from_datafusion(error: &DataFusionError) -> EngineError {
     match error {
         DataFusionError::External(inner) => from_any(inner.as_ref()),
-        DataFusionError::Context(text, inner) => classed(text, from_datafusion(inner)),
+        DataFusionError::Context(text, inner) => {
+            within(text, classed(text, from_datafusion(inner)))
+        }
         DataFusionError::Diagnostic(_, inner) => from_datafusion(inner),
         DataFusionError::Shared(inner) => from_datafusion(inner),
         DataFusionError::Collection(errors) => errors
             .first()
             .map_or_else(|| EngineError::internal("unknown error"), from_datafusion),
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
-        DataFusionError::ParquetError(inner) => from_any_or(inner.as_ref(), ErrorKind::Corrupt),
+        DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
         DataFusionError::IoError(inner) => {
             EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
@@ -419,6 +427,20 @@ fn classed(context: &str, error: EngineError) -> EngineError {
     }
 }
 
+/// Says which file an error is about, where the context knows it and the error does not.
+fn within(context: &str, error: EngineError) -> EngineError {
+    if !context.starts_with(FILE_MARK) || error.message.contains(context) {
+        return error;
+    }
+    EngineError {
+        message: format!("{context}: {}", error.message),
+        ..error
+    }
+}
+
+/// Begins the contexts that name a file of a table.
+const FILE_MARK: &str = "cannot ";
+
 fn from_any(error: &(dyn Error + 'static)) -> EngineError {
     from_any_or(error, ErrorKind::Internal)
 }
@@ -441,6 +463,13 @@ fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineErro
         }
         if let Some(inner) = e.downcast_ref::<CatalogError>() {
             return EngineError::new(EngineError::kind_of(inner), chain(inner));
+        }
+        // The source of an I/O error is its content's source: the content itself would be skipped.
+        if let Some(inner) = e
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref())
+        {
+            return from_any_or(inner, fallback);
         }
         if let Some(inner) = e.downcast_ref::<WriteError>() {
             return EngineError::new(inner.kind(), chain(inner));
@@ -533,6 +562,23 @@ fn from_arrow(error: &ArrowError) -> EngineError {
     }
 }
 
+/// An error of the Parquet reader, which hands on those of the store as text.
+fn from_parquet(error: &ParquetError) -> EngineError {
+    let out = from_any_or(error, ErrorKind::Corrupt);
+    let Some((_, store)) = out.message.split_once("Object Store error: ") else {
+        return out;
+    };
+    let store = store.to_ascii_lowercase();
+    let kind = if store.contains("not found") {
+        ErrorKind::FileNotFound
+    } else if store.contains("necessary privileges") || store.contains("valid authentication") {
+        ErrorKind::StorageDenied
+    } else {
+        ErrorKind::StorageUnavailable
+    };
+    EngineError { kind, ..out }
+}
+
 fn from_object_store(error: &object_store::Error) -> EngineError {
     match error {
         object_store::Error::NotFound { path, .. } => EngineError::new(
@@ -597,7 +643,28 @@ fn from_schema_error(error: &SchemaError) -> EngineError {
     }
 }
 
+/// DataFusion's words for a function that is not there, with our own nearest.
+fn undefined_function(text: &str) -> Option<EngineError> {
+    let name = text
+        .strip_prefix("Invalid function '")
+        .or_else(|| text.strip_prefix("Table function '"))?
+        .split('\'')
+        .next()?;
+    let mut out = EngineError::new(
+        ErrorKind::UndefinedFunction,
+        format!("function \"{name}\" does not exist"),
+    );
+    let names = crate::functions::function_names();
+    out.hint = crate::names::nearest(name, names.iter().map(String::as_str))
+        .map(|near| format!("did you mean \"{near}\"?"))
+        .or_else(|| Some("SHOW FUNCTIONS lists what there is".to_owned()));
+    Some(out)
+}
+
 fn from_plan_text(text: &str) -> EngineError {
+    if let Some(undefined) = undefined_function(text) {
+        return undefined;
+    }
     let lower = text.to_ascii_lowercase();
     let kind = if lower.contains("invalid function") || lower.contains("no function matches") {
         ErrorKind::UndefinedFunction
@@ -613,7 +680,9 @@ fn from_plan_text(text: &str) -> EngineError {
 
 fn from_execution_text(text: &str) -> EngineError {
     let lower = text.to_ascii_lowercase();
-    let kind = if lower.contains("divide by zero") {
+    let kind = if lower.contains(crate::single::TOO_MANY_ROWS) {
+        ErrorKind::Cardinality
+    } else if lower.contains("divide by zero") {
         ErrorKind::DivisionByZero
     } else if lower.contains("overflow") {
         ErrorKind::OutOfRange

@@ -8,6 +8,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, TryCast};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -18,7 +19,13 @@ pub(crate) struct CompleteLiterals;
 impl AnalyzerRule for CompleteLiterals {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
-            node.map_expressions(|expr| expr.transform_up(|expr| Ok(completed(expr))))
+            // The text of a literal may be the name of its column, which must stay.
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| Ok(completed(expr)))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })
         })
         .map(|done| done.data)
     }
@@ -103,7 +110,13 @@ fn timestamp(text: &str) -> Option<String> {
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, ':' | '.')))
         .unwrap_or(rest.len());
     let (clock, zone) = rest.split_at(end);
-    Some(format!("{}T{}{}", date(day)?, time(clock)?, zone.trim()))
+    let separator = &text[at..=at];
+    Some(format!(
+        "{}{separator}{}{}",
+        date(day)?,
+        time(clock)?,
+        zone.trim()
+    ))
 }
 
 fn digits(text: &str) -> bool {
@@ -120,13 +133,13 @@ mod tests {
 
     #[test]
     fn what_people_write_is_completed() {
-        check("2024-01-01 10:00", "2024-01-01T10:00:00");
-        check("2024-1-1 9:05:01.5", "2024-01-01T09:05:01.5");
+        check("2024-01-01 10:00", "2024-01-01 10:00:00");
+        check("2024-1-1 9:05:01.5", "2024-01-01 09:05:01.5");
         check("2024-01-01T10:00+02", "2024-01-01T10:00:00+02");
-        check("2024-01-01 10:00:00 +02:00", "2024-01-01T10:00:00+02:00");
+        check("2024-01-01 10:00:00 +02:00", "2024-01-01 10:00:00+02:00");
         check(
             "2024-01-01 10:00:00 Europe/Paris",
-            "2024-01-01T10:00:00Europe/Paris",
+            "2024-01-01 10:00:00Europe/Paris",
         );
         check("2024-1-1", "2024-01-01");
         assert_eq!(time("10:00").as_deref(), Some("10:00:00"));

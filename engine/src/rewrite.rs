@@ -50,6 +50,12 @@ impl VisitorMut for Rewriter {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && function.name.to_string().eq_ignore_ascii_case("sign")
+        {
+            // DataFusion knows it by its other name.
+            function.name = Ident::new("signum").into();
+        }
         if let Some(remainder) = remainder(expr) {
             *expr = remainder;
             return ControlFlow::Continue(());

@@ -270,6 +270,7 @@ fn s3_options(endpoint: &str, key: &str, secret: &str, warehouse: &str) -> Serve
         .set("TARN__STORAGE__S3__ACCESS_KEY_ID", key)
         .set("TARN__STORAGE__S3__SECRET_ACCESS_KEY", secret)
         .set("TARN__CATALOG__LAKE__WAREHOUSE", warehouse)
+        .set("TARN__STORAGE__ALLOWED_ROOTS", r#"["s3://lake"]"#)
 }
 
 /// A stopped server whose table `main.t` has 1000 rows, and another `main.healthy`.
@@ -281,13 +282,13 @@ async fn stopped_server() -> (Arc<tempfile::TempDir>, PathBuf) {
         .await;
     let (folder, warehouse) = (server.folder(), PathBuf::from(server.warehouse()));
     assert!(server.stop().success());
-    let tables = files_below(&warehouse);
-    let table = tables
-        .iter()
-        .find(|path| path.to_string_lossy().contains("/t/"))
-        .unwrap();
-    let end = table.to_string_lossy().find("/t/").unwrap() + 2;
-    let table = PathBuf::from(&table.to_string_lossy()[..end]);
+    // A table's folder is its name and a UUID.
+    let table = fs::read_dir(warehouse.join("main"))
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("t-"))
+        .unwrap()
+        .path();
     (folder, table)
 }
 

@@ -48,6 +48,19 @@ async fn each_format_is_what_its_readers_expect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unnamed_columns_are_named_as_postgresql_names_them() {
+    let server = ServerOptions::default().start().await;
+    let statement = "SELECT 1.5 * 2, count(*), 7::bigint, CASE WHEN true THEN 1 END, 0, 0, t.* \
+                     FROM (VALUES (1)) AS t(id) GROUP BY id";
+    let csv = shell(&server, &["--format", "csv", "-c", statement]).await;
+    assert!(csv.status.success(), "{}", err(&csv));
+    assert_eq!(
+        out(&csv),
+        "?column?,count,int8,case,?column?,?column?,id\n3.0,1,7,1,0,0,1\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_script_stops_at_its_first_error_with_exit_code_1() {
     let server = ServerOptions::default().start().await;
     let folder = tempfile::tempdir().unwrap();

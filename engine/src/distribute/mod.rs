@@ -14,13 +14,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use datafusion::common::Result;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DistributedExec, DistributedExt,
-    RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent, ScaleUpLeafNodeEventResponse,
-    SessionStateBuilderExt, WorkerResolver,
+    DistributedLeafExec, RouteTasksEvent, RouteTasksEventResponse, ScaleUpLeafNodeEvent,
+    ScaleUpLeafNodeEventResponse, SessionStateBuilderExt, WorkerResolver,
 };
 use url::Url;
 
@@ -138,7 +140,9 @@ fn desired_task_count(
 }
 
 fn scale_up(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafNodeEventResponse>> {
-    let scan = scan::as_scan(event.plan)?;
+    let Some(scan) = scan::as_scan(event.plan) else {
+        return scale_up_files(&event);
+    };
     let workers = event.session_config.get_extension::<StatementWorkers>()?;
     let variants = scan::scale_up(
         scan,
@@ -147,9 +151,43 @@ fn scale_up(event: ScaleUpLeafNodeEvent<'_>) -> Option<Result<ScaleUpLeafNodeEve
         event.session_config.target_partitions(),
     );
     Some(variants.and_then(|variants| {
-        datafusion_distributed::DistributedLeafExec::try_new(Arc::clone(event.plan), variants)
+        DistributedLeafExec::try_new(Arc::clone(event.plan), variants)
             .map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf)))
     }))
+}
+
+/// Deals the files of a file function to the tasks, split where their format can be.
+///
+/// The default of `datafusion_distributed` splits what cannot be split, and fails on fewer files
+/// than tasks.
+fn scale_up_files(
+    event: &ScaleUpLeafNodeEvent<'_>,
+) -> Option<Result<ScaleUpLeafNodeEventResponse>> {
+    let source = event.plan.downcast_ref::<DataSourceExec>()?;
+    let files = source.data_source().downcast_ref::<FileScanConfig>()?;
+    if files.output_partitioning.is_some() {
+        return None;
+    }
+    let tasks = event.task_count.max(1);
+    let wanted = files.file_groups.len().max(1) * tasks;
+    let split = match files.file_source.repartitioned(wanted, 0, None, files) {
+        Ok(split) => split,
+        Err(error) => return Some(Err(error)),
+    };
+    let groups = split.map_or_else(|| files.file_groups.clone(), |split| split.file_groups);
+    let each = groups.len().div_ceil(tasks).max(1);
+    let mut dealt = vec![Vec::with_capacity(each); tasks];
+    for (i, group) in groups.into_iter().enumerate() {
+        dealt[i % tasks].push(group);
+    }
+    let variants = dealt.into_iter().map(|mut groups| {
+        groups.resize_with(each, || FileGroup::new(vec![]));
+        let mut part = files.clone();
+        part.file_groups = groups;
+        DataSourceExec::from_data_source(part) as Arc<dyn ExecutionPlan>
+    });
+    let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), variants);
+    Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))
 }
 
 /// Task `i` goes to worker `i` of the sorted list: [`scan::scale_up`] gave it that worker's files.
