@@ -110,7 +110,12 @@ fn parse(location: &str, bytes: &Bytes) -> Result<ice::TableMetadata> {
             Ok(value) => match value.get("format-version").map(|v| (v, v.as_u64())) {
                 None => "it has no format-version".to_owned(),
                 Some((_, Some(1..=FORMAT_VERSION_MAX))) => error.to_string(),
-                Some((version, _)) => {
+                Some((_, Some(version))) => {
+                    return CatalogError::unsupported(format!(
+                        "table metadata \"{location}\": format version {version} is unknown (1 to {FORMAT_VERSION_MAX} are read); use a newer release of Tarn"
+                    ));
+                }
+                Some((version, None)) => {
                     return CatalogError::Corrupt {
                         what: "table metadata",
                         location: location.to_owned(),
@@ -219,10 +224,18 @@ mod tests {
         check_corrupt(b"", "not JSON");
         check_corrupt(b"{\"format-version\": 2", "not JSON");
         check_corrupt(b"{}", "no format-version");
-        check_corrupt(b"{\"format-version\": 7}", "format version 7 is unknown");
         check_corrupt(b"{\"format-version\": \"x\"}", "is unknown");
         check_corrupt(b"{\"format-version\": 2}", "cannot be read");
         check_corrupt(b"\x1f\x8b\x00", "gzip");
+    }
+
+    #[test]
+    fn a_newer_format_is_unsupported_rather_than_damaged() {
+        let bytes = Bytes::from_static(b"{\"format-version\": 7}");
+        let error = parse("s3://b/x.json", &bytes).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Unsupported);
+        let text = error.to_string();
+        assert!(text.contains("s3://b/x.json") && text.contains("version 7 is unknown"));
     }
 
     #[test]
