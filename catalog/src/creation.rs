@@ -130,6 +130,15 @@ fn partition_spec(
         if def.transform == Transform::Unknown {
             return Err(CatalogError::invalid("unknown partition transform"));
         }
+        // The crate encodes a UUID in a partition tuple as bytes where Avro has text.
+        if def.transform == Transform::Identity
+            && source.field_type.as_primitive_type() == Some(&ice::PrimitiveType::Uuid)
+        {
+            return Err(CatalogError::unsupported(format!(
+                "partitioning by uuid column \"{0}\" itself; partition by bucket(16, {0}) instead",
+                def.column
+            )));
+        }
         def.transform
             .result_type(&schema::type_to_arrow(&source.field_type))
             .map_err(|_| {

@@ -132,8 +132,8 @@ const NESTED: &[&str] = &[
 
 /// Conditions that prune [`PARTITIONED`]'s files in different ways.
 const CONDITIONS: &[&str] = &[
-    "id = 5430",
-    "id IN (5430, 13349, -50000)",
+    "id = 5433",
+    "id IN (5433, 13352, -42081)",
     "id IS NULL",
     "region = 'r 1/ü'",
     "NOT (region = 'r 1/ü')",
@@ -230,6 +230,11 @@ async fn witnesses_read_every_partition_transform() {
             tables.push(table);
         }
     }
+    let refused = server
+        .refuses("CREATE TABLE main.u (v uuid) PARTITIONED BY (v)")
+        .await;
+    assert_eq!(refused.code, "0A000");
+    assert!(refused.message.contains("bucket(16, v)"), "{refused:?}");
     let parts: Vec<_> = tables.iter().map(|table| (table.as_str(), None)).collect();
     let counts = check_all(&server, &parts).await;
     assert!(counts.iter().all(|count| *count == 100), "{counts:?}");
