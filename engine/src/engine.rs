@@ -29,6 +29,7 @@ use crate::files::AllowedRoots;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::literals::CompleteLiterals;
+use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
 use crate::resolve::{Catalogs, Missing, StatementCatalogs};
@@ -234,6 +235,7 @@ impl Engine {
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
+            .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();

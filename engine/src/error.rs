@@ -569,7 +569,10 @@ fn from_parquet(error: &ParquetError) -> EngineError {
         return out;
     };
     let store = store.to_ascii_lowercase();
-    let kind = if store.contains("not found") {
+    let kind = if store.contains("out of range") || store.contains("range not satisfiable") {
+        // The file is shorter than the table's metadata says.
+        return out;
+    } else if store.contains("not found") {
         ErrorKind::FileNotFound
     } else if store.contains("necessary privileges") || store.contains("valid authentication") {
         ErrorKind::StorageDenied

@@ -18,6 +18,7 @@ use datafusion::scalar::ScalarValue;
 use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
+use crate::overflow;
 use crate::session::Session;
 use crate::single;
 use crate::write;
@@ -31,6 +32,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         write::functions()
             .into_iter()
             .chain(grouping::functions())
+            .chain(overflow::functions())
             .chain([
                 intervals::function(),
                 Arc::new(ScalarUDF::from(OctetLength::new())),

@@ -48,11 +48,7 @@ impl ExprPlanner for IntervalArithmetic {
         };
         let number = cast(number, DataType::Float64);
         let factor = if divide {
-            binary_expr(
-                lit(1.0),
-                datafusion::logical_expr::Operator::Divide,
-                number,
-            )
+            binary_expr(lit(1.0), datafusion::logical_expr::Operator::Divide, number)
         } else {
             number
         };
@@ -159,10 +155,7 @@ mod tests {
             factor,
         )
         .unwrap();
-        assert_eq!(
-            (product.months, product.days, product.nanoseconds),
-            wanted
-        );
+        assert_eq!((product.months, product.days, product.nanoseconds), wanted);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod intervals;
 mod literals;
 mod maps;
 mod names;
+mod overflow;
 mod parameters;
 mod parser;
 mod planner;
