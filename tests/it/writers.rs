@@ -103,9 +103,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
             }
         }
     }
@@ -113,9 +114,10 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A statement that writes for long, or fails at its last row.
+/// Writes for longer than any test waits.
 const LONG_WRITE: &str = "INSERT INTO main.kept
     SELECT i % 100000, repeat(md5(CAST(i AS text)), 8) FROM generate_series(1, 100000000) AS g(i)";
+/// Fails at its last row.
 const FAILING_SELECT: &str =
     "SELECT CAST(CASE WHEN i = 500000 THEN 'x' ELSE CAST(i AS text) END AS integer) AS x, 'y' AS s
     FROM generate_series(1, 500000) AS g(i)";
@@ -154,7 +156,7 @@ async fn check_nothing_is_left(server: &Server, partitioning: &str) {
 
     let writing = client.clone();
     let writing = tokio::spawn(async move { writing.query(LONG_WRITE).await });
-    wait_for("the write has begun", Duration::from_secs(60), async || {
+    wait_for("the write has begun", Duration::from_mins(1), async || {
         (files_below(&warehouse) != before).then_some(())
     })
     .await;
