@@ -135,8 +135,8 @@ fn sql() -> String {
          ## Types\n\n\
          `boolean`, `smallint`, `integer`, `bigint`, `real`, `double precision`, `numeric(p, s)` to 38 digits,\n\
          `text` (`varchar`, `char`), `bytea`, `uuid`, `date`, `time`, `timestamp`, `timestamptz` (microseconds;\n\
-         `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`, `map(key, value)`,\n\
-         `struct<name type, …>`.\n\n\
+         `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`. Structs and maps come into a\n\
+         table by CREATE TABLE AS.\n\n\
          ## File functions\n\n\
          `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json(path, …)` in FROM. A path is an\n\
          absolute path, a folder, a glob, `s3://bucket/key`, or an array of these, under\n\

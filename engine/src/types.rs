@@ -140,7 +140,7 @@ impl SqlTypes {
                 format!("column \"{column}\": type {sql} is not supported in a table"),
             )
             .with_hint(
-                "types: boolean, int, bigint, real, double precision, numeric(p, s), text, bytea, uuid, date, time, timestamp, timestamptz, type[], map, struct",
+                "types: boolean, int, bigint, real, double precision, numeric(p, s), text, bytea, uuid, date, time, timestamp, timestamptz, type[]; structs and maps by CREATE TABLE AS",
             )),
             Some(ty) => {
                 let field = Field::new(column, ty, true);
