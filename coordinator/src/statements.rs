@@ -6,7 +6,6 @@
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -307,15 +306,6 @@ impl Drop for Guard {
             self.statements.ended(&self.entry);
         }
     }
-}
-
-/// What is left of a statement that met a defect: the others go on.
-fn panicked() -> EngineError {
-    EngineError::new(
-        ErrorKind::Internal,
-        "the statement met a defect of the server and was ended",
-    )
-    .with_hint("the server's log has the place; please report it with the statement")
 }
 
 /// Deadline and cancellation of one statement.

@@ -184,7 +184,12 @@ fn call(function: &str, table: &str, args: &[FunctionArg]) -> Result<FileCall, E
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if out.paths.is_empty() => {
                 out.paths = path_list(expr).ok_or_else(usage)?;
             }
-            FunctionArg::Named { name, arg, .. } => {
+            FunctionArg::Named { name, arg, .. }
+            | FunctionArg::ExprNamed {
+                name: ast::Expr::Identifier(name),
+                arg,
+                ..
+            } => {
                 let FunctionArgExpr::Expr(expr) = arg else {
                     return Err(usage());
                 };

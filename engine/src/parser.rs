@@ -45,6 +45,11 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
         }
         Problem::Engine(e) => e,
     })?;
+    if let Statement::Query(_) | Statement::Insert { .. } = &statement
+        && let Some(error) = lonely_operator(sql)
+    {
+        return Err(error);
+    }
     let mut ended = false;
     while grammar.parser.consume_token(&Token::SemiColon) {
         ended = true;
@@ -81,23 +86,10 @@ fn lonely_operator(sql: &str) -> Option<EngineError> {
         .iter()
         .filter(|t| !matches!(t.token, Token::Whitespace(_)))
         .collect();
-    let (_, keyword) = spoken.iter().zip(spoken.iter().skip(1)).find(|(operator, next)| {
-        matches!(
-            operator.token,
-            Token::Plus
-                | Token::Minus
-                | Token::Div
-                | Token::Mod
-                | Token::Eq
-                | Token::Lt
-                | Token::Gt
-                | Token::LtEq
-                | Token::GtEq
-                | Token::Neq
-                | Token::StringConcat
-                | Token::Comma
-        ) && matches!(&next.token, Token::Word(word) if word.quote_style.is_none() && CLAUSES.contains(&word.keyword))
-    })?;
+    let (_, keyword) = spoken
+        .iter()
+        .zip(spoken.iter().skip(1))
+        .find(|(before, next)| awaits_more(&before.token) && begins_clause(&next.token))?;
     let place = keyword.span.start;
     let mut error = EngineError::new(
         crate::error::ErrorKind::Syntax,
@@ -108,6 +100,31 @@ fn lonely_operator(sql: &str) -> Option<EngineError> {
     );
     error.position = crate::error::position_of(sql, place.line, place.column);
     Some(error)
+}
+
+/// Whether an expression or a table must come after `token`.
+fn awaits_more(token: &Token) -> bool {
+    match token {
+        Token::Plus
+        | Token::Minus
+        | Token::Div
+        | Token::Mod
+        | Token::Eq
+        | Token::Lt
+        | Token::Gt
+        | Token::LtEq
+        | Token::GtEq
+        | Token::Neq
+        | Token::StringConcat
+        | Token::Comma => true,
+        Token::Word(word) => word.quote_style.is_none() && word.keyword == Keyword::FROM,
+        _ => false,
+    }
+}
+
+fn begins_clause(token: &Token) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && CLAUSES.contains(&word.keyword))
 }
 
 /// Words that begin a clause and cannot be a column's name. Source: PostgreSQL, "SQL Key Words".
