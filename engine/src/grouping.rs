@@ -94,17 +94,17 @@ impl ScalarUDFImpl for Hidden {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [first, ..] => Ok(first.clone()),
-            [] => exec_err!("tarn_hidden takes two arguments"),
-        }
+        let [first, _] = types else {
+            return exec_err!("tarn_hidden takes two arguments");
+        };
+        Ok(first.clone())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.into_iter().next() {
-            Some(first) => Ok(first),
-            None => exec_err!("tarn_hidden takes two arguments"),
-        }
+        let Some(first) = args.args.into_iter().next() else {
+            return exec_err!("tarn_hidden takes two arguments");
+        };
+        Ok(first)
     }
 }
 

@@ -172,6 +172,7 @@ struct Figured {
     good: bool,
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "an arm of `figure`")]
 fn good(name: impl Into<String>) -> Option<Figured> {
     Some(Figured {
         name: name.into(),
@@ -179,6 +180,7 @@ fn good(name: impl Into<String>) -> Option<Figured> {
     })
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "an arm of `figure`")]
 fn weak(name: impl Into<String>) -> Option<Figured> {
     Some(Figured {
         name: name.into(),

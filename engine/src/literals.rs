@@ -36,9 +36,10 @@ impl AnalyzerRule for CompleteLiterals {
 }
 
 fn completed(expr: Expr) -> Transformed<Expr> {
-    let (inner, field) = match &expr {
-        Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) => (expr, field),
-        _ => return Transformed::no(expr),
+    let (Expr::Cast(Cast { expr: inner, field }) | Expr::TryCast(TryCast { expr: inner, field })) =
+        &expr
+    else {
+        return Transformed::no(expr);
     };
     let Expr::Literal(value, _) = inner.as_ref() else {
         return Transformed::no(expr);

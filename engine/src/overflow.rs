@@ -128,10 +128,10 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [left, right] => Ok(format!("{left} {} {right}", self.operation.sign())),
-            _ => exec_err!("{} takes two arguments", self.name()),
-        }
+        let [left, right] = args else {
+            return exec_err!("{} takes two arguments", self.name());
+        };
+        Ok(format!("{left} {} {right}", self.operation.sign()))
     }
 
     fn signature(&self) -> &Signature {
@@ -139,10 +139,10 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [left, _] => Ok(left.clone()),
-            _ => exec_err!("{} takes two arguments", self.name()),
-        }
+        let [left, _] = types else {
+            return exec_err!("{} takes two arguments", self.name());
+        };
+        Ok(left.clone())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {

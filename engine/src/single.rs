@@ -93,10 +93,10 @@ impl AggregateUDFImpl for Single {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [only] => Ok(only.clone()),
-            _ => exec_err!("tarn_single takes one argument"),
-        }
+        let [only] = types else {
+            return exec_err!("tarn_single takes one argument");
+        };
+        Ok(only.clone())
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
@@ -141,10 +141,10 @@ impl SingleRow {
 
 impl Accumulator for SingleRow {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        match values {
-            [values] => self.take(values, 0, values.len() as u64),
-            _ => exec_err!("tarn_single takes one argument"),
-        }
+        let [values] = values else {
+            return exec_err!("tarn_single takes one argument");
+        };
+        self.take(values, 0, values.len() as u64)
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

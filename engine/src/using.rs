@@ -113,7 +113,9 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Eng
         }
     }
     if let GroupByExpr::Expressions(expressions, _) = &mut select.group_by {
-        expressions.iter_mut().for_each(|e| columns.replace(e));
+        for expression in expressions {
+            columns.replace(expression);
+        }
     }
     if let Some(condition) = &mut select.having {
         columns.replace(condition);
@@ -121,10 +123,8 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Eng
     if let Some(condition) = &mut select.qualify {
         columns.replace(condition);
     }
-    if let Some(OrderBy {
-        kind: OrderByKind::Expressions(keys),
-        ..
-    }) = order_by
+    if let Some(order_by) = order_by
+        && let OrderByKind::Expressions(keys) = &mut order_by.kind
     {
         for key in keys {
             if !is_output(&key.expr, &select.projection) {

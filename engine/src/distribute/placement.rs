@@ -57,7 +57,7 @@ pub(crate) fn leaf_bytes(leaf: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         files
             .file_groups
             .iter()
-            .flat_map(|group| group.files())
+            .flat_map(datafusion::datasource::physical_plan::FileGroup::files)
             .map(PartitionedFile::effective_size)
             .sum(),
     )
