@@ -83,7 +83,7 @@ impl Engine {
         let mut attempt = 1;
         loop {
             let wish = (attempt == ATTEMPTS_MAX).then_some(PlacementWish::Never);
-            match self.start(session, query.clone(), context, wish).await {
+            match Box::pin(self.start(session, query.clone(), context, wish)).await {
                 Err(error) if error.kind == ErrorKind::WorkerLost && attempt < ATTEMPTS_MAX => {
                     tracing::warn!(query_id = context.query_id, %error, attempt, "query planned again");
                     attempt += 1;
