@@ -4,6 +4,7 @@
 //! arrive and holds none of them; knows no SQL beyond the look-up of why an
 //! answer was cut short.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
@@ -161,6 +162,15 @@ struct Request<'a> {
     properties: &'a Properties,
 }
 
+/// Where a session looks up unqualified names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Catalog.
+    pub catalog: String,
+    /// Schema in it.
+    pub schema: String,
+}
+
 /// A user at a server. Cheap to clone; clones share connections and session.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -169,6 +179,8 @@ pub struct Client {
     user: String,
     password: SecretString,
     session: Option<Uuid>,
+    /// What the last answer told of the session.
+    place: Arc<Mutex<Option<Place>>>,
     properties: Properties,
 }
 
@@ -199,6 +211,7 @@ impl Client {
             user: user.to_owned(),
             password,
             session: None,
+            place: Arc::default(),
             properties: Properties::default(),
         })
     }
@@ -218,6 +231,7 @@ impl Client {
     pub fn with_session(&self) -> Self {
         Self {
             session: Some(Uuid::new_v4()),
+            place: Arc::default(),
             ..self.clone()
         }
     }
@@ -228,8 +242,18 @@ impl Client {
     pub fn without_session(&self) -> Self {
         Self {
             session: None,
+            place: Arc::default(),
             ..self.clone()
         }
+    }
+
+    /// Where the server said last, with an answer or an error, that the session is. `None` before
+    /// that, without a session, and if a name cannot stand in a header.
+    pub fn place(&self) -> Option<Place> {
+        self.place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A client that sends these properties with every statement.
@@ -272,6 +296,10 @@ impl Client {
             request = request.header("tarn-session", session.to_string());
         }
         let response = request.send().await.map_err(|error| self.network(error))?;
+        if self.session.is_some() {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) =
+                place_told(response.headers());
+        }
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
@@ -556,6 +584,13 @@ fn text_rows(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
 fn first_row(batch: &RecordBatch) -> Option<Vec<String>> {
     let row = text_rows(batch).into_iter().next()?;
     Some(row.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+fn place_told(headers: &HeaderMap) -> Option<Place> {
+    Some(Place {
+        catalog: header(headers, "tarn-catalog")?.to_owned(),
+        schema: header(headers, "tarn-schema")?.to_owned(),
+    })
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

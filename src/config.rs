@@ -3,12 +3,13 @@
 //! One tree of structs is the truth; unknown keys are errors, and everything is checked before any
 //! socket opens. The configuration reference in `docs/` is made from [`REFERENCE`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::error::{Actual, Kind};
 use figment::providers::{Format, Serialized, Toml};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -417,6 +418,9 @@ pub fn load(
             path: path.display().to_string(),
             source,
         })?;
+        if let Err(error) = text.parse::<toml::Table>() {
+            return Err(ConfigError::Parse(not_toml(&text, &error)));
+        }
         figment = figment.merge(Toml::string(&text));
     }
     for (name, value) in environment {
@@ -439,11 +443,95 @@ pub fn load(
         };
     }
     figment = figment.merge(Serialized::defaults(flags));
-    let config: Config = figment
-        .extract()
-        .map_err(|e| ConfigError::Parse(e.to_string().replace("TOML source string", "file")))?;
+    let config: Config = figment.extract().map_err(explain)?;
     config.check()?;
     Ok(config)
+}
+
+/// Where a file is no TOML. The line itself is not quoted: it may hold a secret.
+fn not_toml(text: &str, error: &toml::de::Error) -> String {
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map_or(1, |before| before.matches('\n').count() + 1);
+    format!("line {line} of the file: {}", error.message())
+}
+
+/// The first problem, with its key. Values are not quoted: they may be secrets.
+fn explain(error: figment::Error) -> ConfigError {
+    let Some(first) = error.clone().into_iter().last() else {
+        return ConfigError::Parse(error.kind.to_string());
+    };
+    let mut key = first.path.join(".");
+    let problem = match &first.kind {
+        Kind::UnknownField(name, _) => {
+            if first.path.last() != Some(name) {
+                key = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
+            }
+            match nearest_key(&key) {
+                Some(near) => format!("unknown key; did you mean {near}?"),
+                None => "unknown key".to_owned(),
+            }
+        }
+        Kind::InvalidType(found, wanted) | Kind::InvalidValue(found, wanted) => {
+            format!("expected {}, found {}", wanted_text(wanted), kind_of(found))
+        }
+        Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "the number is too big".to_owned(),
+        other => other.to_string(),
+    };
+    if key.is_empty() {
+        return ConfigError::Parse(problem);
+    }
+    ConfigError::Value { key, problem }
+}
+
+/// What serde expects, without names of Rust types.
+fn wanted_text(wanted: &str) -> &str {
+    match wanted.split_whitespace().next() {
+        Some("struct" | "map") => "a table",
+        Some("a" | "an") if wanted.contains("map") => "a table",
+        Some("path" | "a") if wanted.contains("path") => "a path",
+        Some("usize" | "u64" | "u32" | "u16") => "a whole number, not negative",
+        Some("a") if wanted == "a sequence" => "an array",
+        _ => wanted,
+    }
+}
+
+fn kind_of(found: &Actual) -> &'static str {
+    match found {
+        Actual::Bool(_) => "a boolean",
+        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a text",
+        Actual::Seq => "an array",
+        Actual::Map => "a table",
+        _ => "something else",
+    }
+}
+
+/// The known key, or section, that an unknown one is nearest to, if near enough to be a slip.
+fn nearest_key(unknown: &str) -> Option<String> {
+    let catalog = unknown
+        .strip_prefix("catalog.")
+        .and_then(|rest| rest.split('.').next())
+        .unwrap_or("NAME");
+    let mut known = BTreeSet::new();
+    for key in REFERENCE {
+        let key = key.name.replace("NAME", catalog);
+        for (dot, _) in key.match_indices('.') {
+            known.insert(key[..dot].to_owned());
+        }
+        known.insert(key);
+    }
+    known
+        .into_iter()
+        .map(|key| (strsim::damerau_levenshtein(unknown, &key), key))
+        .filter(|(distance, key)| *distance <= (unknown.len().max(key.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, key)| key)
 }
 
 fn is_typed(key: &str) -> bool {
@@ -482,6 +570,12 @@ impl Config {
                 return bad(&key, "the name is reserved".to_owned());
             }
         }
+        if let Some(endpoint) = &self.storage.s3.endpoint {
+            check_endpoint(endpoint).map_err(|problem| ConfigError::Value {
+                key: "storage.s3.endpoint".to_owned(),
+                problem: problem.to_owned(),
+            })?;
+        }
         if !["auto", "text", "json"].contains(&self.log.format.as_str()) {
             return bad(
                 "log.format",
@@ -503,6 +597,27 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What is wrong with an S3 endpoint. Does not quote it: it may hold credentials.
+fn check_endpoint(text: &str) -> Result<(), &'static str> {
+    let not_a_url = "not a URL such as https://s3.example.com or http://127.0.0.1:9000";
+    let url = url::Url::parse(text).map_err(|_| not_a_url)?;
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.has_host()
+        || text.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
+        return Err(not_a_url);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "a URL with credentials; give them as storage.s3.access_key_id and storage.s3.secret_access_key",
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("the URL of an endpoint has no \"?\" and no \"#\"");
+    }
+    Ok(())
 }
 
 /// Local worker processes at most.
@@ -566,6 +681,74 @@ mod tests {
         assert!(error.to_string().contains("listen.http"), "{error}");
         let error = check(&[("TARN__WORKERS", "many")], "").unwrap_err();
         assert!(error.to_string().contains("workers"), "{error}");
+    }
+
+    fn check_message(vars: &[(&str, &str)], toml: &str, wanted: &str) {
+        assert_eq!(check(vars, toml).unwrap_err().to_string(), wanted);
+    }
+
+    #[test]
+    fn errors_say_key_and_problem_and_nothing_of_rust() {
+        check_message(
+            &[("TARN__LISTEN__HTPP", "x")],
+            "",
+            "configuration: listen.htpp: unknown key; did you mean listen.http?",
+        );
+        check_message(
+            &[],
+            "[lissten]\nhttp = \"127.0.0.1:1\"\n",
+            "configuration: lissten: unknown key; did you mean listen?",
+        );
+        check_message(
+            &[],
+            "[catalog.lake]\nwarehose = \"/tmp\"\n",
+            "configuration: catalog.lake.warehose: unknown key; did you mean catalog.lake.warehouse?",
+        );
+        check_message(&[], "zzzzzz = 1\n", "configuration: zzzzzz: unknown key");
+        check_message(
+            &[],
+            "admin_password = 12345678\n",
+            "configuration: admin_password: expected a string, found a number",
+        );
+        check_message(
+            &[],
+            "workers = \"3\"\n",
+            "configuration: workers: expected a whole number, not negative, found a text",
+        );
+        let error = check(&[], "\nadmin_password = hunter2\n").unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("line 2") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_url_is_refused_without_being_quoted() {
+        for bad in [
+            "http://u:hunter2@x y",
+            "http://u:hunter2@host",
+            "minio:9000",
+            "127.0.0.1:9000",
+            "ftp://host",
+            "http://host?hunter2",
+            " http://host",
+            "",
+        ] {
+            let error = check(&[("TARN__STORAGE__S3__ENDPOINT", bad)], "").unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("storage.s3.endpoint") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        assert!(
+            check(
+                &[("TARN__STORAGE__S3__ENDPOINT", "http://127.0.0.1:9000/")],
+                ""
+            )
+            .is_ok()
+        );
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 /// Deep plans recurse deeply, in debug builds most of all.
-const THREAD_STACK_BYTES: usize = 16 * 1024 * 1024;
+const THREAD_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {

@@ -60,7 +60,7 @@ fn row(out: &mut String, cells: &[&str]) {
 /// Statements that are not plain queries: form and meaning.
 const STATEMENTS: &[(&str, &str)] = &[
     (
-        "SELECT …, VALUES …, WITH … SELECT …, TABLE t",
+        "SELECT …, VALUES …, WITH … SELECT …",
         "Everything that DataFusion has: joins (also lateral), aggregates with FILTER and GROUPING SETS, windows, set operations, recursive CTEs, nested types.",
     ),
     (

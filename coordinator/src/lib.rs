@@ -11,7 +11,7 @@ mod statements;
 mod system;
 mod workers;
 
-pub use http::{HttpDoor, HttpState};
+pub use http::{Floats, HttpDoor, HttpState};
 pub use sessions::Sessions;
 pub use statements::{Running, StatementRequest, Statements};
 pub use system::System;

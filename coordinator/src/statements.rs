@@ -87,6 +87,11 @@ impl Statements {
         &self.workers
     }
 
+    /// Whether new statements are refused because the server stops.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Statements that run now.
     pub fn running_count(&self) -> usize {
         self.lock().running.len()

@@ -94,7 +94,10 @@ impl Engine {
             Statement::Reset(name) => {
                 match name {
                     Some(name) => set(session, &name, None)?,
-                    None => session.settings.reset_all(),
+                    None => {
+                        session.settings.reset_all();
+                        set(session, "search_path", None)?;
+                    }
                 }
                 Ok(Outcome::done("RESET", None))
             }
@@ -118,6 +121,11 @@ impl Engine {
                 ErrorKind::DuplicateSchema,
                 format!("schema \"{schema}\" is built in"),
             ));
+        }
+        if let Some(location) = properties.get("location") {
+            self.config
+                .roots
+                .check_location(location, catalog.warehouse())?;
         }
         let made = catalog
             .create_namespace(&namespace_of(&schema), properties)

@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
@@ -26,6 +27,7 @@ use crate::distribute::{
 };
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
+use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::literals::CompleteLiterals;
@@ -228,8 +230,12 @@ impl Engine {
         options.catalog.information_schema = false;
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+            vec![Arc::new(DecimalsBesideFloats)];
+        rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
+            .with_analyzer_rules(rules)
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
             .with_query_planner(Arc::new(StatementPlanner));
@@ -316,6 +322,7 @@ impl Engine {
             self.config.cache.clone(),
             Arc::clone(&self.config.system),
             files,
+            settings.get("time_zone"),
         );
         let missing = catalogs.missing();
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());

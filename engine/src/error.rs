@@ -21,6 +21,8 @@ use crate::write::WriteError;
 pub enum ErrorKind {
     /// The text is not SQL.
     Syntax,
+    /// The text nests or chains more than can be planned.
+    TooComplex,
     /// No such catalog.
     UndefinedCatalog,
     /// No such schema.
@@ -90,6 +92,7 @@ impl ErrorKind {
     pub fn sqlstate(self) -> &'static str {
         match self {
             Self::Syntax => "42601",
+            Self::TooComplex => "54001",
             Self::UndefinedCatalog => "3D000",
             Self::UndefinedSchema => "3F000",
             Self::UndefinedTable => "42P01",
@@ -127,6 +130,7 @@ impl ErrorKind {
     pub fn http_status(self) -> u16 {
         match self {
             Self::Syntax
+            | Self::TooComplex
             | Self::Ambiguous
             | Self::TypeMismatch
             | Self::InvalidText
@@ -159,6 +163,7 @@ impl ErrorKind {
             | Self::ResourcesExhausted
             | Self::ShuttingDown => true,
             Self::Syntax
+            | Self::TooComplex
             | Self::UndefinedCatalog
             | Self::UndefinedSchema
             | Self::UndefinedTable
@@ -427,16 +432,40 @@ fn classed(context: &str, error: EngineError) -> EngineError {
     }
 }
 
-/// Says which file an error is about, where the context knows it and the error does not.
+/// Says which table and file an error is about, where the context knows it and the error does not, and what to do.
+/// Errors of values, memory and workers are not about the file that was open.
 fn within(context: &str, error: EngineError) -> EngineError {
-    if !context.starts_with(FILE_MARK) || error.message.contains(context) {
+    let about_files = matches!(
+        error.kind,
+        ErrorKind::Corrupt
+            | ErrorKind::FileNotFound
+            | ErrorKind::StorageUnavailable
+            | ErrorKind::StorageDenied
+            | ErrorKind::Unsupported
+            | ErrorKind::Internal
+    );
+    if !context.starts_with(FILE_MARK) || !about_files || error.message.contains(context) {
         return error;
     }
+    let hint = match error.kind {
+        ErrorKind::Corrupt | ErrorKind::FileNotFound if context.starts_with(READ_MARK) => {
+            Some("restore the file from a backup, or DROP the table and load it again".to_owned())
+        }
+        ErrorKind::StorageUnavailable if error.hint.is_none() => Some(
+            "run the statement again; if it fails again, check that the storage can be reached"
+                .to_owned(),
+        ),
+        _ => error.hint,
+    };
     EngineError {
         message: format!("{context}: {}", error.message),
+        hint,
         ..error
     }
 }
+
+/// Begins the contexts of reading a file or table.
+const READ_MARK: &str = "cannot read ";
 
 /// Begins the contexts that name a file of a table.
 const FILE_MARK: &str = "cannot ";
@@ -540,6 +569,9 @@ fn from_arrow(error: &ArrowError) -> EngineError {
         ArrowError::DivideByZero => EngineError::new(ErrorKind::DivisionByZero, "division by zero"),
         ArrowError::ArithmeticOverflow(text) => {
             EngineError::new(ErrorKind::OutOfRange, text.clone())
+        }
+        ArrowError::InvalidArgumentError(text) if text.contains("declared as non-nullable") => {
+            EngineError::new(ErrorKind::NotNull, text.clone())
         }
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
             EngineError::new(ErrorKind::InvalidText, text.clone())
@@ -669,7 +701,9 @@ fn from_plan_text(text: &str) -> EngineError {
         return undefined;
     }
     let lower = text.to_ascii_lowercase();
-    let kind = if lower.contains("invalid function") || lower.contains("no function matches") {
+    let kind = if lower.contains("is declared as non-nullable") {
+        ErrorKind::NotNull
+    } else if lower.contains("invalid function") || lower.contains("no function matches") {
         ErrorKind::UndefinedFunction
     } else if lower.starts_with("table") && lower.contains("not found") {
         ErrorKind::UndefinedTable
@@ -759,6 +793,23 @@ mod tests {
         let inner: DataFusionError = EngineError::new(ErrorKind::UndefinedTable, "no t").into();
         let wrapped = DataFusionError::Context("planning".into(), Box::new(inner));
         assert_eq!(EngineError::from(wrapped).kind, ErrorKind::UndefinedTable);
+    }
+
+    #[test]
+    fn a_context_names_the_file_of_a_storage_error_and_of_no_other() {
+        let read = |inner: DataFusionError| {
+            let context = "cannot read data file \"f\"".to_owned();
+            let inner = DataFusionError::Context(context, Box::new(inner));
+            let context = "cannot read table \"main.t\"".to_owned();
+            EngineError::from(DataFusionError::Context(context, Box::new(inner)))
+        };
+        let out = read(ParquetError::General("bad magic".to_owned()).into());
+        assert_eq!(out.kind, ErrorKind::Corrupt);
+        let start = "cannot read table \"main.t\": cannot read data file \"f\": ";
+        assert!(out.message.starts_with(start), "{out}");
+        assert!(out.hint.is_some_and(|hint| hint.contains("restore")));
+        let out = read(ArrowError::DivideByZero.into());
+        assert_eq!(out.message, "division by zero");
     }
 
     #[test]

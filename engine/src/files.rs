@@ -77,6 +77,41 @@ impl AllowedRoots {
         Ok(out)
     }
 
+    /// Checks that tables may be put at `location`: in `warehouse` or in an allowed root.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] elsewhere.
+    pub(crate) fn check_location(
+        &self,
+        location: &str,
+        warehouse: &str,
+    ) -> Result<(), EngineError> {
+        let plain = |text: &str| {
+            let text = text.replacen("s3a://", "s3://", 1);
+            let text = text.strip_prefix("file://").unwrap_or(&text);
+            text.trim_end_matches('/').to_owned()
+        };
+        let wanted = plain(location);
+        let clean = !wanted.split('/').any(|part| part == ".." || part == ".");
+        let inside = |root: &str| {
+            wanted
+                .strip_prefix(root)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        let local = self.local.iter().map(|p| p.display().to_string());
+        let roots = local.chain(self.remote.iter().cloned());
+        if clean && (inside(&plain(warehouse)) || roots.into_iter().any(|root| inside(&root))) {
+            return Ok(());
+        }
+        Err(EngineError::new(
+            ErrorKind::Denied,
+            format!("tables may not be put at \"{location}\""),
+        )
+        .with_hint(format!(
+            "use a location in the warehouse ({warehouse}) or in one of [storage] allowed_roots, or leave it out"
+        )))
+    }
+
     fn refused(&self, path: &str) -> EngineError {
         let mut roots: Vec<String> = self
             .local
@@ -129,7 +164,24 @@ struct Finder {
 impl VisitorMut for Finder {
     type Break = EngineError;
 
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<EngineError> {
+        if query.locks.is_empty() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(EngineError::unsupported("SELECT … FOR UPDATE or SHARE"))
+        }
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<EngineError> {
+        if matches!(
+            factor,
+            TableFactor::Table {
+                sample: Some(_),
+                ..
+            }
+        ) {
+            return ControlFlow::Break(EngineError::unsupported("TABLESAMPLE"));
+        }
         let TableFactor::Table {
             name,
             alias,
@@ -587,6 +639,23 @@ mod tests {
     fn check_refused(path: &str, roots: &AllowedRoots) {
         let error = checked_url(path, roots).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Denied, "{path}: {error}");
+    }
+
+    #[test]
+    fn tables_are_put_into_the_warehouse_or_the_roots_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        let roots = AllowedRoots::new(&[root.clone(), "s3://bucket/data".to_owned()]).unwrap();
+        let check = |location: &str| roots.check_location(location, "file:///wh").is_ok();
+        assert!(check("file:///wh/main/t"));
+        assert!(check("/wh/t"));
+        assert!(check(&format!("{root}/t")));
+        assert!(check("s3a://bucket/data/t"));
+        assert!(!check("/etc/x"));
+        assert!(!check("/wh"));
+        assert!(!check("/wh/../etc"));
+        assert!(!check("/whx/t"));
+        assert!(!check("s3://bucket/database/t"));
     }
 
     #[test]

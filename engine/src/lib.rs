@@ -4,15 +4,18 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod chains;
 pub mod cluster;
 mod commands;
 pub mod distribute;
 mod engine;
 mod error;
 mod files;
+mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod information;
 mod intervals;
 mod literals;
 mod maps;

@@ -37,6 +37,11 @@ pub fn parameter(value: &Value) -> Result<ScalarValue, EngineError> {
                     "the items of an array parameter must have one type",
                 ));
             }
+            let typed_null = ScalarValue::try_from(&ty)?;
+            let items: Vec<_> = items
+                .into_iter()
+                .map(|i| if i.is_null() { typed_null.clone() } else { i })
+                .collect();
             ScalarValue::List(ScalarValue::new_list_nullable(&items, &ty))
         }
         Value::Object(_) => {
@@ -46,4 +51,21 @@ pub fn parameter(value: &Value) -> Result<ScalarValue, EngineError> {
             ));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_array_may_hold_nulls_and_only_one_type() {
+        assert!(matches!(
+            parameter(&json!([1, null, 3])),
+            Ok(ScalarValue::List(list)) if list.value(0).len() == 3
+        ));
+        assert!(parameter(&json!([null])).is_ok());
+        assert!(parameter(&json!([1, "a"])).is_err());
+        assert!(parameter(&json!({"a": 1})).is_err());
+    }
 }

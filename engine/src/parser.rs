@@ -13,13 +13,14 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tarn_catalog::{PartitionFieldDef, Transform};
 
-use crate::error::EngineError;
+use crate::chains;
+use crate::error::{EngineError, ErrorKind};
 pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Statement};
 
 /// Parses exactly one statement; an empty text or a second statement is an error.
 ///
 /// # Errors
-/// [`crate::error::ErrorKind::Syntax`] with position, or `Unsupported` for a statement that
+/// [`ErrorKind::Syntax`] with position, or `Unsupported` for a statement that
 /// is SQL but not ours.
 pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let dialect = PostgreSqlDialect {};
@@ -28,11 +29,12 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
         .with_recursion_limit(RECURSION_MAX)
         .try_with_sql(sql)
         .map_err(|e| syntax(&e))?;
+    chains::refuse(sql)?;
     let mut grammar = Grammar { parser };
     while grammar.parser.consume_token(&Token::SemiColon) {}
     if grammar.at_end() {
         return Err(EngineError::new(
-            crate::error::ErrorKind::Syntax,
+            ErrorKind::Syntax,
             "the statement is empty",
         ));
     }
@@ -61,13 +63,13 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let place = crate::error::position_of(sql, next.span.start.line, next.span.start.column);
     let mut error = if ended {
         EngineError::new(
-            crate::error::ErrorKind::Syntax,
+            ErrorKind::Syntax,
             "one statement at a time: a second one begins here",
         )
         .with_hint("send the statements one by one; `tarn sql -f` splits a script")
     } else {
         EngineError::new(
-            crate::error::ErrorKind::Syntax,
+            ErrorKind::Syntax,
             format!("syntax error: expected end of statement, found: {next}"),
         )
     };
@@ -92,7 +94,7 @@ fn lonely_operator(sql: &str) -> Option<EngineError> {
         .find(|(before, next)| awaits_more(&before.token) && begins_clause(&next.token))?;
     let place = keyword.span.start;
     let mut error = EngineError::new(
-        crate::error::ErrorKind::Syntax,
+        ErrorKind::Syntax,
         format!(
             "syntax error: expected: an expression, found: {}",
             keyword.token
@@ -492,7 +494,7 @@ impl Grammar<'_> {
             let value = self.property_value()?;
             if out.insert(key.clone(), value).is_some() {
                 return Err(EngineError::new(
-                    crate::error::ErrorKind::Syntax,
+                    ErrorKind::Syntax,
                     format!("property \"{key}\" is given twice"),
                 )
                 .into());
@@ -763,7 +765,6 @@ fn first_words(statement: &ast::Statement) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn check_create(sql: &str) -> CreateTable {
         match parse(sql) {

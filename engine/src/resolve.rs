@@ -9,24 +9,15 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::UInt64Array;
-use datafusion::arrow::compute::kernels::numeric::add;
-use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemTable, MemorySchemaProvider, SchemaProvider,
-    TableProvider,
+    CatalogProvider, CatalogProviderList, MemTable, SchemaProvider, TableProvider,
 };
 use datafusion::error::Result as DfResult;
-use datafusion::execution::TaskContext;
-use datafusion::logical_expr::TableType;
-use datafusion::physical_plan::collect;
-use datafusion::prelude::SessionContext;
-use futures::{StreamExt, TryStreamExt};
-use tarn_catalog::{Catalog, ErrorCode, ManifestCache, Namespace, Table, TableIdent};
+use tarn_catalog::{Catalog, ManifestCache, Namespace, Table, TableIdent};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
+use crate::information;
 use crate::names;
 use crate::parser::Name;
 use crate::scan::IcebergTableProvider;
@@ -38,8 +29,6 @@ pub const SYSTEM_SCHEMA: &str = "system";
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 /// Names shown at most in a hint.
 const LISTED_MAX: usize = 20;
-/// Tables loaded at once for `information_schema.columns`.
-const LOAD_CONCURRENCY_MAX: usize = 16;
 
 /// The catalogs that this server knows, by name.
 #[derive(Clone, Debug, Default)]
@@ -231,9 +220,10 @@ impl fmt::Display for FullName {
 #[derive(Clone, Debug)]
 pub(crate) struct StatementCatalogs {
     catalogs: Catalogs,
-    cache: ManifestCache,
-    system: Arc<dyn SystemTables>,
+    pub(crate) cache: ManifestCache,
+    pub(crate) system: Arc<dyn SystemTables>,
     files: Arc<HashMap<String, Arc<dyn TableProvider>>>,
+    time_zone: Arc<str>,
     missing: Missing,
 }
 
@@ -260,18 +250,21 @@ impl Missing {
 }
 
 impl StatementCatalogs {
-    /// The view of one statement; `files` are the tables of its file functions.
+    /// The view of one statement; `files` are the tables of its file functions, and `time_zone` is that of tables' columns
+    /// with time zone.
     pub(crate) fn new(
         catalogs: Catalogs,
         cache: ManifestCache,
         system: Arc<dyn SystemTables>,
         files: HashMap<String, Arc<dyn TableProvider>>,
+        time_zone: &str,
     ) -> Self {
         Self {
             catalogs,
             cache,
             system,
             files: Arc::new(files),
+            time_zone: time_zone.into(),
             missing: Missing::default(),
         }
     }
@@ -372,7 +365,7 @@ impl StatementSchema {
         }
         let catalog = self.view.catalogs.get(&self.catalog)?;
         if folded == INFORMATION_SCHEMA {
-            return information_schema(&self.view, catalog.as_ref(), name)
+            return information::view(&self.view, catalog.as_ref(), name)
                 .await
                 .map(Some);
         }
@@ -382,11 +375,10 @@ impl StatementSchema {
             .table(catalog.as_ref(), &self.schema, name)
             .await?;
         let snapshot = table.current_snapshot();
-        Ok(Some(Arc::new(IcebergTableProvider::new(
-            table,
-            snapshot,
-            self.view.cache.clone(),
-        ))))
+        let provider = IcebergTableProvider::new(table, snapshot, self.view.cache.clone());
+        Ok(Some(Arc::new(
+            provider.with_time_zone(&self.view.time_zone),
+        )))
     }
 
     fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
@@ -404,197 +396,5 @@ impl StatementSchema {
             batch.schema(),
             vec![vec![batch]],
         )?))
-    }
-}
-
-/// Builds the asked-for view of `information_schema` over one catalog, as PostgreSQL does for one
-/// database, and reads it into memory.
-async fn information_schema(
-    view: &StatementCatalogs,
-    catalog: &dyn Catalog,
-    name: &str,
-) -> DfResult<Arc<dyn TableProvider>> {
-    let shown = [
-        "tables",
-        "columns",
-        "schemata",
-        "views",
-        "routines",
-        "parameters",
-    ];
-    if !shown.contains(&name.to_lowercase().as_str()) {
-        let all: Vec<String> = shown.iter().map(|n| (*n).to_owned()).collect();
-        return Err(undefined_table(
-            catalog.name(),
-            &namespace_of(INFORMATION_SCHEMA),
-            name,
-            &all,
-        )
-        .into());
-    }
-    let with_columns = name.eq_ignore_ascii_case("columns");
-    let listed = Arc::new(ListedCatalog::read(view, catalog, with_columns).await?);
-    let context = SessionContext::new();
-    let list: Arc<dyn CatalogProviderList> = Arc::new(OneCatalog {
-        name: catalog.name().to_owned(),
-        catalog: listed,
-    });
-    let provider = InformationSchemaProvider::new(list);
-    let Some(table) = provider.table(&name.to_lowercase()).await? else {
-        return Err(EngineError::internal(format!("information_schema.{name} is missing")).into());
-    };
-    let plan = table.scan(&context.state(), None, &[], None).await?;
-    let batches = collect(plan, Arc::new(TaskContext::from(&context.state()))).await?;
-    let batches = batches
-        .into_iter()
-        .map(|batch| {
-            if with_columns {
-                count_from_one(&batch)
-            } else {
-                Ok(batch)
-            }
-        })
-        .collect::<DfResult<Vec<_>>>()?;
-    Ok(Arc::new(MemTable::try_new(table.schema(), vec![batches])?))
-}
-
-/// Positions of columns count from 1 in the SQL standard, from 0 in DataFusion.
-fn count_from_one(batch: &RecordBatch) -> DfResult<RecordBatch> {
-    let mut columns = batch.columns().to_vec();
-    if let Some((at, _)) = batch.schema().column_with_name("ordinal_position") {
-        columns[at] = add(batch.column(at), &UInt64Array::new_scalar(1))?;
-    }
-    Ok(RecordBatch::try_new(batch.schema(), columns)?)
-}
-
-#[derive(Debug)]
-struct OneCatalog {
-    name: String,
-    catalog: Arc<ListedCatalog>,
-}
-
-impl CatalogProviderList for OneCatalog {
-    fn register_catalog(
-        &self,
-        _name: String,
-        _catalog: Arc<dyn CatalogProvider>,
-    ) -> Option<Arc<dyn CatalogProvider>> {
-        None
-    }
-
-    fn catalog_names(&self) -> Vec<String> {
-        vec![self.name.clone()]
-    }
-
-    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        (name == self.name).then(|| Arc::clone(&self.catalog) as _)
-    }
-}
-
-/// A catalog's names, read at one time.
-#[derive(Debug)]
-struct ListedCatalog {
-    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
-}
-
-impl ListedCatalog {
-    async fn read(
-        view: &StatementCatalogs,
-        catalog: &dyn Catalog,
-        with_columns: bool,
-    ) -> Result<Self, EngineError> {
-        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
-        for namespace in catalog.list_namespaces().await? {
-            let names = catalog.list_tables(&namespace).await?;
-            let tables = if with_columns {
-                load_all(view, catalog, &namespace, &names).await?
-            } else {
-                BTreeMap::new()
-            };
-            schemas.insert(
-                namespace.to_string(),
-                Arc::new(ListedSchema { names, tables }),
-            );
-        }
-        let system = MemorySchemaProvider::new();
-        for name in view.system.names() {
-            if let Some(batch) = view.system.read(name)? {
-                let table = MemTable::try_new(batch.schema(), vec![vec![]])?;
-                system.register_table((*name).to_owned(), Arc::new(table))?;
-            }
-        }
-        schemas.insert(SYSTEM_SCHEMA.to_owned(), Arc::new(system));
-        Ok(Self { schemas })
-    }
-}
-
-/// Loads the tables of a schema side by side. One that cannot be read is left out, so that a
-/// broken table does not hide the others; reading it by name says what is wrong.
-async fn load_all(
-    view: &StatementCatalogs,
-    catalog: &dyn Catalog,
-    namespace: &Namespace,
-    names: &[String],
-) -> Result<BTreeMap<String, Arc<dyn TableProvider>>, EngineError> {
-    futures::stream::iter(names.iter().cloned().map(|name| async move {
-        let ident = TableIdent {
-            namespace: namespace.clone(),
-            name: name.clone(),
-        };
-        match catalog.load_table(&ident).await {
-            Ok(table) => {
-                let snapshot = table.current_snapshot();
-                let provider = IcebergTableProvider::new(table, snapshot, view.cache.clone());
-                Ok(Some((name, Arc::new(provider) as Arc<dyn TableProvider>)))
-            }
-            Err(error) if error.code() == ErrorCode::StorageUnavailable => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(table = %ident, %error, "table left out of information_schema");
-                Ok(None)
-            }
-        }
-    }))
-    .buffer_unordered(LOAD_CONCURRENCY_MAX)
-    .try_filter_map(|found| async move { Ok(found) })
-    .try_collect()
-    .await
-}
-
-impl CatalogProvider for ListedCatalog {
-    fn schema_names(&self) -> Vec<String> {
-        self.schemas.keys().cloned().collect()
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        self.schemas.get(name).cloned()
-    }
-}
-
-#[derive(Debug)]
-struct ListedSchema {
-    names: Vec<String>,
-    tables: BTreeMap<String, Arc<dyn TableProvider>>,
-}
-
-#[async_trait]
-impl SchemaProvider for ListedSchema {
-    fn table_names(&self) -> Vec<String> {
-        self.names.clone()
-    }
-
-    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        Ok(self.tables.get(name).cloned())
-    }
-
-    async fn table_type(&self, name: &str) -> DfResult<Option<TableType>> {
-        Ok(self
-            .names
-            .iter()
-            .any(|n| n == name)
-            .then_some(TableType::Base))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.names.iter().any(|n| n == name)
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
+use crate::files::AllowedRoots;
 use crate::headings::Headings;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
@@ -158,6 +159,7 @@ impl Engine {
             self.create_as(session, &create, context).await.map(Some)
         } else {
             let creation = creation(session, &create, ident, None)?;
+            check_places(&creation, &self.config.roots, catalog.warehouse())?;
             catalog
                 .create_table(creation)
                 .await
@@ -221,6 +223,7 @@ impl Engine {
         };
         let named = headings.rename_unique(planned.logical.schema().as_arrow());
         let creation = creation(session, create, ident, Some(named.as_ref()))?;
+        check_places(&creation, &self.config.roots, catalog.warehouse())?;
         let staged = catalog.stage_table(creation).await?;
         let table = staged.table().clone();
         let write_id = Uuid::now_v7().to_string();
@@ -241,6 +244,29 @@ impl Engine {
 }
 
 /// What CREATE TABLE asks of the catalog; columns from its list, or from its query.
+/// Properties that name places where a table's files go.
+const PATH_PROPERTIES: [&str; 4] = [
+    "write.data.path",
+    "write.metadata.path",
+    "write.folder-storage.path",
+    "write.object-storage.path",
+];
+
+/// Refuses to put a table, or parts of it, outside of warehouse and allowed roots.
+fn check_places(
+    creation: &TableCreation,
+    roots: &AllowedRoots,
+    warehouse: &str,
+) -> Result<(), EngineError> {
+    let named = PATH_PROPERTIES
+        .iter()
+        .filter_map(|key| creation.properties.get(*key));
+    for place in creation.location.iter().chain(named) {
+        roots.check_location(place, warehouse)?;
+    }
+    Ok(())
+}
+
 fn creation(
     session: &Session,
     create: &CreateTable,

@@ -4,12 +4,14 @@
 //! and a writer; nothing of servers.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{JsonFormat, LineDelimited, Writer, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tarn_coordinator::Floats;
 
 use super::table::{Column, Layout, Row, Style, clean, write_expanded};
 
@@ -334,7 +336,10 @@ impl JsonFormat for Objects {
 }
 
 fn json_writer<F: JsonFormat>(out: impl Write) -> Writer<impl Write, F> {
-    WriterBuilder::new().with_explicit_nulls(true).build(out)
+    WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(Floats))
+        .build(out)
 }
 
 /// A value in CSV; an empty string is quoted to differ from NULL.
@@ -358,10 +363,9 @@ fn csv_field(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{
-        ArrayRef, Decimal128Array, Int64Array, StringViewArray, TimestampMicrosecondArray,
+        ArrayRef, Decimal128Array, Float64Array, Int64Array, StringViewArray,
+        TimestampMicrosecondArray,
     };
 
     use super::*;
@@ -433,6 +437,22 @@ mod tests {
         assert!(
             text.lines()
                 .all(|line| line.starts_with('{') && line.ends_with('}'))
+        );
+    }
+
+    #[test]
+    fn json_tells_what_is_not_a_number_from_null() {
+        let floats = Float64Array::from(vec![
+            Some(f64::NAN),
+            Some(f64::INFINITY),
+            Some(f64::NEG_INFINITY),
+            Some(0.5),
+            None,
+        ]);
+        let batch = RecordBatch::try_from_iter([("f", Arc::new(floats) as ArrayRef)]).unwrap();
+        assert_eq!(
+            written(Format::Ndjson, &[batch]),
+            "{\"f\":\"NaN\"}\n{\"f\":\"Infinity\"}\n{\"f\":\"-Infinity\"}\n{\"f\":0.5}\n{\"f\":null}\n"
         );
     }
 

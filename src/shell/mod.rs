@@ -61,6 +61,14 @@ pub enum ShellError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A script is not UTF-8.
+    #[error("\"{}\" is not valid UTF-8 (line {line}); save it as UTF-8", path.display())]
+    NotUtf8 {
+        /// The script.
+        path: PathBuf,
+        /// The first bad line, from 1.
+        line: usize,
+    },
     /// Standard output is closed or full.
     #[error("cannot write the output")]
     Output(#[source] std::io::Error),
@@ -74,7 +82,10 @@ impl ShellError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Client(_) | Self::NoPassword { .. } | Self::ReadPassword(_) => EXIT_UNUSABLE,
-            Self::ReadScript { .. } | Self::Output(_) | Self::Terminal(_) => EXIT_FAILED,
+            Self::ReadScript { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Output(_)
+            | Self::Terminal(_) => EXIT_FAILED,
         }
     }
 }
@@ -154,12 +165,7 @@ async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
     if args.catalog.is_some() || args.schema.is_some() {
         let catalog = args.catalog.unwrap_or_else(|| session.catalog.clone());
         let schema = args.schema.unwrap_or_else(|| session.schema.clone());
-        let place = format!(
-            "USE {}.{}",
-            complete::quote(&catalog),
-            complete::quote(&schema)
-        );
-        session.client.query(&place).await?;
+        session.go_to(&catalog, &schema).await?;
     }
     if !scripted {
         session.locate().await?;

@@ -73,24 +73,25 @@ pub(crate) async fn run_file(
     if path == Path::new("-") {
         return run_stdin(session, depth).await;
     }
-    let text = tokio::fs::read_to_string(path)
+    let bytes = tokio::fs::read(path)
         .await
         .map_err(|source| ShellError::ReadScript {
             path: path.to_owned(),
             source,
         })?;
+    let text = decode(&bytes, path, 1)?;
     let origin = Origin::Script(path.display().to_string());
-    Box::pin(run_text(session, &text, &origin, depth)).await
+    Box::pin(run_text(session, text, &origin, depth)).await
 }
 
 async fn run_stdin(session: &mut Session, depth: usize) -> Result<Flow, ShellError> {
     let mut reader = Reader::new(Origin::Script("stdin".to_owned()), depth);
     let mut input = BufReader::new(tokio::io::stdin());
-    let mut line = String::new();
-    loop {
+    let mut line = Vec::new();
+    for number in 1.. {
         line.clear();
         let read = tokio::select! {
-            read = input.read_line(&mut line) => read,
+            read = input.read_until(b'\n', &mut line) => read,
             _ = tokio::signal::ctrl_c() => {
                 // The read cannot be called off and would hold up the exit.
                 std::process::exit(i32::from(EXIT_INTERRUPTED));
@@ -101,13 +102,31 @@ async fn run_stdin(session: &mut Session, depth: usize) -> Result<Flow, ShellErr
             source,
         })?;
         if count == 0 {
-            return reader.finish(session).await;
+            break;
         }
-        let flow = reader.take(session, &line).await?;
+        let text = decode(&line, Path::new("-"), number)?;
+        let flow = reader.take(session, text).await?;
         if flow != Flow::Continue {
             return Ok(flow);
         }
     }
+    reader.finish(session).await
+}
+
+/// The text of a script, or of its line `first_line` on, without the byte order mark before it.
+fn decode<'a>(bytes: &'a [u8], path: &Path, first_line: usize) -> Result<&'a str, ShellError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let good = &bytes[..error.valid_up_to()];
+        let line = first_line + good.iter().filter(|byte| **byte == b'\n').count();
+        ShellError::NotUtf8 {
+            path: path.to_owned(),
+            line,
+        }
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) if first_line == 1 => rest,
+        _ => text,
+    })
 }
 
 /// Takes a script line by line.
@@ -226,10 +245,30 @@ async fn include(session: &mut Session, path: &Path, depth: usize) -> Result<Flo
         return Ok(Flow::Failed);
     }
     match Box::pin(run_file(session, path, depth)).await {
-        Err(error @ ShellError::ReadScript { .. }) => {
+        Err(error @ (ShellError::ReadScript { .. } | ShellError::NotUtf8 { .. })) => {
             session.show_error(&format!("ERROR 58030: {}\n", super::report::chain(&error)));
             Ok(Flow::Failed)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_before_a_script_is_skipped() {
+        let text = decode(b"\xef\xbb\xbfSELECT 1;\n", Path::new("a.sql"), 1).unwrap();
+        assert_eq!(text, "SELECT 1;\n");
+    }
+
+    #[test]
+    fn a_script_that_is_not_utf8_says_where() {
+        let error = decode(b"SELECT 1;\nSELECT '\xff';\n", Path::new("a.sql"), 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "\"a.sql\" is not valid UTF-8 (line 2); save it as UTF-8"
+        );
     }
 }

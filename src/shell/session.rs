@@ -12,13 +12,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use super::ShellError;
+use super::complete::{Names, quote};
 use super::format::{Expanded, Format, FormatError, Sink, TableOptions};
 use super::progress::{self, Line, Watch};
 use super::report::{Origin, describe};
 use super::split::Statement;
 use super::table::Style;
-use super::{ShellError, complete::Names};
-use crate::client::{Answer, Client, ClientError, Properties};
+use crate::client::{Answer, Client, ClientError, Place, Properties};
 
 /// Rows that an interactive table shows unless told otherwise.
 const DISPLAY_ROWS_MAX: u64 = 1000;
@@ -64,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     pub(crate) catalog: String,
     pub(crate) schema: String,
+    /// The server has told catalog and schema; before that they are a guess.
+    located: bool,
     pub(crate) names: Names,
     /// A person types: limits, notes and colours make sense.
     pub(crate) interactive: bool,
@@ -98,6 +101,7 @@ impl Session {
             },
             catalog: "lake".to_owned(),
             schema: "main".to_owned(),
+            located: false,
             names: Names::default(),
             interactive,
             keep_going: false,
@@ -119,6 +123,20 @@ impl Session {
         if let Some([Some(catalog), Some(schema)]) = place.rows().first().map(Vec::as_slice) {
             self.catalog.clone_from(catalog);
             self.schema.clone_from(schema);
+            self.located = true;
+        }
+        Ok(())
+    }
+
+    /// Moves the session to `catalog`.`schema`.
+    ///
+    /// # Errors
+    /// The [`ClientError`] if there is no such place, or no server.
+    pub(crate) async fn go_to(&mut self, catalog: &str, schema: &str) -> Result<(), ClientError> {
+        let place = format!("USE {}.{}", quote(catalog), quote(schema));
+        self.client.query(&place).await?;
+        if let Some(told) = self.client.place() {
+            self.believe(told);
         }
         Ok(())
     }
@@ -148,6 +166,10 @@ impl Session {
         let started = Instant::now();
         let ended = self.run(statement).await;
         let elapsed = started.elapsed();
+        if !matches!(ended, Ok(End::Cancelled)) {
+            let moved = matches!(&ended, Ok(End::Finished { command }) if moves(command));
+            self.notice_place(moved);
+        }
         let outcome = match ended {
             Ok(End::Finished { command }) => {
                 self.follow(&command).await;
@@ -258,10 +280,34 @@ impl Session {
         })
     }
 
+    /// Compares where the server says that the session is with what the prompt shows; says so if
+    /// the session was lost. `moved`: the statement may have changed the place itself.
+    fn notice_place(&mut self, moved: bool) {
+        let Some(told) = self.client.place() else {
+            return;
+        };
+        let believed = self.located.then(|| Place {
+            catalog: self.catalog.clone(),
+            schema: self.schema.clone(),
+        });
+        let warning = lost(believed.as_ref(), &told).filter(|_| !moved);
+        self.believe(told);
+        if let Some(warning) = warning {
+            note(&warning);
+            self.refresh_names();
+        }
+    }
+
+    fn believe(&mut self, place: Place) {
+        self.catalog = place.catalog;
+        self.schema = place.schema;
+        self.located = true;
+    }
+
     /// Keeps prompt and completion true after what a statement changed.
     async fn follow(&mut self, command: &str) {
         let first = command.split_whitespace().next().unwrap_or_default();
-        if matches!(first, "USE" | "SET" | "RESET") && self.interactive {
+        if moves(command) && self.client.place().is_none() && self.interactive {
             // The old place is shown until the server can tell the new one.
             let _ = self.locate().await;
         }
@@ -286,6 +332,22 @@ impl Session {
             footer: !self.settings.quiet,
         }
     }
+}
+
+/// Whether a statement with this command tag may change where names are looked up.
+fn moves(command: &str) -> bool {
+    let first = command.split_whitespace().next().unwrap_or_default();
+    matches!(first, "USE" | "SET" | "RESET")
+}
+
+/// What to say if the session is not where it was left.
+fn lost(believed: Option<&Place>, told: &Place) -> Option<String> {
+    believed.filter(|place| *place != told).map(|_| {
+        format!(
+            "the server has forgotten this session (restarted?); back in {}.{}",
+            told.catalog, told.schema
+        )
+    })
 }
 
 /// How [`Session::run`] ended without an error.
@@ -411,4 +473,21 @@ fn tag(answer: &Answer) -> String {
 pub(crate) fn note(text: &str) {
     // A note that cannot be shown is no reason to fail.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_elsewhere_than_it_was_left_is_lost() {
+        let place = |schema: &str| Place {
+            catalog: "lake".to_owned(),
+            schema: schema.to_owned(),
+        };
+        assert_eq!(lost(None, &place("main")), None);
+        assert_eq!(lost(Some(&place("main")), &place("main")), None);
+        let warning = lost(Some(&place("sales")), &place("main")).unwrap();
+        assert!(warning.ends_with("back in lake.main"), "{warning}");
+    }
 }

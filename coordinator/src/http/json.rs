@@ -144,7 +144,7 @@ fn value(encoder: &mut NullableEncoder<'_>, row: usize, out: &mut Vec<u8>) {
 
 /// Writes floats so that they read back exactly, NaN and infinities as strings.
 #[derive(Debug)]
-struct Floats;
+pub struct Floats;
 
 impl EncoderFactory for Floats {
     fn make_default_encoder<'a>(

@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 
 use crate::sessions::Sessions;
 use crate::statements::Statements;
+pub use json::Floats;
 use problem::Problem;
 
 /// Bytes of a request's body at most.
@@ -142,7 +143,7 @@ fn describe() {
 }
 
 async fn readiness(State(door): State<Door>) -> Response {
-    if !door.ready.load(Ordering::SeqCst) {
+    if door.state.statements.is_closed() || !door.ready.load(Ordering::SeqCst) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     match door.state.control.ping().await {

@@ -15,7 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ const SESSION_HEADER: HeaderName = HeaderName::from_static("tarn-session");
 const QUERY_ID_HEADER: HeaderName = HeaderName::from_static("tarn-query-id");
 const COMMAND_HEADER: HeaderName = HeaderName::from_static("tarn-command");
 const AFFECTED_HEADER: HeaderName = HeaderName::from_static("tarn-affected");
+const CATALOG_HEADER: HeaderName = HeaderName::from_static("tarn-catalog");
+const SCHEMA_HEADER: HeaderName = HeaderName::from_static("tarn-schema");
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,16 +129,40 @@ pub(crate) async fn run(
                 &door.state.default_schema,
             )
         });
-    let kept = session.clone();
+    let mut kept = session.clone();
+    let answer = answer(&door, &mut session, &mut kept, query_id, request).await;
+    let mut response = match answer {
+        Ok(running) => {
+            if let Some(id) = session_id {
+                door.state.sessions.put(id, kept.clone());
+            }
+            respond(running, format)
+        }
+        Err(problem) => problem.into_response(),
+    };
+    if session_id.is_some() {
+        tell_place(response.headers_mut(), &kept);
+    }
+    Ok(response)
+}
+
+/// Starts the statement; `kept` becomes what the session is after it.
+async fn answer(
+    door: &Door,
+    session: &mut Session,
+    kept: &mut Session,
+    query_id: Uuid,
+    request: SqlRequest,
+) -> Result<Running, Problem> {
     let problem = |error| Problem::of(error, Some(query_id.to_string()));
-    apply(&mut session, &request.properties).map_err(problem)?;
+    apply(session, &request.properties).map_err(problem)?;
     let before = session.clone();
     let running = door
         .state
         .statements
         .run(
             &door.state.engine,
-            &mut session,
+            session,
             StatementRequest {
                 query_id: query_id.to_string(),
                 sql: request.statement,
@@ -145,12 +171,24 @@ pub(crate) async fn run(
         )
         .await
         .map_err(problem)?;
-    if let Some(id) = session_id {
-        // Properties hold for one request; what the statement itself changed holds on.
-        let keep = if session == before { kept } else { session };
-        door.state.sessions.put(id, keep);
+    // Properties hold for one request; what the statement itself changed holds on.
+    if *session != before {
+        kept.clone_from(session);
     }
-    Ok(respond(running, format))
+    Ok(running)
+}
+
+/// Tells where the session's next unqualified name is looked up, so that a client notices when the
+/// server has forgotten its session. A name that is no header text is left out.
+fn tell_place(headers: &mut HeaderMap, session: &Session) {
+    for (header, name) in [
+        (CATALOG_HEADER, &session.catalog),
+        (SCHEMA_HEADER, &session.schema),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(name) {
+            headers.insert(header, value);
+        }
+    }
 }
 
 fn apply(session: &mut Session, properties: &Properties) -> Result<(), tarn_engine::EngineError> {
@@ -206,10 +244,7 @@ fn respond(running: Running, format: Format) -> Response {
         Ok(encoder) => encoder,
         Err(error) => {
             let error = tarn_engine::EngineError::from(error);
-            return axum::response::IntoResponse::into_response(Problem::of(
-                error,
-                Some(running.query_id.clone()),
-            ));
+            return Problem::of(error, Some(running.query_id.clone())).into_response();
         }
     };
     *response.body_mut() = Body::from_stream(Encoded {
@@ -386,6 +421,14 @@ mod tests {
         check_accept("*/*", Some(Format::Json));
         check_accept("image/png", None);
         assert_eq!(Format::negotiate(&HeaderMap::new()), Some(Format::Json));
+    }
+
+    #[test]
+    fn a_name_that_is_no_header_text_is_left_out() {
+        let mut headers = HeaderMap::new();
+        tell_place(&mut headers, &Session::new("admin", "lake", "größe\n"));
+        assert_eq!(headers[CATALOG_HEADER], "lake");
+        assert!(!headers.contains_key(SCHEMA_HEADER));
     }
 
     #[test]

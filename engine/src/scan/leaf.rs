@@ -11,7 +11,7 @@ use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics};
+use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::{DataSource, OpenArgs};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -24,8 +24,10 @@ use datafusion::physical_expr::{
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::PartitionedFile;
+use futures::StreamExt;
 
 use super::adapter::FieldIdAdapterFactory;
 use super::conform::Evolution;
@@ -201,6 +203,21 @@ impl IcebergScan {
         }
     }
 
+    /// The stream with errors that name the table. The source below names the file.
+    fn named(
+        &self,
+        opened: Result<SendableRecordBatchStream>,
+    ) -> Result<SendableRecordBatchStream> {
+        let facts = Arc::clone(&self.facts);
+        let name = move |error: DataFusionError| {
+            error.context(format!("cannot read table \"{}\"", facts.table))
+        };
+        let stream = opened.map_err(&name)?;
+        let schema = stream.schema();
+        let batches = stream.map(move |batch| batch.map_err(&name));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
     fn fmt_line(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let facts = &self.facts;
         let files = self.files().count();
@@ -260,11 +277,13 @@ impl DataSource for IcebergScan {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        self.inner.open(partition, context)
+        let opened = self.inner.open(partition, context);
+        self.named(opened)
     }
 
     fn open_with_args(&self, args: OpenArgs) -> Result<SendableRecordBatchStream> {
-        self.inner.open_with_args(args)
+        let opened = self.inner.open_with_args(args);
+        self.named(opened)
     }
 
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
@@ -69,6 +69,23 @@ impl IcebergTableProvider {
             schema,
             planned: Arc::new(planned),
             nested_ids,
+        }
+    }
+
+    /// The same table whose columns with time zone show `time_zone`, so that dates, hours and the like are those of that
+    /// zone. The instants stay as they are.
+    #[must_use]
+    pub fn with_time_zone(self, time_zone: &str) -> Self {
+        let fields = self.schema.fields().iter();
+        let fields: Fields = fields.map(|field| in_zone(field, time_zone)).collect();
+        let metadata = self.schema.metadata().clone();
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        let (planned, nested_ids) = split_nested_ids(&schema);
+        Self {
+            schema,
+            planned: Arc::new(planned),
+            nested_ids,
+            ..self
         }
     }
 
@@ -427,6 +444,23 @@ impl TableProvider for IcebergTableProvider {
     fn statistics(&self) -> Option<Statistics> {
         None
     }
+}
+
+/// The field with the zone of its timestamps changed, at every depth.
+fn in_zone(field: &FieldRef, time_zone: &str) -> FieldRef {
+    let ty = match field.data_type() {
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some(time_zone.into())),
+        DataType::Struct(fields) => DataType::Struct(
+            fields
+                .iter()
+                .map(|child| in_zone(child, time_zone))
+                .collect(),
+        ),
+        DataType::List(element) => DataType::List(in_zone(element, time_zone)),
+        DataType::Map(entries, ordered) => DataType::Map(in_zone(entries, time_zone), *ordered),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(ty))
 }
 
 /// Floating-point columns in which some file is not known to be free of NaN.

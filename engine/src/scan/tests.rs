@@ -30,6 +30,7 @@ use super::leaf::{ScanFacts, as_scan};
 use super::source::IcebergSource;
 use super::{Evolution, IcebergScan};
 use crate::distribute::TarnCodec;
+use crate::error::{EngineError, ErrorKind};
 
 fn write_parquet(path: &Path, batch: &RecordBatch) {
     let file = File::create(path).expect("a new file");
@@ -528,6 +529,33 @@ async fn a_nan_is_found_above_every_number() {
 }
 
 #[tokio::test]
+async fn a_damaged_or_missing_data_file_is_named_with_its_table_and_what_to_do() {
+    let lake = Lake::open().await;
+    let table = lake.create("events", &events(), &[], &[]).await;
+    let (table, files) = lake.insert(&table, vec![batch(&[row(1)])]).await;
+    lake.register("events", &table);
+    let path = files[0].path.trim_start_matches("file://").to_owned();
+    let check = async |kind: ErrorKind| {
+        let frame = lake.context.sql("SELECT s FROM events").await;
+        let error = frame
+            .expect("a query")
+            .collect()
+            .await
+            .expect_err("an error");
+        let error = EngineError::from(error);
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.message.contains("\"main.events\""), "{error}");
+        assert!(error.message.contains(".parquet\""), "{error}");
+        assert!(error.hint.is_some_and(|hint| hint.contains("restore")));
+    };
+    let size = std::fs::metadata(&path).expect("a file").len();
+    std::fs::write(&path, vec![7u8; usize::try_from(size).expect("small")]).expect("damaged");
+    check(ErrorKind::Corrupt).await;
+    std::fs::remove_file(&path).expect("removed");
+    check(ErrorKind::FileNotFound).await;
+}
+
+#[tokio::test]
 async fn a_pinned_snapshot_shows_its_own_rows() {
     let lake = Lake::open().await;
     let table = events_table(&lake, &[], &[vec![row(1)], vec![row(2)]]).await;
@@ -541,6 +569,50 @@ async fn a_pinned_snapshot_shows_its_own_rows() {
         .register_table("past", Arc::new(provider))
         .expect("a table is registered");
     assert_eq!(lake.text("SELECT id FROM past").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_column_with_time_zone_is_read_filtered_and_shipped_in_the_zone_of_the_session() {
+    const HOUR: i64 = 3_600_000_000;
+    let lake = Lake::open().await;
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let list = DataType::new_list(zoned.clone(), true);
+    let schema = Schema::new(vec![
+        Field::new("ts", zoned, true),
+        Field::new("all_ts", list.clone(), true),
+    ]);
+    let partition = [("ts", Transform::Day)];
+    let mut table = lake.create("z", &schema, &partition, &[]).await;
+    for hour in [12, 23] {
+        let ts: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![hour * HOUR]).with_timezone("UTC"));
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths([1]);
+        let DataType::List(element) = &list else {
+            unreachable!("a list")
+        };
+        let lists = ListArray::new(Arc::clone(element), offsets, Arc::clone(&ts), None);
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![ts, Arc::new(lists)]);
+        (table, _) = lake.insert(&table, vec![batch.expect("columns fit")]).await;
+    }
+    let provider = lake.provider(&table).with_time_zone("+02:00");
+    lake.context
+        .register_table("z", Arc::new(provider))
+        .expect("a table is registered");
+    let late =
+        "SELECT ts::date, extract(hour FROM ts), all_ts[1] FROM z WHERE ts::date > '1970-01-01'";
+    let expected = ["1970-01-02|1|1970-01-02T01:00:00+02:00"];
+    assert_eq!(lake.text(late).await, expected);
+    let sql = "SELECT ts FROM z WHERE ts >= '1970-01-02 00:30:00'";
+    let expected = ["1970-01-02T01:00:00+02:00"];
+    assert_eq!(lake.text(sql).await, expected);
+    let frame = lake.context.sql(sql).await.expect("a query");
+    let plan = frame.create_physical_plan().await.expect("a plan");
+    let scanned = leaf(&plan);
+    assert_eq!(as_scan(&scanned).expect("a scan").files().count(), 1);
+    let batches = collect(over_wire(&plan), lake.context.task_ctx())
+        .await
+        .expect("the decoded plan runs");
+    assert_eq!(batches.iter().flat_map(lines).collect::<Vec<_>>(), expected);
 }
 
 fn partitions() -> impl Strategy<Value = Vec<(&'static str, Transform)>> {

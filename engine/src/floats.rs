@@ -1,0 +1,132 @@
+//! A float beside a decimal: both are doubles, as in PostgreSQL.
+//!
+//! DataFusion would make the float a decimal of fifteen places, which loses small values, does not
+//! hold large ones and fails on NaN. Runs before types are settled. Knows logical plans only.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::optimizer::AnalyzerRule;
+
+/// Makes the decimals that meet a float doubles.
+#[derive(Debug)]
+pub(crate) struct DecimalsBesideFloats;
+
+impl AnalyzerRule for DecimalsBesideFloats {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let mut schema = merge_schema(&node.inputs());
+            if let LogicalPlan::TableScan(scan) = &node {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| Ok(settle(expr, &schema)))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "decimals_beside_floats"
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Float,
+    Decimal,
+    Other,
+}
+
+fn kind(expr: &Expr, schema: &DFSchema) -> Kind {
+    // What has no type here, such as a column of an outer query, is left to DataFusion.
+    match expr.get_type(schema) {
+        Ok(ty) if ty.is_floating() => Kind::Float,
+        Ok(ty) if ty.is_decimal() => Kind::Decimal,
+        _ => Kind::Other,
+    }
+}
+
+fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let kinds: Vec<Kind> = match &expr {
+        Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
+            vec![kind(left, schema), kind(right, schema)]
+        }
+        Expr::Between(between) => [&between.expr, &between.low, &between.high]
+            .map(|e| kind(e, schema))
+            .to_vec(),
+        Expr::InList(list) => std::iter::once(list.expr.as_ref())
+            .chain(&list.list)
+            .map(|e| kind(e, schema))
+            .collect(),
+        _ => return Transformed::no(expr),
+    };
+    if !(kinds.contains(&Kind::Float) && kinds.contains(&Kind::Decimal)) {
+        return Transformed::no(expr);
+    }
+    let double = |e: Expr| match kind(&e, schema) {
+        Kind::Decimal => cast(e, DataType::Float64),
+        Kind::Float | Kind::Other => e,
+    };
+    let boxed = |e: Box<Expr>| Box::new(double(*e));
+    Transformed::yes(match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            Expr::BinaryExpr(BinaryExpr::new(boxed(left), op, boxed(right)))
+        }
+        Expr::Between(b) => Expr::Between(Between::new(
+            boxed(b.expr),
+            b.negated,
+            boxed(b.low),
+            boxed(b.high),
+        )),
+        Expr::InList(l) => Expr::InList(InList::new(
+            boxed(l.expr),
+            l.list.into_iter().map(double).collect(),
+            l.negated,
+        )),
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::AsArray;
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::optimizer::Analyzer;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use std::sync::Arc;
+
+    async fn check_true(sql: &str) {
+        let mut config = SessionConfig::new();
+        config.options_mut().sql_parser.parse_float_as_decimal = true;
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+            vec![Arc::new(DecimalsBesideFloats)];
+        rules.extend(Analyzer::new().rules);
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_analyzer_rules(rules)
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let rows = context.sql(sql).await.unwrap().collect().await.unwrap();
+        assert!(rows[0].column(0).as_boolean().value(0), "{sql}");
+    }
+
+    #[tokio::test]
+    async fn small_large_and_undefined_floats_compare_as_doubles() {
+        check_true("SELECT arrow_cast('1e-17', 'Float64') > 0.0").await;
+        check_true("SELECT arrow_cast('0.30000000000000004', 'Float64') <> 0.3").await;
+        check_true("SELECT arrow_cast('1e20', 'Float64') > 5.5").await;
+        check_true("SELECT arrow_cast('NaN', 'Float64') NOT BETWEEN -10 AND 10.5").await;
+        check_true("SELECT arrow_cast('0.5', 'Float64') IN (0.5, 1.25)").await;
+    }
+}
