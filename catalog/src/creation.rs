@@ -10,7 +10,7 @@ use crate::error::{CatalogError, Result};
 use crate::ident::{Namespace, TableIdent};
 use crate::schema;
 use crate::storage::Stores;
-use crate::table::{LoadedMetadata, Table};
+use crate::table::{self, LoadedMetadata, Table};
 use crate::transform::{PartitionFieldDef, Transform};
 
 /// Property of a CREATE TABLE that chooses the format version, 1 to 3.
@@ -117,6 +117,7 @@ fn partition_spec(
     fields: &[PartitionFieldDef],
 ) -> Result<ice::UnboundPartitionSpec> {
     let mut builder = ice::UnboundPartitionSpec::builder().with_spec_id(0);
+    let mut taken: Vec<String> = Vec::new();
     for def in fields {
         let source = schema
             .field_by_name(&def.column)
@@ -147,8 +148,15 @@ fn partition_spec(
                     def.transform, def.column, source.field_type
                 ))
             })?;
+        let name = free_name(&table::avro_name(&def.field_name()), |name| {
+            taken.iter().any(|other| other == name)
+                || schema
+                    .field_by_name(name)
+                    .is_some_and(|field| field.id != source.id)
+        });
+        taken.push(name.clone());
         builder = builder
-            .add_partition_field(source.id, def.field_name(), def.transform.to_ice())
+            .add_partition_field(source.id, name, def.transform.to_ice())
             .map_err(|error| {
                 CatalogError::invalid(format!(
                     "partition field \"{}\" is not valid: {}",
@@ -158,6 +166,17 @@ fn partition_spec(
             })?;
     }
     Ok(builder.build())
+}
+
+/// `name`, or `name` with the first number from 2 that makes it free.
+fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    let mut number = 2u32;
+    while taken(&free) {
+        free = format!("{name}_{number}");
+        number += 1;
+    }
+    free
 }
 
 #[cfg(test)]
@@ -227,6 +246,50 @@ mod tests {
             let error = make(creation(&[], vec![wrong])).unwrap_err();
             assert!(error.to_string().contains(&column), "{error}");
         }
+    }
+
+    #[test]
+    fn a_partition_field_of_a_column_that_is_no_avro_name_gets_one_that_is_free() {
+        let names = ["a.b", "a_x2Eb", "2024", "é", "plain"];
+        let fields = names.map(|name| Field::new(name, DataType::Int32, true));
+        let mut creation = creation(
+            &[],
+            names.map(|name| def(name, Transform::Identity)).to_vec(),
+        );
+        creation.schema = Arc::new(Schema::new(fields.to_vec()));
+        let table = make(creation).unwrap();
+        let spec = table.partition_spec();
+        let of = |f: &dyn Fn(&crate::PartitionField) -> String| -> Vec<String> {
+            spec.fields.iter().map(f).collect()
+        };
+        assert_eq!(
+            of(&|field| field.name.clone()),
+            ["a_x2Eb_2", "a_x2Eb", "_2024", "_xE9", "plain"]
+        );
+        assert_eq!(of(&|field| field.source_column.clone().unwrap()), names);
+        table.check_partition_names(spec.id).unwrap();
+    }
+
+    #[test]
+    fn a_foreign_partition_field_that_is_no_avro_name_is_unsupported_by_name() {
+        let table = make(creation(&[], vec![def("ts", Transform::Day)])).unwrap();
+        let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
+        json["partition-specs"][0]["fields"][0]["name"] = "ts day".into();
+        let loaded = LoadedMetadata::new(serde_json::from_value(json).unwrap());
+        let ident = table.ident().clone();
+        let foreign = Table::new(
+            ident,
+            String::new(),
+            Arc::new(loaded),
+            table.stores().clone(),
+        );
+        let error = foreign.check_partition_names(0).unwrap_err();
+        assert_eq!(error.code(), crate::ErrorCode::Unsupported);
+        let text = error.to_string();
+        assert!(
+            text.contains("main.t") && text.contains("\"ts day\""),
+            "{text}"
+        );
     }
 
     #[test]

@@ -217,6 +217,7 @@ pub struct SnapshotFiles {
 ///
 /// # Errors
 /// [`CatalogError::FileNotFound`] and [`CatalogError::Corrupt`] name the list or manifest;
+/// [`CatalogError::Unsupported`] names a partition field that no manifest can be read with;
 /// [`CatalogError::StorageUnavailable`] is retryable.
 pub async fn snapshot_files(
     table: &Table,
@@ -230,6 +231,9 @@ pub async fn snapshot_files(
         .filter(|manifest| may_hold_live_files(manifest))
         .filter(|manifest| keep(&info(table, manifest)))
         .collect();
+    for manifest in &wanted {
+        table.check_partition_names(manifest.partition_spec_id)?;
+    }
     let mut files = SnapshotFiles {
         manifests_total: list.len(),
         manifests_pruned: list.len() - wanted.len(),

@@ -16,7 +16,7 @@ use crate::ident::TableIdent;
 use crate::literal::Literal;
 use crate::schema;
 use crate::storage::Stores;
-use crate::transform::Transform;
+use crate::transform::{Transform, hash_bytes};
 
 /// Table property that holds the comment.
 pub const COMMENT_PROPERTY: &str = "comment";
@@ -142,18 +142,66 @@ impl PartitionSpec {
 
     /// The directory of a partition, such as `day=2024-05-01/region=eu%2Fwest`; empty if unpartitioned.
     ///
-    /// `values` are in the order of [`Self::fields`].
+    /// `values` are in the order of [`Self::fields`]. A segment too long for file systems ends in a hash of the whole:
+    /// readers take the value from the manifest.
     pub fn path(&self, values: &[Option<Literal>]) -> String {
         self.fields
             .iter()
             .zip(values)
             .map(|(field, value)| {
                 let value = field.transform.human(value.as_ref());
-                format!("{}={}", url_encoded(&field.name), url_encoded(&value))
+                let segment = format!("{}={}", url_encoded(&field.name), url_encoded(&value));
+                shortened(segment)
             })
             .collect::<Vec<_>>()
             .join("/")
     }
+}
+
+/// Most bytes of one segment of a partition path. File systems take 255, and some add a suffix.
+const SEGMENT_BYTES_MAX: usize = 200;
+
+/// A URL-encoded segment that is too long, cut between two characters, with a hash of all of it.
+fn shortened(mut segment: String) -> String {
+    if segment.len() <= SEGMENT_BYTES_MAX {
+        return segment;
+    }
+    let hash = format!("-{:08x}", hash_bytes(segment.as_bytes()));
+    let mut end = SEGMENT_BYTES_MAX - hash.len();
+    // Never inside of `%HH`.
+    if let Some(back) = segment.as_bytes()[end - 2..end]
+        .iter()
+        .rposition(|byte| *byte == b'%')
+    {
+        end = end - 2 + back;
+    }
+    segment.truncate(end);
+    segment.push_str(&hash);
+    segment
+}
+
+/// `name` as Avro allows it: letters, digits and `_`, not a digit first; anything else as `_xHH`.
+///
+/// Source: Java's `AvroSchemaUtil.sanitize`.
+pub(crate) fn avro_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            'a'..='z' | 'A'..='Z' | '_' => out.push(c),
+            '0'..='9' => {
+                if out.is_empty() {
+                    out.push('_');
+                }
+                out.push(c);
+            }
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("_x{unit:X}"));
+                }
+            }
+        }
+    }
+    if out.is_empty() { "_".to_owned() } else { out }
 }
 
 /// Form encoding, as Java writes partition paths, with `%20` for a space.
@@ -393,6 +441,26 @@ impl Table {
         self.metadata().current_snapshot().map(|s| snapshot(s))
     }
 
+    /// Whether the fields of a spec can be in a manifest's Avro schema as the iceberg crate makes it.
+    ///
+    /// # Errors
+    /// [`CatalogError::Unsupported`] names the table and the field.
+    pub(crate) fn check_partition_names(&self, spec_id: i32) -> Result<()> {
+        let Some(spec) = self.spec_by_id(spec_id) else {
+            return Ok(());
+        };
+        match spec.fields.iter().find(|f| avro_name(&f.name) != f.name) {
+            None => Ok(()),
+            Some(field) => Err(CatalogError::unsupported(format!(
+                "table \"{}\": partition field \"{}\" has a name that is not supported (only letters, \
+                 digits and \"_\" are, and no digit first); rename the field with another engine and \
+                 rewrite the manifests, or copy the rows into a new table",
+                self.ident(),
+                field.name
+            ))),
+        }
+    }
+
     /// A snapshot by id.
     pub fn snapshot_by_id(&self, id: i64) -> Option<Snapshot> {
         self.metadata().snapshot_by_id(id).map(|s| snapshot(s))
@@ -533,6 +601,32 @@ mod tests {
             spec.path(&values),
             "ts_month=2024-05/region=eu%2Fwe%20st%3D1/gone=null"
         );
+    }
+
+    #[test]
+    fn a_long_partition_value_makes_a_segment_that_file_systems_take() {
+        let spec = PartitionSpec {
+            id: 0,
+            fields: vec![PartitionField {
+                source_id: 1,
+                field_id: 1000,
+                name: "k".to_owned(),
+                transform: Transform::Identity,
+                source_column: None,
+                result_type: DataType::Utf8View,
+            }],
+        };
+        let path = |text: String| spec.path(&[Some(Literal::String(text))]);
+        assert_eq!(path("x".repeat(198)), format!("k={}", "x".repeat(198)));
+        for pad in 0..4 {
+            let text = |end: &str| format!("{}{}{end}", "x".repeat(pad), "é".repeat(300));
+            let long = path(text("a"));
+            assert!(long.len() <= SEGMENT_BYTES_MAX, "{long}");
+            assert_ne!(long, path(text("b")));
+            let (kept, _) = long.rsplit_once('-').unwrap();
+            let cut = kept.len() - kept.rfind('%').unwrap();
+            assert_eq!(cut, 3, "{kept}");
+        }
     }
 
     #[test]

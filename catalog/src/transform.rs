@@ -468,7 +468,7 @@ fn hash_long(value: i64) -> i32 {
 }
 
 /// Murmur3, 32-bit, x86 variant, seed 0: the hash of the Iceberg spec, appendix B.
-fn hash_bytes(bytes: &[u8]) -> i32 {
+pub(crate) fn hash_bytes(bytes: &[u8]) -> i32 {
     const C1: u32 = 0xcc9e_2d51;
     const C2: u32 = 0x1b87_3593;
     let mix = |k: u32| k.wrapping_mul(C1).rotate_left(15).wrapping_mul(C2);

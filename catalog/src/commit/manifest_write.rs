@@ -28,6 +28,7 @@ pub(super) async fn write_data(
     files: &[NewDataFile],
     session: &mut Session,
 ) -> Result<ice::ManifestFile> {
+    head.check_partition_names(spec_id)?;
     let spec = head
         .metadata()
         .partition_spec_by_id(spec_id)
