@@ -22,10 +22,8 @@ pub(crate) fn refuse(sql: &str) -> Result<(), EngineError> {
     for token in &tokens {
         match token {
             Token::LParen | Token::LBracket => chains.push(0),
-            Token::RParen | Token::RBracket => {
-                if chains.len() > 1 {
-                    chains.pop();
-                }
+            Token::RParen | Token::RBracket if chains.len() > 1 => {
+                chains.pop();
             }
             Token::Comma | Token::SemiColon => {
                 if let Some(last) = chains.last_mut() {

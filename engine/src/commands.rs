@@ -92,12 +92,11 @@ impl Engine {
                 Ok(Outcome::done("SET", None))
             }
             Statement::Reset(name) => {
-                match name {
-                    Some(name) => set(session, &name, None)?,
-                    None => {
-                        session.settings.reset_all();
-                        set(session, "search_path", None)?;
-                    }
+                if let Some(name) = name {
+                    set(session, &name, None)?;
+                } else {
+                    session.settings.reset_all();
+                    set(session, "search_path", None)?;
                 }
                 Ok(Outcome::done("RESET", None))
             }
