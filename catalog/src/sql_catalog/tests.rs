@@ -230,6 +230,29 @@ async fn partition_values_and_summaries_come_back_typed() {
     assert_eq!((pruned.data.len(), pruned.manifests_pruned), (0, 1));
 }
 
+#[tokio::test]
+async fn a_table_partitioned_by_a_column_that_is_no_avro_name_is_read_back() {
+    let lake = Lake::new().await;
+    let mut creation = creation("t", &[]);
+    creation.schema = Arc::new(Schema::new(vec![Field::new("é 1.x", DataType::Utf8, true)]));
+    creation.partition = vec![PartitionFieldDef {
+        column: "é 1.x".to_owned(),
+        transform: Transform::Identity,
+        name: None,
+    }];
+    let table = lake.catalog.create_table(creation).await.unwrap();
+    let file = NewDataFile {
+        partition: vec![Some(Literal::String("v".into()))],
+        lower_bounds: HashMap::new(),
+        upper_bounds: HashMap::new(),
+        ..file(&table, "a", 1)
+    };
+    let table = append(&*lake.catalog, &table, vec![file], HashMap::new()).await;
+    let files = lake.files(&table.unwrap()).await;
+    let value = Some(Literal::String("v".into()));
+    assert_eq!(files.data[0].partition, [value]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_concurrent_appenders_lose_and_double_nothing() {
     let lake = Lake::new().await;
