@@ -443,7 +443,7 @@ pub fn load(
         };
     }
     figment = figment.merge(Serialized::defaults(flags));
-    let config: Config = figment.extract().map_err(explain)?;
+    let config: Config = figment.extract().map_err(|error| explain(&error))?;
     config.check()?;
     Ok(config)
 }
@@ -458,7 +458,7 @@ fn not_toml(text: &str, error: &toml::de::Error) -> String {
 }
 
 /// The first problem, with its key. Values are not quoted: they may be secrets.
-fn explain(error: figment::Error) -> ConfigError {
+fn explain(error: &figment::Error) -> ConfigError {
     let Some(first) = error.clone().into_iter().last() else {
         return ConfigError::Parse(error.kind.to_string());
     };
@@ -495,7 +495,7 @@ fn wanted_text(wanted: &str) -> &str {
         Some("struct" | "map") => "a table",
         Some("a" | "an") if wanted.contains("map") => "a table",
         Some("path" | "a") if wanted.contains("path") => "a path",
-        Some("usize" | "u64" | "u32" | "u16") => "a whole number, not negative",
+        Some("usize" | "u64" | "u32" | "u16") => "a whole number",
         Some("a") if wanted == "a sequence" => "an array",
         _ => wanted,
     }
@@ -504,8 +504,10 @@ fn wanted_text(wanted: &str) -> &str {
 fn kind_of(found: &Actual) -> &'static str {
     match found {
         Actual::Bool(_) => "a boolean",
-        Actual::Unsigned(_) | Actual::Signed(_) | Actual::Float(_) => "a number",
-        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a text",
+        Actual::Signed(number) if *number < 0 => "a negative number",
+        Actual::Unsigned(_) | Actual::Signed(_) => "a number",
+        Actual::Float(_) => "a number with a fraction",
+        Actual::Char(_) | Actual::Str(_) | Actual::Bytes(_) => "a string",
         Actual::Seq => "an array",
         Actual::Map => "a table",
         _ => "something else",
@@ -713,7 +715,7 @@ mod tests {
         check_message(
             &[],
             "workers = \"3\"\n",
-            "configuration: workers: expected a whole number, not negative, found a text",
+            "configuration: workers: expected a whole number, found a string",
         );
         let error = check(&[], "\nadmin_password = hunter2\n").unwrap_err();
         let error = error.to_string();

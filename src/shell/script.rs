@@ -117,10 +117,10 @@ async fn run_stdin(session: &mut Session, depth: usize) -> Result<Flow, ShellErr
 fn decode<'a>(bytes: &'a [u8], path: &Path, first_line: usize) -> Result<&'a str, ShellError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = &bytes[..error.valid_up_to()];
-        let line = first_line + good.iter().filter(|byte| **byte == b'\n').count();
+        let lines = good.split(|byte| *byte == b'\n').count();
         ShellError::NotUtf8 {
             path: path.to_owned(),
-            line,
+            line: first_line + lines - 1,
         }
     })?;
     Ok(match text.strip_prefix('\u{feff}') {

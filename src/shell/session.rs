@@ -65,8 +65,8 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     pub(crate) catalog: String,
     pub(crate) schema: String,
-    /// The server has told catalog and schema; before that they are a guess.
-    located: bool,
+    /// Catalog and schema as the server told them; before that they are a guess.
+    told: Option<Place>,
     pub(crate) names: Names,
     /// A person types: limits, notes and colours make sense.
     pub(crate) interactive: bool,
@@ -101,7 +101,7 @@ impl Session {
             },
             catalog: "lake".to_owned(),
             schema: "main".to_owned(),
-            located: false,
+            told: None,
             names: Names::default(),
             interactive,
             keep_going: false,
@@ -121,9 +121,10 @@ impl Session {
             .query("SELECT current_database(), current_schema()")
             .await?;
         if let Some([Some(catalog), Some(schema)]) = place.rows().first().map(Vec::as_slice) {
-            self.catalog.clone_from(catalog);
-            self.schema.clone_from(schema);
-            self.located = true;
+            self.believe(Place {
+                catalog: catalog.clone(),
+                schema: schema.clone(),
+            });
         }
         Ok(())
     }
@@ -286,11 +287,7 @@ impl Session {
         let Some(told) = self.client.place() else {
             return;
         };
-        let believed = self.located.then(|| Place {
-            catalog: self.catalog.clone(),
-            schema: self.schema.clone(),
-        });
-        let warning = lost(believed.as_ref(), &told).filter(|_| !moved);
+        let warning = lost(self.told.as_ref(), &told).filter(|_| !moved);
         self.believe(told);
         if let Some(warning) = warning {
             note(&warning);
@@ -299,9 +296,9 @@ impl Session {
     }
 
     fn believe(&mut self, place: Place) {
-        self.catalog = place.catalog;
-        self.schema = place.schema;
-        self.located = true;
+        self.catalog.clone_from(&place.catalog);
+        self.schema.clone_from(&place.schema);
+        self.told = Some(place);
     }
 
     /// Keeps prompt and completion true after what a statement changed.
