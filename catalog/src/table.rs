@@ -195,9 +195,9 @@ pub(crate) fn avro_name(name: &str) -> String {
                 out.push(c);
             }
             other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("_x{unit:X}"));
-                }
+                let mut units = [0; 2];
+                let units = other.encode_utf16(&mut units).iter();
+                out.extend(units.map(|unit| format!("_x{unit:X}")));
             }
         }
     }

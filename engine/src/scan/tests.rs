@@ -598,17 +598,17 @@ async fn a_column_with_time_zone_is_read_filtered_and_shipped_in_the_zone_of_the
     lake.context
         .register_table("z", Arc::new(provider))
         .expect("a table is registered");
-    let late =
+    let by_date =
         "SELECT ts::date, extract(hour FROM ts), all_ts[1] FROM z WHERE ts::date > '1970-01-01'";
     let expected = ["1970-01-02|1|1970-01-02T01:00:00+02:00"];
-    assert_eq!(lake.text(late).await, expected);
+    assert_eq!(lake.text(by_date).await, expected);
     let sql = "SELECT ts FROM z WHERE ts >= '1970-01-02 00:30:00'";
     let expected = ["1970-01-02T01:00:00+02:00"];
     assert_eq!(lake.text(sql).await, expected);
     let frame = lake.context.sql(sql).await.expect("a query");
     let plan = frame.create_physical_plan().await.expect("a plan");
-    let scanned = leaf(&plan);
-    assert_eq!(as_scan(&scanned).expect("a scan").files().count(), 1);
+    let bottom = leaf(&plan);
+    assert_eq!(as_scan(&bottom).expect("a scan").files().count(), 1);
     let batches = collect(over_wire(&plan), lake.context.task_ctx())
         .await
         .expect("the decoded plan runs");
