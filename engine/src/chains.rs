@@ -6,56 +6,61 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::{EngineError, ErrorKind};
 
-/// Operators in one expression at most, and set operations in one statement. Plans are trees that
+/// Operators of one expression, and set operations of one statement, at most. Plans are trees that
 /// are walked recursively; a longer chain would need more stack than a thread has.
 const CHAIN_MAX: usize = 2500;
 const SET_OPERATIONS_MAX: usize = 500;
+/// Sums and products cost more to plan: the time grows faster than with the square of the chain.
+const ARITHMETIC_MAX: usize = 250;
+
+/// Operators of one expression so far.
+#[derive(Clone, Copy, Default)]
+struct Chain {
+    operators: usize,
+    arithmetic: usize,
+}
 
 /// Refuses chains of operators and set operations that are too long to be planned.
+///
+/// # Errors
+/// [`ErrorKind::TooComplex`], or [`ErrorKind::Syntax`] if the text has no tokens.
 pub(crate) fn refuse(sql: &str) -> Result<(), EngineError> {
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize()
         .map_err(|e| EngineError::from_parser(&e.into(), sql))?;
-    let mut chains = vec![0usize];
+    let mut outer: Vec<Chain> = vec![];
+    let mut chain = Chain::default();
     let mut set_operations = 0usize;
     for token in &tokens {
         match token {
-            Token::LParen | Token::LBracket => chains.push(0),
-            Token::RParen | Token::RBracket if chains.len() > 1 => {
-                chains.pop();
-            }
-            Token::Comma | Token::SemiColon => {
-                if let Some(last) = chains.last_mut() {
-                    *last = 0;
-                }
-            }
+            Token::LParen | Token::LBracket => outer.push(std::mem::take(&mut chain)),
+            Token::RParen | Token::RBracket => chain = outer.pop().unwrap_or_default(),
+            Token::Comma | Token::SemiColon => chain = Chain::default(),
             Token::Word(w) => match w.keyword {
                 Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT => set_operations += 1,
                 Keyword::AND | Keyword::OR | Keyword::NOT => {
-                    if let Some(last) = chains.last_mut() {
-                        *last += 1;
-                    }
+                    chain.operators += 1;
+                    chain.arithmetic = 0;
                 }
                 _ => {}
             },
-            Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::StringConcat
-            | Token::DoubleColon => {
-                if let Some(last) = chains.last_mut() {
-                    *last += 1;
-                }
+            Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod => {
+                chain.operators += 1;
+                chain.arithmetic += 1;
             }
+            Token::StringConcat | Token::DoubleColon => chain.operators += 1,
             _ => {}
         }
-        if chains.last().is_some_and(|n| *n > CHAIN_MAX) {
+        let longest = if chain.arithmetic > ARITHMETIC_MAX {
+            Some(ARITHMETIC_MAX)
+        } else {
+            (chain.operators > CHAIN_MAX).then_some(CHAIN_MAX)
+        };
+        if let Some(max) = longest {
             return Err(EngineError::new(
                 ErrorKind::TooComplex,
-                format!("an expression chains more than {CHAIN_MAX} operators"),
+                format!("an expression chains more than {max} operators"),
             )
             .with_hint("use IN (…), VALUES or a table instead of a long chain"));
         }
@@ -88,6 +93,8 @@ mod tests {
         let chain = |part: &str, n: usize| format!("SELECT 1{}", part.repeat(n));
         check(&chain(" OR 1=1", 3000), Some(ErrorKind::TooComplex));
         check(&chain("::int", 3000), Some(ErrorKind::TooComplex));
+        check(&chain("+1", 300), Some(ErrorKind::TooComplex));
+        check(&chain("+1 OR 1=1", 1000), None);
         check(
             &chain(" UNION ALL SELECT 1", 600),
             Some(ErrorKind::TooComplex),

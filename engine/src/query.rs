@@ -267,7 +267,7 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
     }
     let mut out = if distributed {
         format!(
-            "Runs on {} worker{}: {} ({} stages, {} tasks)\n",
+            "Runs on {} worker{}: {} (stages: {}, tasks: {})\n",
             page.workers,
             if page.workers == 1 { "" } else { "s" },
             placement.reason,
