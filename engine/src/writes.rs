@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Field, Schema};
@@ -398,6 +399,13 @@ fn summary(context: &StatementContext) -> HashMap<String, String> {
     ])
 }
 
+/// After these pauses the files of a failed write are looked for once more.
+const LATE_FILES_WAITS: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(8),
+];
+
 /// Removes the files of a write that did not end in a commit.
 struct WriteGuard {
     stores: Stores,
@@ -443,7 +451,14 @@ impl Drop for WriteGuard {
             self.write_id.clone(),
         );
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { write::remove_files(&stores, &location, &write_id).await });
+            runtime.spawn(async move {
+                write::remove_files(&stores, &location, &write_id).await;
+                // A task that was cancelled in the middle of an upload may see it end later.
+                for wait in LATE_FILES_WAITS {
+                    tokio::time::sleep(wait).await;
+                    write::remove_files(&stores, &location, &write_id).await;
+                }
+            });
         }
     }
 }
