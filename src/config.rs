@@ -14,6 +14,8 @@ use figment::providers::{Format, Serialized, Toml};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
+use tarn_coordinator::FlightOptions;
+use tarn_engine::parse_duration;
 use thiserror::Error;
 
 /// What is wrong with the configuration.
@@ -56,6 +58,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// Catalogs by name.
     pub catalog: BTreeMap<String, CatalogConfig>,
+    /// The Flight SQL door.
+    pub flight: FlightConfig,
     /// Object storage and file functions.
     pub storage: Storage,
     /// The cluster of workers.
@@ -76,13 +80,87 @@ pub struct Config {
 pub struct Listen {
     /// HTTP, and the workers' registration.
     pub http: String,
-    /// Flight SQL; reserved.
+    /// Flight SQL.
     pub flight: String,
     /// PostgreSQL; reserved.
     pub postgres: String,
     /// Fragments, on a worker.
     pub worker: Option<String>,
 }
+
+/// `[flight]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlightConfig {
+    /// Where clients fetch results, if not on the connection that they have.
+    pub advertise_url: Option<String>,
+    /// How long a result may wait to be fetched.
+    pub ticket_life: String,
+    /// How long a session outlives its last connection.
+    pub session_linger: String,
+    /// Endpoints of a result whose order does not matter.
+    pub endpoints: usize,
+    /// Bytes of one message of a client.
+    pub message_bytes_max: usize,
+}
+
+impl FlightConfig {
+    /// What the door is opened with.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for a value that makes no sense.
+    pub fn options(&self) -> Result<FlightOptions, ConfigError> {
+        let value = |key: &str, problem: String| ConfigError::Value {
+            key: format!("flight.{key}"),
+            problem,
+        };
+        let bad = |key: &str, problem: String| Err(value(key, problem));
+        let duration = |key: &str, text: &str| match parse_duration(text) {
+            Some(duration) if !duration.is_zero() => Ok(duration),
+            _ => Err(value(
+                key,
+                format!("\"{text}\" is not a duration such as 30s, 10min or 1h"),
+            )),
+        };
+        if let Some(url) = &self.advertise_url
+            && !ADVERTISED.iter().any(|scheme| url.starts_with(scheme))
+        {
+            return bad(
+                "advertise_url",
+                format!("\"{url}\" is not a Flight location such as grpc+tls://flight.example.com:443 or arrow-flight-reuse-connection://?"),
+            );
+        }
+        if !(1..=ENDPOINTS_MAX).contains(&self.endpoints) {
+            return bad("endpoints", format!("must be 1 to {ENDPOINTS_MAX}"));
+        }
+        if !(MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX).contains(&self.message_bytes_max) {
+            return bad(
+                "message_bytes_max",
+                format!("must be {MESSAGE_BYTES_MIN} to {MESSAGE_BYTES_MAX}"),
+            );
+        }
+        Ok(FlightOptions {
+            advertise_url: self.advertise_url.clone(),
+            ticket_life: duration("ticket_life", &self.ticket_life)?,
+            session_linger: duration("session_linger", &self.session_linger)?,
+            endpoints: self.endpoints,
+            message_bytes_max: self.message_bytes_max,
+        })
+    }
+}
+
+/// What a Flight location begins with. Source: Arrow, "Flight RPC", "Location URIs".
+const ADVERTISED: [&str; 4] = [
+    "grpc://",
+    "grpc+tcp://",
+    "grpc+tls://",
+    "arrow-flight-reuse-connection://",
+];
+/// Most endpoints of one result.
+const ENDPOINTS_MAX: usize = 64;
+/// Bounds of a message: gRPC's default, and what its length field holds.
+const MESSAGE_BYTES_MIN: usize = 4 << 20;
+const MESSAGE_BYTES_MAX: usize = (2 << 30) - 1;
 
 /// `[metadata]`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -171,6 +249,7 @@ impl Default for Config {
             listen: Listen::default(),
             metadata: Metadata::default(),
             catalog: BTreeMap::new(),
+            flight: FlightConfig::default(),
             storage: Storage::default(),
             cluster: Cluster::default(),
             memory: Memory::default(),
@@ -188,6 +267,18 @@ impl Default for Listen {
             flight: "127.0.0.1:7071".to_owned(),
             postgres: "127.0.0.1:7072".to_owned(),
             worker: None,
+        }
+    }
+}
+
+impl Default for FlightConfig {
+    fn default() -> Self {
+        Self {
+            advertise_url: None,
+            ticket_life: "10min".to_owned(),
+            session_linger: "5min".to_owned(),
+            endpoints: 2,
+            message_bytes_max: 256 << 20,
         }
     }
 }
@@ -294,7 +385,7 @@ pub const REFERENCE: &[Key] = &[
     key(
         "listen.flight",
         "127.0.0.1:7071",
-        "Flight SQL door. Reserved: this version does not open it.",
+        "Flight SQL door (JDBC, ADBC).",
     ),
     key(
         "listen.postgres",
@@ -305,6 +396,31 @@ pub const REFERENCE: &[Key] = &[
         "listen.worker",
         "127.0.0.1, first free port from 7073",
         "Where a worker takes fragments.",
+    ),
+    key(
+        "flight.advertise_url",
+        "none: the connection that they have",
+        "Where Flight clients are told to fetch results, e.g. `grpc+tls://flight.example.com:443` in front of several servers.",
+    ),
+    key(
+        "flight.ticket_life",
+        "10min",
+        "How long a result may wait to be fetched; its statement runs when it is.",
+    ),
+    key(
+        "flight.session_linger",
+        "5min",
+        "How long a Flight session outlives its last connection.",
+    ),
+    typed(
+        "flight.endpoints",
+        "2",
+        "Endpoints of a result whose order does not matter: a client may read as many at once.",
+    ),
+    typed(
+        "flight.message_bytes_max",
+        "268435456",
+        "Bytes of one message of a Flight client, e.g. a batch that it ingests.",
     ),
     key(
         "metadata.url",
@@ -542,6 +658,7 @@ fn is_typed(key: &str) -> bool {
 
 impl Config {
     fn check(&self) -> Result<(), ConfigError> {
+        self.flight.options()?;
         let bad = |key: &str, problem: String| {
             Err(ConfigError::Value {
                 key: key.to_owned(),

@@ -4,6 +4,7 @@
 //! `system.queries`, can be cancelled, and ends when the server stops. A door knows its protocol;
 //! the engine knows none.
 
+mod flight;
 mod history;
 mod http;
 mod service;
@@ -12,6 +13,7 @@ mod statements;
 mod system;
 mod workers;
 
+pub use flight::{FlightDoor, FlightOptions};
 pub use http::{Floats, HttpDoor};
 pub use service::Service;
 pub use sessions::Sessions;

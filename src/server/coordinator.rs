@@ -16,7 +16,7 @@ use tarn_catalog::{
     Stores,
 };
 use tarn_control::Control;
-use tarn_coordinator::{HttpDoor, Service, Sessions, Statements, System, Workers};
+use tarn_coordinator::{FlightDoor, HttpDoor, Service, Sessions, Statements, System, Workers};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
 use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
@@ -44,6 +44,8 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let http = address("listen.http", &config.listen.http)?;
+    let flight = address("listen.flight", &config.listen.flight)?;
+    let flight_options = config.flight.options()?;
     let secret_text = cluster_secret(&config, &folder)?;
     let secret = ClusterSecret::new(secret_text.expose_secret())?;
     let stores = Stores::new(StorageConfig {
@@ -88,7 +90,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let statements = Statements::new(workers.clone());
     system.attach(statements.clone());
-    let door = HttpDoor::new(Service {
+    let service = Service {
         engine,
         statements: statements.clone(),
         sessions: Sessions::default(),
@@ -96,13 +98,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         cache,
         default_catalog: DEFAULT_CATALOG.to_owned(),
         default_schema: DEFAULT_SCHEMA.to_owned(),
-    })?;
+    };
+    let flight_door = FlightDoor::new(service.clone(), flight_options);
+    let door = HttpDoor::new(service)?;
 
-    let listener = listen(http).await?;
+    let listener = listen("http", "HTTP", http).await?;
     let bound = listener.local_addr()?;
     let (stop_door, door_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(door.serve(listener, async move {
         let _ = door_stopped.await;
+    }));
+    let listener = listen("flight", "Flight SQL", flight).await?;
+    let flight = listener.local_addr()?;
+    let (stop_flight, flight_stopped) = oneshot::channel::<()>();
+    let flight_serving = tokio::spawn(flight_door.serve(listener, None, async move {
+        let _ = flight_stopped.await;
     }));
     let children = Children::start(
         config.workers,
@@ -128,16 +138,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     print_ready(&serde_json::json!({
         "http": bound.to_string(),
+        "flight": flight.to_string(),
         "workers": config.workers,
     }))?;
-    tracing::info!(http = %bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
+    tracing::info!(http = %bound, %flight, version = VERSION, data_dir = %folder.path.display(), "server is ready");
 
     stop.await;
     tracing::info!(running = statements.running_count(), "server stops");
     statements.drain(STOP_PATIENCE).await;
     children.end().await;
     let _ = stop_door.send(());
-    if tokio::time::timeout(CLOSE_PATIENCE, serving).await.is_err() {
+    let _ = stop_flight.send(());
+    let closed = async { tokio::join!(serving, flight_serving) };
+    if tokio::time::timeout(CLOSE_PATIENCE, closed).await.is_err() {
         tracing::debug!("connections were still open");
     }
     control.close().await;
@@ -152,10 +165,10 @@ fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
         .transpose()
 }
 
-async fn listen(http: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(http).await.with_context(|| {
+async fn listen(key: &str, door: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
         format!(
-            "cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"
+            "cannot listen on {address} ({door}); is another server running? [listen] {key} sets the address"
         )
     })
 }
