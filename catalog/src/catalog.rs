@@ -10,8 +10,29 @@ use crate::creation::TableCreation;
 use crate::error::Result;
 use crate::ident::{Namespace, TableIdent};
 use crate::table::Table;
+use crate::view::{View, ViewChange, ViewCreation};
 
-/// A catalog of namespaces and tables.
+/// What a name in a namespace stands for. Tables and views share their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A table.
+    Table,
+    /// A view.
+    View,
+}
+
+/// A name in a catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub ident: TableIdent,
+    /// What it stands for.
+    pub kind: EntryKind,
+    /// Where its current metadata is: says whether it changed, without reading it.
+    pub metadata_location: String,
+}
+
+/// A catalog of namespaces, tables and views.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
     /// Name that statements use, such as `lake`.
@@ -50,6 +71,12 @@ pub trait Catalog: Debug + Send + Sync {
     /// # Errors
     /// `NotFound`; `Invalid` if a table or namespace is inside.
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()>;
+
+    /// Every table and view of the catalog, by name. One query; no metadata is read.
+    async fn list_entries(&self) -> Result<Vec<Entry>>;
+
+    /// What `ident` stands for, if anything. No metadata is read.
+    async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>>;
 
     /// Names of the tables in a namespace, sorted.
     ///
@@ -112,6 +139,44 @@ pub trait Catalog: Debug + Send + Sync {
     /// `Conflict` if a requirement no longer holds; `CommitStateUnknown` if nobody can tell whether
     /// the new version won. After every other error the table is unchanged.
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table>;
+
+    /// Names of the views in a namespace, sorted.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such namespace.
+    async fn list_views(&self, namespace: &Namespace) -> Result<Vec<String>>;
+
+    /// The current version of a view.
+    ///
+    /// # Errors
+    /// `NotFound` for the view or its metadata file, `Corrupt` for metadata that cannot be read.
+    async fn load_view(&self, ident: &TableIdent) -> Result<View>;
+
+    /// Makes a view.
+    ///
+    /// # Errors
+    /// `NotFound` for the namespace; `AlreadyExists` if a table or view has the name; `Invalid` or
+    /// `Unsupported` columns.
+    async fn create_view(&self, creation: ViewCreation) -> Result<View>;
+
+    /// Changes a view: the last writer wins.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if others change it all the time; `CommitStateUnknown` if nobody can tell
+    /// whether it was changed.
+    async fn change_view(&self, ident: &TableIdent, change: ViewChange) -> Result<View>;
+
+    /// Drops a view with its metadata files.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn drop_view(&self, ident: &TableIdent) -> Result<()>;
+
+    /// Gives a view another name.
+    ///
+    /// # Errors
+    /// `NotFound` for the view or the target namespace, `AlreadyExists` for the target.
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()>;
 }
 
 /// A change of a table's metadata with the conditions under which it is right. Opaque outside.

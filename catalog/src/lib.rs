@@ -23,9 +23,10 @@ mod storage;
 mod summary;
 mod table;
 mod transform;
+mod view;
 
 pub use cache::{CacheStats, ManifestCache};
-pub use catalog::{Catalog, StagedTable, TableCommit};
+pub use catalog::{Catalog, Entry, EntryKind, StagedTable, TableCommit};
 pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
@@ -44,3 +45,4 @@ pub use table::{
     Snapshot, Table, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
+pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};
