@@ -21,17 +21,6 @@ pub enum EntryKind {
     View,
 }
 
-/// A name in a catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The name.
-    pub ident: TableIdent,
-    /// What it stands for.
-    pub kind: EntryKind,
-    /// Where its current metadata is: says whether it changed, without reading it.
-    pub metadata_location: String,
-}
-
 /// A catalog of namespaces, tables and views.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
@@ -72,9 +61,6 @@ pub trait Catalog: Debug + Send + Sync {
     /// `NotFound`; `Invalid` if a table or namespace is inside.
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()>;
 
-    /// Every table and view of the catalog, by name. One query; no metadata is read.
-    async fn list_entries(&self) -> Result<Vec<Entry>>;
-
     /// What `ident` stands for, if anything. No metadata is read.
     async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>>;
 
@@ -83,6 +69,12 @@ pub trait Catalog: Debug + Send + Sync {
     /// # Errors
     /// `NotFound` if there is no such namespace.
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>>;
+
+    /// Everything there is with where its metadata is, in any order.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` if the catalog does not answer.
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>>;
 
     /// The current version of a table.
     ///
@@ -152,6 +144,12 @@ pub trait Catalog: Debug + Send + Sync {
     /// `NotFound` for the view or its metadata file, `Corrupt` for metadata that cannot be read.
     async fn load_view(&self, ident: &TableIdent) -> Result<View>;
 
+    /// The version of a view that [`Self::list_entries`] told of.
+    ///
+    /// # Errors
+    /// As [`Self::load_view`].
+    async fn load_view_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<View>;
+
     /// Makes a view.
     ///
     /// # Errors
@@ -177,6 +175,19 @@ pub trait Catalog: Debug + Send + Sync {
     /// # Errors
     /// `NotFound` for the view or the target namespace, `AlreadyExists` for the target.
     async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()>;
+}
+
+/// What one row of a catalog says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Its name.
+    pub ident: TableIdent,
+    /// Whether it is a view.
+    pub is_view: bool,
+    /// Where its current metadata is.
+    pub metadata_location: String,
+    /// Whether what is there never changes.
+    pub is_immutable: bool,
 }
 
 /// A change of a table's metadata with the conditions under which it is right. Opaque outside.

@@ -26,7 +26,7 @@ mod transform;
 mod view;
 
 pub use cache::{CacheStats, ManifestCache};
-pub use catalog::{Catalog, Entry, EntryKind, StagedTable, TableCommit};
+pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use iceberg::{ErrorKind, TableUpdate};
 
 use crate::cache::ManifestCache;
-use crate::catalog::{Catalog, Entry, EntryKind, StagedTable, TableCommit};
+use crate::catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 use crate::commit::delete_files;
 use crate::creation::{TableCreation, fresh_location, new_table};
 use crate::error::{CatalogError, Result};
@@ -368,6 +368,15 @@ struct NewVersion {
     old_files: Vec<String>,
 }
 
+fn entry(row: database::EntryRow) -> Option<CatalogEntry> {
+    Some(CatalogEntry {
+        ident: TableIdent::new(row.namespace.parse().ok()?, row.name),
+        is_view: row.is_view,
+        is_immutable: metadata_file::has_unique_name(&row.metadata_location),
+        metadata_location: row.metadata_location,
+    })
+}
+
 #[async_trait]
 impl Catalog for SqlCatalog {
     fn name(&self) -> &str {
@@ -455,12 +464,14 @@ impl Catalog for SqlCatalog {
         })
     }
 
-    async fn list_entries(&self) -> Result<Vec<Entry>> {
-        self.database.entries().await
-    }
-
     async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>> {
         Ok(self.database.find(ident).await?.map(|(kind, _)| kind))
+    }
+
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
+        let rows = self.database.entries().await?;
+        // Names that we would not make stay hidden, as in `list_namespaces`.
+        Ok(rows.into_iter().filter_map(entry).collect())
     }
 
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
@@ -563,6 +574,10 @@ impl Catalog for SqlCatalog {
         let location = self.database.location(EntryKind::View, ident).await?;
         let location = location.ok_or_else(|| self.view_not_found(ident))?;
         view::load(ident, &location, &self.stores, &self.cache).await
+    }
+
+    async fn load_view_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<View> {
+        view::load(ident, metadata_location, &self.stores, &self.cache).await
     }
 
     async fn create_view(&self, creation: ViewCreation) -> Result<View> {

@@ -55,6 +55,8 @@ pub struct ViewDefinition {
     pub default_catalog: String,
     /// Namespace of names in the query that have none.
     pub default_namespace: Namespace,
+    /// What the engine wants to know of this version besides, by keys of its own.
+    pub notes: HashMap<String, String>,
 }
 
 /// What a new view looks like.
@@ -174,9 +176,15 @@ impl View {
         Namespace::from_parts(parts).unwrap_or_else(|_| self.ident.namespace.clone())
     }
 
+    /// What the engine noted about the current version under `key`.
+    pub fn note(&self, key: &str) -> Option<&str> {
+        self.version().summary().get(key).map(String::as_str)
+    }
+
     /// What the current version says, to make the next one of it.
     pub fn definition(&self) -> Option<ViewDefinition> {
         Some(ViewDefinition {
+            notes: self.version().summary().clone(),
             schema: self.arrow_schema(),
             sql: self.sql()?.to_owned(),
             default_catalog: self.default_catalog()?.to_owned(),
@@ -266,20 +274,18 @@ fn version(
     }]);
     let representations = serde_json::from_value(text)
         .map_err(|error| CatalogError::internal(format!("a view's text: {error}")))?;
-    let summary = [
+    let mut summary = definition.notes.clone();
+    for (key, value) in [
         ("engine-name", VIEW_DIALECT),
         ("engine-version", env!("CARGO_PKG_VERSION")),
         ("operation", operation),
-    ];
+    ] {
+        summary.insert(key.to_owned(), value.to_owned());
+    }
     let version = ice::ViewVersion::builder()
         .with_schema_id(schema.schema_id())
         .with_timestamp_ms(now_ms())
-        .with_summary(
-            summary
-                .into_iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
-        )
+        .with_summary(summary)
         .with_representations(representations)
         .with_default_catalog(Some(definition.default_catalog.clone()))
         .with_default_namespace(namespace)
@@ -414,6 +420,7 @@ mod tests {
             sql: sql.to_owned(),
             default_catalog: "lake".to_owned(),
             default_namespace: Namespace::new("main"),
+            notes: HashMap::from([("tarn.note".to_owned(), "n".to_owned())]),
         }
     }
 
@@ -470,6 +477,7 @@ mod tests {
         assert_eq!(new.sql(), Some("SELECT 1 AS b"));
         assert_eq!(new.arrow_schema().field(0).name(), "b");
         assert_eq!(new.comment(), None);
+        assert_eq!(new.note("tarn.note"), Some("n"));
         assert_eq!(new.loaded.metadata.versions().len(), 2);
     }
 

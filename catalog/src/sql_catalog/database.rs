@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, Executor, Row};
 
-use crate::catalog::{Entry, EntryKind};
+use crate::catalog::EntryKind;
 use crate::error::{CatalogError, Cause, Result};
 use crate::ident::{Namespace, TableIdent};
 
@@ -45,9 +45,9 @@ const FIND: &str = "SELECT metadata_location, COALESCE(iceberg_type, 'TABLE')
 const NAMES: &str = "SELECT table_name FROM iceberg_tables
     WHERE catalog_name = $1 AND table_namespace = $2
     AND COALESCE(iceberg_type, 'TABLE') = $3 ORDER BY table_name";
-const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location,
-    COALESCE(iceberg_type, 'TABLE') FROM iceberg_tables
-    WHERE catalog_name = $1 ORDER BY table_namespace, table_name";
+const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location, iceberg_type
+    FROM iceberg_tables WHERE catalog_name = $1 AND metadata_location IS NOT NULL
+    AND COALESCE(iceberg_type, 'TABLE') IN ('TABLE', 'VIEW')";
 const INSERT: &str = "INSERT INTO iceberg_tables
     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
     VALUES ($1, $2, $3, $4, $5)";
@@ -115,6 +115,14 @@ pub(super) struct Swap<'a> {
     pub(super) ident: &'a TableIdent,
     pub(super) from: &'a str,
     pub(super) to: &'a str,
+}
+
+/// One row of `iceberg_tables`.
+pub(super) struct EntryRow {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) metadata_location: String,
+    pub(super) is_view: bool,
 }
 
 #[derive(Debug)]
@@ -218,32 +226,23 @@ impl Database {
         Ok(found.and_then(|(found, location)| (found == kind).then_some(location)))
     }
 
-    pub(super) async fn entries(&self) -> Result<Vec<Entry>> {
-        let failed = |error: sqlx::Error| self.error("list tables", error.into());
+    pub(super) async fn entries(&self) -> Result<Vec<EntryRow>> {
         let rows = sqlx::query(ENTRIES)
             .bind(&self.catalog)
             .fetch_all(&self.pool)
             .await
-            .map_err(failed)?;
-        let mut entries = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let namespace: String = row.try_get(0).map_err(failed)?;
-            let name: String = row.try_get(1).map_err(failed)?;
-            let location: Option<String> = row.try_get(2).map_err(failed)?;
-            let kind: String = row.try_get(3).map_err(failed)?;
-            // Rows of other tools may hold names that we would not make; those stay hidden.
-            let (Ok(namespace), Some(kind), Some(metadata_location)) =
-                (namespace.parse(), EntryKind::from_stored(&kind), location)
-            else {
-                continue;
-            };
-            entries.push(Entry {
-                ident: TableIdent { namespace, name },
-                kind,
-                metadata_location,
-            });
-        }
-        Ok(entries)
+            .map_err(|error| self.error("list everything", error.into()))?;
+        rows.iter()
+            .map(|row| {
+                Ok(EntryRow {
+                    namespace: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    metadata_location: row.try_get(2)?,
+                    is_view: row.try_get::<Option<String>, _>(3)?.as_deref() == Some("VIEW"),
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(|error| self.error("list everything", error.into()))
     }
 
     pub(super) async fn names(

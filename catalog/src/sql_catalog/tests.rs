@@ -790,6 +790,7 @@ fn view_creation(name: &str, sql: &str, columns: &[&str]) -> ViewCreation {
             sql: sql.to_owned(),
             default_catalog: "lake".to_owned(),
             default_namespace: Namespace::new("main"),
+            notes: HashMap::new(),
         },
         properties: HashMap::new(),
     }
@@ -807,17 +808,24 @@ async fn views_and_tables_share_names_and_are_listed_apart() {
     let main = Namespace::new("main");
     assert_eq!(catalog.list_tables(&main).await.unwrap(), ["t"]);
     assert_eq!(catalog.list_views(&main).await.unwrap(), ["v"]);
-    let entries = catalog.list_entries().await.unwrap();
+    let mut entries = catalog.list_entries().await.unwrap();
+    entries.sort_by_key(|entry| entry.ident.clone());
     let kinds: Vec<_> = entries
         .iter()
-        .map(|entry| (entry.ident.name.as_str(), entry.kind))
+        .map(|entry| (entry.ident.name.as_str(), entry.is_view))
         .collect();
-    assert_eq!(kinds, [("t", EntryKind::Table), ("v", EntryKind::View)]);
+    assert_eq!(kinds, [("t", false), ("v", true)]);
     for entry in &entries {
-        let found = catalog.find(&entry.ident).await.unwrap();
-        assert_eq!(found, Some(entry.kind));
-        assert!(entry.metadata_location.ends_with(".metadata.json"));
+        let kind = match entry.is_view {
+            true => EntryKind::View,
+            false => EntryKind::Table,
+        };
+        assert_eq!(catalog.find(&entry.ident).await.unwrap(), Some(kind));
+        assert!(entry.is_immutable);
     }
+    let location = &entries[1].metadata_location;
+    let view = catalog.load_view_at(&Lake::ident("v"), location).await;
+    assert_eq!(view.unwrap().sql(), Some("SELECT 1 AS a"));
     assert!(!catalog.table_exists(&Lake::ident("v")).await.unwrap());
     let error = catalog.load_table(&Lake::ident("v")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
