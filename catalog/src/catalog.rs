@@ -55,6 +55,17 @@ pub trait Catalog: Debug + Send + Sync {
         properties: HashMap<String, String>,
     ) -> Result<()>;
 
+    /// Sets and removes properties of a namespace, all or none.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such namespace.
+    async fn update_namespace(
+        &self,
+        namespace: &Namespace,
+        set: HashMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<()>;
+
     /// Drops an empty namespace.
     ///
     /// # Errors

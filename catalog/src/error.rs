@@ -145,6 +145,14 @@ pub enum CatalogError {
         /// `namespace.view`.
         view: String,
     },
+    /// A column of that name exists.
+    #[error("column \"{column}\" of table \"{table}\" already exists")]
+    ColumnExists {
+        /// `namespace.table`.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
     /// Only empty namespaces can be dropped.
     #[error(
         "schema \"{namespace}\" is not empty{}",
@@ -261,6 +269,7 @@ impl CatalogError {
             Self::NamespaceExists { .. } | Self::TableExists { .. } | Self::ViewExists { .. } => {
                 ErrorCode::AlreadyExists
             }
+            Self::ColumnExists { .. } => ErrorCode::AlreadyExists,
             Self::Conflict { .. } => ErrorCode::Conflict,
             Self::CommitStateUnknown { .. } => ErrorCode::CommitStateUnknown,
             Self::Invalid { .. } | Self::NamespaceNotEmpty { .. } => ErrorCode::Invalid,

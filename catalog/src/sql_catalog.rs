@@ -439,6 +439,21 @@ impl Catalog for SqlCatalog {
         }
     }
 
+    async fn update_namespace(
+        &self,
+        namespace: &Namespace,
+        mut set: HashMap<String, String>,
+        mut remove: Vec<String>,
+    ) -> Result<()> {
+        self.need_namespace(namespace).await?;
+        set.remove(database::EXISTS_PROPERTY);
+        remove.retain(|key| key != database::EXISTS_PROPERTY);
+        remove.extend(set.keys().cloned());
+        self.database
+            .update_properties(namespace, &set, &remove)
+            .await
+    }
+
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
         self.need_namespace(namespace).await?;
         if self.database.delete_namespace(namespace).await? {
@@ -513,7 +528,10 @@ impl Catalog for SqlCatalog {
             .write_metadata(staged.ident(), LoadedMetadata::new(metadata), 0)
             .await?;
         let location = table.metadata_location();
-        match self.insert(EntryKind::Table, staged.ident(), location).await {
+        match self
+            .insert(EntryKind::Table, staged.ident(), location)
+            .await
+        {
             Ok(()) => Ok(table),
             Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error),
             Err(error) => {

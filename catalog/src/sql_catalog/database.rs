@@ -75,6 +75,8 @@ const NAMESPACE_PROPERTIES: &str = "SELECT property_key, property_value
     FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2";
 const INSERT_PROPERTY: &str = "INSERT INTO iceberg_namespace_properties
     (catalog_name, namespace, property_key, property_value) VALUES ($1, $2, $3, $4)";
+const DELETE_PROPERTY: &str = "DELETE FROM iceberg_namespace_properties
+    WHERE catalog_name = $1 AND namespace = $2 AND property_key = $3";
 const DELETE_NAMESPACE: &str = "DELETE FROM iceberg_namespace_properties
     WHERE catalog_name = $1 AND namespace = $2
     AND NOT EXISTS (SELECT 1 FROM iceberg_tables WHERE catalog_name = $1
@@ -327,6 +329,39 @@ impl Database {
             transaction.commit().await
         };
         self.written("create a schema", insert.await)
+    }
+
+    /// Removes the properties `remove`, then adds those of `set`, in one transaction.
+    pub(super) async fn update_properties(
+        &self,
+        namespace: &Namespace,
+        set: &HashMap<String, String>,
+        remove: &[String],
+    ) -> Result<()> {
+        let update = async {
+            let mut transaction = self.pool.begin().await?;
+            for key in remove {
+                sqlx::query(DELETE_PROPERTY)
+                    .bind(&self.catalog)
+                    .bind(namespace.to_string())
+                    .bind(key.to_owned())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            for (key, value) in set {
+                sqlx::query(INSERT_PROPERTY)
+                    .bind(&self.catalog)
+                    .bind(namespace.to_string())
+                    .bind(key.to_owned())
+                    .bind(value.to_owned())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        };
+        update
+            .await
+            .map_err(|error: sqlx::Error| self.error("change a schema", error.into()))
     }
 
     /// Whether the namespace was there and empty, and is gone now.

@@ -109,6 +109,7 @@ fn creation(name: &str, properties: &[(&str, &str)]) -> TableCreation {
         partition: vec![],
         location: None,
         properties,
+        primary_key: vec![],
     }
 }
 
