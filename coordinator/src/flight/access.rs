@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue, SET_COOKIE};
 use secrecy::SecretString;
-use tarn_control::{AuthError, Principal};
+use tarn_control::{AuthError, Origin, Principal};
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
@@ -23,9 +23,9 @@ use tonic::{Code, Status};
 
 use super::service::FlightSql;
 use super::session::{Fingerprint, FlightSession, FlightSessions};
-use super::status::status;
 use super::wire::{Connection, Peer};
 use crate::service::Service;
+use crate::statements::Door;
 
 /// Name of the session's cookie. Source: Flight.proto, "`SetSessionOptionsRequest`".
 const SESSION_COOKIE: &str = "arrow_flight_session_id";
@@ -120,6 +120,7 @@ fn refused(error: &AuthError) -> Status {
     match error {
         AuthError::Denied => unauthenticated("authentication failed: user or password is wrong"),
         AuthError::Busy => Status::unavailable(error.to_string()),
+        AuthError::TooMany { .. } => Status::resource_exhausted(error.to_string()),
         other => {
             tracing::error!(error = %other, "authentication cannot be decided");
             Status::unavailable("authentication cannot be decided now; try again")
@@ -145,12 +146,19 @@ impl Access {
         credentials: &Credentials,
         connection: &Connection,
     ) -> Result<Principal, Status> {
-        let _ = connection;
+        let origin = Origin {
+            address: connection.address.ip(),
+            door: Door::Flight.name(),
+        };
+        let control = &self.service.control;
         let checked = match credentials {
             Credentials::Password { user, password } => {
-                self.service.control.authenticate(user, password).await
+                control.authenticate(user, password, origin).await
             }
-            Credentials::Token(_) => Err(AuthError::Denied),
+            Credentials::Token(token) => {
+                let token = SecretString::from(token.clone());
+                control.authenticate_token(&token, origin).await
+            }
         };
         checked.map_err(|error| refused(&error))
     }
