@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderValue, SET_COOKIE};
 use secrecy::SecretString;
@@ -65,16 +65,14 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     Some(Credentials::Token(token))
 }
 
-/// gRPC sends binary headers in base64, with or without padding.
+/// Base64 with or without padding: gRPC's binary headers and Arrow's Go client have none.
 fn unpadded(encoded: &[u8]) -> Option<Vec<u8>> {
     let end = encoded.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
-    base64::engine::general_purpose::STANDARD_NO_PAD
-        .decode(&encoded[..end])
-        .ok()
+    STANDARD_NO_PAD.decode(&encoded[..end]).ok()
 }
 
 fn basic(encoded: &str) -> Option<Credentials> {
-    let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+    let decoded = String::from_utf8(unpadded(encoded.as_bytes())?).ok()?;
     let (user, password) = decoded.split_once(':')?;
     Some(Credentials::Password {
         user: user.to_owned(),
@@ -372,6 +370,8 @@ mod tests {
             };
             assert_eq!(token, "abc");
         }
+        let go = credentials(&headers(&[("authorization", "Basic YWRtaW46cA")]));
+        assert!(matches!(go, Some(Credentials::Password { .. })), "without padding");
         for bad in ["Basic", "Basic !", "Digest x", ""] {
             assert!(credentials(&headers(&[("authorization", bad)])).is_none());
         }

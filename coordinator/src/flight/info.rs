@@ -6,11 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::RecordBatch;
-use arrow::compute::can_cast_types;
-use arrow::datatypes::{DataType, IntervalUnit, SchemaRef, TimeUnit};
-use arrow_flight::error::FlightError;
-use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, MapArray, RecordBatch, StructArray, UnionArray,
+};
+use arrow::compute::{can_cast_types, filter_record_batch};
+use arrow::datatypes::{
+    DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit, UInt32Type,
+};
+use arrow::error::ArrowError;
+use arrow_flight::sql::metadata::SqlInfoDataBuilder;
 use arrow_flight::sql::{
     SqlInfo, SqlNullOrdering, SqlOuterJoinsSupportLevel, SqlSupportedCaseSensitivity,
     SqlSupportedGroupBy, SqlSupportedResultSetConcurrency, SqlSupportedResultSetType,
@@ -66,29 +70,84 @@ const TIME: &[&str] = &[
     "to_timestamp_nanos", "to_timestamp_seconds", "to_unixtime", "today",
 ];
 
-static INFO: LazyLock<Result<SqlInfoData, String>> = LazyLock::new(|| {
+static INFO: LazyLock<Result<RecordBatch, String>> = LazyLock::new(|| {
     let mut info = SqlInfoDataBuilder::new();
     server(&mut info);
     names(&mut info);
     syntax(&mut info);
     limits(&mut info);
     transactions(&mut info);
-    info.build().map_err(|error| error.to_string())
+    let data = info.build().map_err(|error| error.to_string())?;
+    let all = data.record_batch([]).map_err(|error| error.to_string())?;
+    with_map_names(&all).map_err(|error| error.to_string())
 });
 
+/// arrow-flight calls the parts of the map `keys` and `values`; Java finds them as `key` and `value` only.
+fn with_map_names(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let values = batch.column(1).as_union();
+    let DataType::Union(fields, _) = values.data_type() else {
+        return Err(ArrowError::SchemaError("not a union".to_owned()));
+    };
+    let mut renamed = vec![];
+    let mut children = vec![];
+    for (id, field) in fields.iter() {
+        let child = values.child(id);
+        let Some(map) = child.as_map_opt() else {
+            renamed.push((id, Arc::clone(field)));
+            children.push(Arc::clone(child));
+            continue;
+        };
+        let parts = map.entries().fields();
+        let parts = Fields::from(vec![
+            parts[0].as_ref().clone().with_name("key"),
+            parts[1].as_ref().clone().with_name("value"),
+        ]);
+        let columns = map.entries().columns().to_vec();
+        let entries = StructArray::try_new(parts.clone(), columns, None)?;
+        let entry = Arc::new(Field::new("entries", DataType::Struct(parts), false));
+        let map = MapArray::try_new(
+            Arc::clone(&entry),
+            map.offsets().clone(),
+            entries,
+            map.nulls().cloned(),
+            false,
+        )?;
+        renamed.push((id, Arc::new(field.as_ref().clone().with_data_type(map.data_type().clone()))));
+        children.push(Arc::new(map));
+    }
+    let union = UnionArray::try_new(
+        renamed.into_iter().collect(),
+        values.type_ids().clone(),
+        values.offsets().cloned(),
+        children,
+    )?;
+    let schema = Schema::new(vec![
+        batch.schema().field(0).clone(),
+        Field::new("value", union.data_type().clone(), false),
+    ]);
+    let columns = vec![Arc::clone(batch.column(0)), Arc::new(union) as ArrayRef];
+    RecordBatch::try_new(Arc::new(schema), columns)
+}
+
+fn info() -> Result<&'static RecordBatch, Status> {
+    INFO.as_ref()
+        .map_err(|error| unconvertible(&ArrowError::ComputeError(error.clone())))
+}
+
 /// Columns of the answer.
-pub(crate) fn schema() -> SchemaRef {
-    Arc::new(SqlInfoDataBuilder::schema().clone())
+pub(crate) fn schema() -> Result<SchemaRef, Status> {
+    Ok(info()?.schema())
 }
 
 /// The values of `ids`, or all.
 pub(crate) fn answer(ids: &[u32]) -> Result<RecordBatch, Status> {
-    let failed = |what: &str| {
-        unconvertible(&arrow::error::ArrowError::ComputeError(what.to_owned()))
-    };
-    let info = INFO.as_ref().map_err(|error| failed(error))?;
-    info.record_batch(ids.iter().copied())
-        .map_err(|error: FlightError| failed(&error.to_string()))
+    let all = info()?;
+    if ids.is_empty() {
+        return Ok(all.clone());
+    }
+    let names = all.column(0).as_primitive::<UInt32Type>();
+    let wanted: BooleanArray = names.values().iter().map(|n| Some(ids.contains(n))).collect();
+    filter_record_batch(all, &wanted).map_err(|error| unconvertible(&error))
 }
 
 fn bits<const N: usize>(places: [i32; N]) -> i32 {
@@ -299,8 +358,7 @@ fn conversions() -> BTreeMap<i32, Vec<i32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Array, AsArray, UnionArray};
-    use arrow::datatypes::{Int32Type, UInt32Type};
+    use arrow::datatypes::Int32Type;
 
     /// Every id of the protocol.
     fn ids() -> Vec<u32> {
@@ -320,6 +378,16 @@ mod tests {
         let values: &UnionArray = batch.column(1).as_any().downcast_ref().unwrap();
         assert_eq!(values.value(0).as_string::<i32>().value(0), "\"");
         assert_eq!(answer(&[9999]).unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn the_map_has_the_names_that_java_reads() {
+        let batch = answer(&[SqlInfo::SqlSupportsConvert as u32]).unwrap();
+        let values: &UnionArray = batch.column(1).as_any().downcast_ref().unwrap();
+        let value = values.value(0);
+        let names = value.as_map().entries().fields().iter();
+        let names: Vec<_> = names.map(|f| f.name().as_str()).collect();
+        assert_eq!(names, ["key", "value"]);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Metadata {
             Command::CommandGetExportedKeys(_)
             | Command::CommandGetImportedKeys(_)
             | Command::CommandGetCrossReference(_) => foreign_keys(),
-            Command::CommandGetSqlInfo(_) => info::schema(),
+            Command::CommandGetSqlInfo(_) => info::schema()?,
             Command::CommandGetXdbcTypeInfo(_) => types::schema()?,
             other => return Err(unsupported(super::command::name(other))),
         })

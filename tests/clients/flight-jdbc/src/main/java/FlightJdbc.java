@@ -43,7 +43,9 @@ public final class FlightJdbc {
     void run() throws Exception;
   }
 
+  /** The steps named by the arguments, or all. */
   public static void main(String[] args) {
+    wanted.addAll(Arrays.asList(args));
     try {
       step("connect", FlightJdbc::connecting);
       step("metadata", FlightJdbc::metadata);
@@ -69,7 +71,12 @@ public final class FlightJdbc {
     System.exit(0);
   }
 
+  private static final Set<String> wanted = new HashSet<>();
+
   private static void step(String name, Step step) throws Exception {
+    if (!wanted.isEmpty() && !wanted.contains(name)) {
+      return;
+    }
     long started = System.nanoTime();
     System.out.println("-- " + name);
     step.run();
