@@ -164,6 +164,12 @@ async fn dbt_builds_its_project() {
     passes_on_tarn("dbt", script(&python, "dbt_client.py")).await;
 }
 
+/// Power BI, Tableau, Metabase, DBeaver, DataGrip, Grafana and others, which cannot be run here.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bi_tools_ask_is_answered() {
+    passes_on_tarn("bi-queries", python("bi_queries.py")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn superset_draws_charts() {
     passes_on_tarn("superset", superset()).await;
@@ -179,11 +185,14 @@ async fn postgresql_itself_passes() {
         port: server.port(),
         user: postgres::USER,
     };
-    let created = Command::new("psql")
-        .args(["-X", "-q", "-c", "CREATE DATABASE lake", &server.url()])
-        .status()
-        .unwrap();
-    assert!(created.success(), "PostgreSQL made no database");
+    for statement in [
+        "CREATE DATABASE lake",
+        "ALTER DATABASE lake SET timezone = 'UTC'",
+    ] {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-c", statement, &server.url()]);
+        assert!(psql.status().unwrap().success(), "{statement}");
+    }
     let scripts = [
         ("psql", "psql.py"),
         ("psycopg3", "psycopg3.py"),
@@ -193,6 +202,7 @@ async fn postgresql_itself_passes() {
         ("odbc", "odbc.py"),
         ("pandas", "pandas_client.py"),
         ("duckdb", "duckdb_client.py"),
+        ("bi-queries", "bi_queries.py"),
     ];
     for (name, script) in scripts {
         passes(name, python(script), address).await;
