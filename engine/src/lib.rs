@@ -5,6 +5,7 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod alter;
+mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -17,6 +18,7 @@ mod functions;
 mod grouping;
 mod headings;
 mod information;
+mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
