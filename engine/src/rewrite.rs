@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, Select, SelectItem, Value, VisitMut, VisitorMut,
+    FunctionArguments, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Value, VisitMut,
+    VisitorMut, visit_expressions,
 };
 
 use datafusion::scalar::ScalarValue;
@@ -171,6 +172,11 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_sorted_casts(query);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let wildcard = select.projection.iter().any(|item| {
             matches!(
@@ -208,6 +214,50 @@ impl VisitorMut for Rewriter<'_> {
             };
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Gives casts in the select list of `query` a name of their own where ORDER BY would not find, or would confuse,
+/// theirs: `SELECT t::date … ORDER BY t` sorts by the date.
+fn name_sorted_casts(query: &mut Query) {
+    let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind)
+    else {
+        return;
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return;
+    };
+    let plain: HashSet<String> = keys
+        .iter()
+        .filter_map(|key| match &key.expr {
+            Expr::Identifier(name) => Some(crate::parser::fold(name)),
+            _ => None,
+        })
+        .collect();
+    let mut mentioned = HashSet::new();
+    for key in keys {
+        let _ = visit_expressions(&key.expr, |expr| {
+            mentioned.extend(column(expr));
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr @ Expr::Cast { .. }) = item else {
+            continue;
+        };
+        let Some(name) = column(&without_casts(expr)).filter(|name| mentioned.contains(name))
+        else {
+            continue;
+        };
+        let alias = if plain.contains(&name) {
+            name
+        } else {
+            format!("{name}_1")
+        };
+        *item = SelectItem::ExprWithAlias {
+            expr: expr.clone(),
+            alias: Ident::with_quote('"', alias),
+        };
     }
 }
 
@@ -307,5 +357,9 @@ mod tests {
             "SELECT *, id::TEXT AS \"id_1\" FROM t",
         );
         check_rewritten("SELECT id::TEXT FROM t", "SELECT id::TEXT FROM t");
+        check_rewritten(
+            "SELECT a::DATE, b::DATE, c::DATE FROM t ORDER BY a, t.b",
+            "SELECT a::DATE AS \"a\", b::DATE AS \"b_1\", c::DATE FROM t ORDER BY a, t.b",
+        );
     }
 }
