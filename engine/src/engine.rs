@@ -30,6 +30,7 @@ use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
+use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
@@ -61,6 +62,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Users and tokens.
+    pub identities: Arc<dyn Identities>,
 }
 
 /// Plans and runs statements. Cheap to clone.
@@ -320,7 +323,7 @@ impl Engine {
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),
             self.config.cache.clone(),
-            Arc::clone(&self.config.system),
+            self.seen_by(session),
             files,
             settings.get("time_zone"),
         );

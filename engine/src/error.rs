@@ -39,6 +39,20 @@ pub enum ErrorKind {
     DuplicateTable,
     /// The schema exists already.
     DuplicateSchema,
+    /// No such user, token, query or session.
+    UndefinedObject,
+    /// The user or token exists already.
+    DuplicateObject,
+    /// What is to be changed is needed as it is.
+    ObjectInUse,
+    /// There is no room for one more.
+    LimitReached,
+    /// No room for one more session.
+    TooManySessions,
+    /// The session was ended by an administrator.
+    SessionEnded,
+    /// The session was ended because it did nothing.
+    IdleSession,
     /// A schema with tables in it cannot be dropped.
     NotEmpty,
     /// Types do not fit.
@@ -109,7 +123,12 @@ impl ErrorKind {
             Self::Cardinality => "21000",
             Self::NotNull => "23502",
             Self::InvalidParameter => "22023",
-            Self::UndefinedSetting => "42704",
+            Self::UndefinedSetting | Self::UndefinedObject => "42704",
+            Self::DuplicateObject => "42710",
+            Self::ObjectInUse => "55006",
+            Self::LimitReached => "54000",
+            Self::TooManySessions => "53300",
+            Self::IdleSession => "57P05",
             Self::Unsupported => "0A000",
             Self::Denied => "42501",
             Self::Canceled | Self::Timeout => "57014",
@@ -117,7 +136,7 @@ impl ErrorKind {
             Self::CommitStateUnknown => "40003",
             Self::ResourcesExhausted => "53200",
             Self::WorkerLost => "57P02",
-            Self::ShuttingDown => "57P01",
+            Self::ShuttingDown | Self::SessionEnded => "57P01",
             Self::StorageUnavailable => "58030",
             Self::StorageDenied => "58000",
             Self::FileNotFound => "58P01",
@@ -142,13 +161,27 @@ impl ErrorKind {
             | Self::UndefinedSetting
             | Self::UndefinedFunction
             | Self::UndefinedColumn
+            | Self::LimitReached
             | Self::Unsupported => 400,
             Self::Denied => 403,
-            Self::UndefinedCatalog | Self::UndefinedSchema | Self::UndefinedTable => 404,
-            Self::DuplicateTable | Self::DuplicateSchema | Self::NotEmpty | Self::Conflict => 409,
+            Self::UndefinedCatalog
+            | Self::UndefinedSchema
+            | Self::UndefinedTable
+            | Self::UndefinedObject => 404,
+            Self::DuplicateTable
+            | Self::DuplicateSchema
+            | Self::DuplicateObject
+            | Self::ObjectInUse
+            | Self::NotEmpty
+            | Self::Conflict => 409,
+            Self::TooManySessions => 429,
             Self::Canceled => 499,
             Self::Timeout => 504,
-            Self::ResourcesExhausted | Self::WorkerLost | Self::ShuttingDown => 503,
+            Self::ResourcesExhausted
+            | Self::WorkerLost
+            | Self::ShuttingDown
+            | Self::SessionEnded
+            | Self::IdleSession => 503,
             Self::StorageUnavailable | Self::StorageDenied | Self::FileNotFound => 502,
             Self::CommitStateUnknown | Self::Corrupt | Self::Internal => 500,
         }
@@ -161,6 +194,7 @@ impl ErrorKind {
             | Self::WorkerLost
             | Self::StorageUnavailable
             | Self::ResourcesExhausted
+            | Self::TooManySessions
             | Self::ShuttingDown => true,
             Self::Syntax
             | Self::TooComplex
@@ -172,6 +206,12 @@ impl ErrorKind {
             | Self::Ambiguous
             | Self::DuplicateTable
             | Self::DuplicateSchema
+            | Self::UndefinedObject
+            | Self::DuplicateObject
+            | Self::ObjectInUse
+            | Self::LimitReached
+            | Self::SessionEnded
+            | Self::IdleSession
             | Self::NotEmpty
             | Self::TypeMismatch
             | Self::InvalidText

@@ -13,6 +13,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tarn_catalog::{PartitionFieldDef, Transform};
 
+mod admin;
+
 use crate::chains;
 use crate::error::{EngineError, ErrorKind};
 pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Statement};
@@ -223,6 +225,9 @@ impl Grammar<'_> {
     }
 
     fn statement(&mut self) -> Parsed<Statement> {
+        if let Some(admin) = self.admin()? {
+            return Ok(Statement::Admin(Box::new(admin)));
+        }
         let first = self.parser.peek_token();
         let Token::Word(word) = &first.token else {
             return self.sql();

@@ -361,7 +361,7 @@ impl StatementSchema {
         }
         let folded = self.schema.to_lowercase();
         if folded == SYSTEM_SCHEMA {
-            return Ok(Some(self.system_table(name)?));
+            return Ok(Some(self.system_table(name).await?));
         }
         let catalog = self.view.catalogs.get(&self.catalog)?;
         if folded == INFORMATION_SCHEMA {
@@ -381,8 +381,8 @@ impl StatementSchema {
         )))
     }
 
-    fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
-        let batch = self.view.system.read(name)?.ok_or_else(|| {
+    async fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
+        let batch = self.view.system.load(name).await?.ok_or_else(|| {
             let all: Vec<String> = self
                 .view
                 .system

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod harness;
+mod identity;
 mod lifecycle;
 mod shell;
 mod slt;
