@@ -34,23 +34,22 @@ pub struct Service {
 impl Service {
     /// A fresh session of `principal` in the default catalog and schema.
     pub fn session(&self, principal: &Principal) -> Session {
-        Session {
-            is_admin: principal.is_admin,
-            ..Session::new(&principal.name, &self.default_catalog, &self.default_schema)
-        }
+        let mut session = Session::new(
+            &principal.name,
+            &self.default_catalog,
+            &self.default_schema,
+        );
+        session.is_admin = principal.is_admin;
+        session
     }
 
     /// The kept session `id` of `principal`, or a fresh one.
     pub fn resume(&self, principal: &Principal, id: Option<Uuid>) -> Session {
         let kept = id.and_then(|id| self.sessions.get(&principal.name, id));
+        let mut session = kept.unwrap_or_else(|| self.session(principal));
         // What the user may do is what it may do now.
-        kept.map_or_else(
-            || self.session(principal),
-            |kept| Session {
-                is_admin: principal.is_admin,
-                ..kept
-            },
-        )
+        session.is_admin = principal.is_admin;
+        session
     }
 
     /// Opens a session of a connection, which ends when the guard is dropped.
@@ -64,10 +63,8 @@ impl Service {
         address: IpAddr,
     ) -> Result<(Session, SessionGuard), EngineError> {
         let guard = self.sessions.open(principal, door, address)?;
-        let session = Session {
-            id: guard.id(),
-            ..self.session(principal)
-        };
+        let mut session = self.session(principal);
+        session.id = guard.id();
         Ok((session, guard))
     }
 }

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Ambiguous,
     /// The table exists already.
     DuplicateTable,
+    /// The column exists already.
+    DuplicateColumn,
     /// The schema exists already.
     DuplicateSchema,
     /// No such user, token, query or session.
@@ -55,6 +57,10 @@ pub enum ErrorKind {
     IdleSession,
     /// A schema with tables in it cannot be dropped.
     NotEmpty,
+    /// A view where a table is wanted, or a table where a view is.
+    WrongObjectType,
+    /// A definition that contradicts itself.
+    InvalidDefinition,
     /// Types do not fit.
     TypeMismatch,
     /// A value that cannot be read as the wanted type.
@@ -114,8 +120,11 @@ impl ErrorKind {
             Self::UndefinedFunction => "42883",
             Self::Ambiguous => "42702",
             Self::DuplicateTable => "42P07",
+            Self::DuplicateColumn => "42701",
             Self::DuplicateSchema => "42P06",
             Self::NotEmpty => "2BP01",
+            Self::WrongObjectType => "42809",
+            Self::InvalidDefinition => "42P17",
             Self::TypeMismatch => "42804",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
@@ -151,6 +160,8 @@ impl ErrorKind {
             Self::Syntax
             | Self::TooComplex
             | Self::Ambiguous
+            | Self::WrongObjectType
+            | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
             | Self::OutOfRange
@@ -169,6 +180,7 @@ impl ErrorKind {
             | Self::UndefinedTable
             | Self::UndefinedObject => 404,
             Self::DuplicateTable
+            | Self::DuplicateColumn
             | Self::DuplicateSchema
             | Self::DuplicateObject
             | Self::ObjectInUse
@@ -205,6 +217,7 @@ impl ErrorKind {
             | Self::UndefinedFunction
             | Self::Ambiguous
             | Self::DuplicateTable
+            | Self::DuplicateColumn
             | Self::DuplicateSchema
             | Self::UndefinedObject
             | Self::DuplicateObject
@@ -213,6 +226,8 @@ impl ErrorKind {
             | Self::SessionEnded
             | Self::IdleSession
             | Self::NotEmpty
+            | Self::WrongObjectType
+            | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
             | Self::OutOfRange
@@ -787,6 +802,7 @@ impl EngineError {
             }
             CatalogError::NamespaceNotFound { .. } => ErrorKind::UndefinedSchema,
             CatalogError::NamespaceExists { .. } => ErrorKind::DuplicateSchema,
+            CatalogError::ColumnExists { .. } => ErrorKind::DuplicateColumn,
             CatalogError::NamespaceNotEmpty { .. } => ErrorKind::NotEmpty,
             CatalogError::Shared(inner) => Self::kind_of(inner),
             other => Self::catalog_kind(other.code()),

@@ -5,6 +5,7 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod admin;
+mod alter;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -20,6 +21,7 @@ mod identities;
 mod information;
 mod intervals;
 mod literals;
+mod lookup;
 mod maps;
 mod names;
 mod overflow;
@@ -40,8 +42,10 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+mod temporary;
 mod types;
 mod using;
+mod views;
 pub mod write;
 mod writes;
 mod zone;
@@ -55,6 +59,7 @@ pub use functions::function_names;
 pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
+pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use prepare::Prepared;
 pub use redact::redacted;
