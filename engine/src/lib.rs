@@ -6,6 +6,7 @@
 
 mod admin;
 mod alter;
+mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -19,6 +20,7 @@ mod grouping;
 mod headings;
 mod identities;
 mod information;
+mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
