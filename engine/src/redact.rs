@@ -15,16 +15,26 @@ const HIDDEN: &str = "'***'";
 /// What a personal access token begins with. Source: `tarn_control::TOKEN_PREFIX`.
 const TOKEN_PREFIX: &str = "tarn_pat_";
 
+/// Words without which a statement holds no secret that is known here.
+const SUSPICIOUS: [&str; 6] = [
+    "password",
+    "identified",
+    "user",
+    "role",
+    "service",
+    TOKEN_PREFIX,
+];
+
 /// `sql` with `'***'` in place of every string that is, or may be, a password or a token.
 pub fn redacted(sql: &str) -> Cow<'_, str> {
     let lower = sql.to_ascii_lowercase();
-    let suspicious = ["password", "identified", TOKEN_PREFIX];
-    let Some(first) = suspicious.iter().filter_map(|word| lower.find(word)).min() else {
+    if !SUSPICIOUS.iter().any(|word| lower.contains(word)) {
         return Cow::Borrowed(sql);
-    };
+    }
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location();
     let Ok(tokens) = tokens else {
-        // Where strings begin and end is unknown: nothing from there on is shown.
+        // Where strings begin and end is unknown: nothing from the first one on is shown.
+        let first = lower.find(['\'', '"', '$']).unwrap_or(sql.len());
         return Cow::Owned(format!("{}{HIDDEN}", &sql[..first]));
     };
     let secrets = secrets(&tokens, sql);
@@ -54,15 +64,21 @@ fn secrets(tokens: &[TokenWithSpan], sql: &str) -> Vec<(usize, usize)> {
         .filter(|t| !matches!(t.token, Token::Whitespace(_) | Token::Eq))
         .collect();
     let mut out = vec![];
+    let mut begin = 0;
     for (at, token) in spoken.iter().enumerate() {
+        if token.token == Token::SemiColon {
+            begin = at + 1;
+        }
         let Some(text) = string(&token.token) else {
             continue;
         };
-        let before = at.checked_sub(1).map(|at| &spoken[at].token);
-        let named = before.is_some_and(|token| {
-            word_is(token, "password") || word_is(token, "identified") || word_is(token, "by")
-        });
-        if named || text.contains(TOKEN_PREFIX) {
+        let before = |word: &str| at > begin && word_is(&spoken[at - 1].token, word);
+        let is_word = matches!(token.token, Token::Word(_));
+        let named = before("password") || before("identified") || before("by");
+        // In a statement about a user a string in a wrong place may be a password, too.
+        let known = before("comment") || before("until") || is_word;
+        let stray = about_user(&spoken[begin..]) && !known;
+        if named || stray || text.contains(TOKEN_PREFIX) {
             let span = token.span;
             out.push((
                 byte(span.start.line, span.start.column),
@@ -71,6 +87,15 @@ fn secrets(tokens: &[TokenWithSpan], sql: &str) -> Vec<(usize, usize)> {
         }
     }
     out
+}
+
+/// Whether a statement creates or changes a user.
+fn about_user(statement: &[&TokenWithSpan]) -> bool {
+    let word = |at: usize, words: &[&str]| {
+        let token = statement.get(at);
+        token.is_some_and(|token| words.iter().any(|word| word_is(&token.token, word)))
+    };
+    word(0, &["create", "alter"]) && word(1, &["user", "role", "service"])
 }
 
 fn word_is(token: &Token, word: &str) -> bool {
@@ -106,8 +131,8 @@ mod tests {
             "CREATE USER ann PASSWORD '***' ADMIN",
         );
         check(
-            "alter user größe\n  with encrypted password = E'hun\\'ter2', x 'y'",
-            "alter user größe\n  with encrypted password = '***', x 'y'",
+            "alter user \"größe\"\n  with encrypted password = E'hun\\'ter2' comment 'y'",
+            "alter user \"größe\"\n  with encrypted password = '***' comment 'y'",
         );
         check(
             "ALTER USER a PASSWORD $$hunter2$$; ALTER USER b PASSWORD \"hunter2\"",
@@ -118,7 +143,14 @@ mod tests {
             "CREATE USER ann IDENTIFIED BY '***'",
         );
         check("SELECT 'tarn_pat_abc', 'x'", "SELECT '***', 'x'");
-        check("CREATE USER ann PASSWORD 'hunter2", "CREATE USER ann '***'");
+        check(
+            "CREATE USER ann PASSWORD 'hunter2",
+            "CREATE USER ann PASSWORD '***'",
+        );
+        check(
+            "SELECT 'x'; CREATE ROLE ann 'hunter2' VALID UNTIL 'x' 'hunter2'; SELECT 'y'",
+            "SELECT 'x'; CREATE ROLE ann '***' VALID UNTIL 'x' '***'; SELECT 'y'",
+        );
     }
 
     #[test]
@@ -127,6 +159,7 @@ mod tests {
             "SELECT 1",
             "SELECT password, 'x' FROM accounts",
             "SELECT 'the password is lost'",
+            "SELECT * FROM users WHERE role = 'x'",
             "ALTER USER ann PASSWORD NULL",
             "SELECT 'unterminated",
         ] {
