@@ -6,6 +6,7 @@
 
 mod history;
 mod http;
+mod identities;
 mod service;
 mod sessions;
 mod statements;
@@ -13,8 +14,9 @@ mod system;
 mod workers;
 
 pub use http::{Floats, HttpDoor};
+pub use identities::ControlIdentities;
 pub use service::Service;
-pub use sessions::Sessions;
+pub use sessions::{SessionEnd, SessionGuard, SessionLimits, Sessions};
 pub use statements::{Door, Running, StatementRequest, Statements};
 pub use system::System;
 pub use workers::{HEARTBEAT_INTERVAL, WorkerInfo, WorkerState, Workers};
