@@ -329,7 +329,11 @@ mod tests {
     fn what_a_client_without_tls_is_told_has_the_length_it_says() {
         let text = std::str::from_utf8(SPEAK_TLS).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(problem["status"], 400);
     }

@@ -200,8 +200,14 @@ mod tests {
     #[test]
     fn times_of_both_forms_are_read_and_others_are_not() {
         let wanted = |text: &str| text.parse::<DateTime<Utc>>().ok();
-        assert_eq!(time(UTC_TIME, b"261125020000Z"), wanted("2026-11-25T02:00:00Z"));
-        assert_eq!(time(UTC_TIME, b"991231235959Z"), wanted("1999-12-31T23:59:59Z"));
+        assert_eq!(
+            time(UTC_TIME, b"261125020000Z"),
+            wanted("2026-11-25T02:00:00Z")
+        );
+        assert_eq!(
+            time(UTC_TIME, b"991231235959Z"),
+            wanted("1999-12-31T23:59:59Z")
+        );
         assert_eq!(
             time(GENERALIZED_TIME, b"20510101000000Z"),
             wanted("2051-01-01T00:00:00Z")
@@ -212,7 +218,12 @@ mod tests {
 
     #[test]
     fn cut_or_absurd_der_gives_nothing() {
-        for bytes in [&[][..], &[0x30], &[0x30, 0x84, 0xFF, 0xFF, 0xFF, 0xFF], &[0x30, 0x80, 0, 0]] {
+        for bytes in [
+            &[][..],
+            &[0x30],
+            &[0x30, 0x84, 0xFF, 0xFF, 0xFF, 0xFF],
+            &[0x30, 0x80, 0, 0],
+        ] {
             assert_eq!(validity(bytes), None);
         }
     }

@@ -340,8 +340,8 @@ mod tests {
     use super::*;
     use rustls::ClientConfig;
     use rustls::RootCertStore;
-    use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::ServerName;
+    use rustls::pki_types::pem::PemObject;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -433,18 +433,26 @@ mod tests {
         install(&two);
         assert!(tls.is_stale());
         tls.reload().unwrap();
-        shake(&tls, client(&self_signed::authority_file(&two)), "localhost")
-            .await
-            .unwrap();
+        shake(
+            &tls,
+            client(&self_signed::authority_file(&two)),
+            "localhost",
+        )
+        .await
+        .unwrap();
         served.write_all(b"y").await.unwrap();
         served.flush().await.unwrap();
         assert_eq!(open.read_u8().await.unwrap(), b'y');
         // A wrong pair is refused and the last good one stays.
         std::fs::copy(self_signed::files(&one).1, &key).unwrap();
         assert!(matches!(tls.reload(), Err(TlsError::Mismatch { .. })));
-        shake(&tls, client(&self_signed::authority_file(&two)), "localhost")
-            .await
-            .unwrap();
+        shake(
+            &tls,
+            client(&self_signed::authority_file(&two)),
+            "localhost",
+        )
+        .await
+        .unwrap();
     }
 
     #[tokio::test]

@@ -52,7 +52,9 @@ fn is_host_name(name: &str) -> bool {
         && name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })
 }
 
@@ -204,7 +206,11 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_left_out() {
-        let names = all_names(&["a b".to_owned(), "ok.example".to_owned(), "10.0.0.1".to_owned()]);
+        let names = all_names(&[
+            "a b".to_owned(),
+            "ok.example".to_owned(),
+            "10.0.0.1".to_owned(),
+        ]);
         assert!(names.contains(&"ok.example".to_owned()) && names.contains(&"10.0.0.1".to_owned()));
         assert!(!names.contains(&"a b".to_owned()));
     }
