@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// First byte of a TLS handshake.
 const TLS_HANDSHAKE: u8 = 22;
 /// What an HTTP client without TLS is told at a door with TLS.
-const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: 159\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":\"this door speaks TLS only\",\"code\":\"08P01\",\"hint\":\"use https:// instead of http://\",\"retryable\":false}\n";
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: 169\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":\"this door speaks TLS only\",\"code\":\"08P01\",\"hint\":\"use https:// instead of http://\",\"retryable\":false}\n";
 
 /// How long a client may keep a connection waiting.
 #[derive(Clone, Copy, Debug)]

@@ -12,9 +12,11 @@
 
 mod bad_input;
 mod harness;
+mod http_api;
 mod lifecycle;
 mod shell;
 mod slt;
+mod tls;
 mod tpch;
 mod witness;
 mod writers;

@@ -226,8 +226,8 @@ mod tests {
         );
         check_body(
             r#"{"statement": "x", "statement": "y"}"#,
-            Some("statement"),
-            "duplicate field",
+            None,
+            "duplicate field `statement`",
         );
         check_body("{}", None, "missing field `statement`");
         check_body(r#"{"statement": "x"} true"#, None, "trailing characters");

@@ -38,8 +38,8 @@ const QUERIES_MAX: usize = 2000;
 const OPEN_PER_USER_MAX: usize = 200;
 /// Submitted queries that run at once; others wait.
 const RUNNING_MAX: usize = 32;
-/// How often expired queries are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+/// How often expired queries are looked for, at most and at least.
+const SWEEP_INTERVALS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 /// A query is remembered for so many times as long as its results.
 const REMEMBERED_TIMES: i32 = 2;
 /// Characters of a statement that are remembered.
@@ -177,9 +177,11 @@ impl Queries {
         };
         let known = Arc::downgrade(&queries.known);
         let ttl = queries.ttl;
+        let [often, seldom] = SWEEP_INTERVALS;
+        let interval = (config.ttl / 4).clamp(often, seldom);
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(SWEEP_INTERVAL).await;
+                tokio::time::sleep(interval).await;
                 let Some(known) = known.upgrade() else { return };
                 sweep(
                     &mut known.lock().unwrap_or_else(PoisonError::into_inner),
