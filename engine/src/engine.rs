@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
+use crate::casts::{LiteralBytes, SqlCasts};
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
@@ -34,11 +35,12 @@ use crate::literals::CompleteLiterals;
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
-use crate::resolve::{Catalogs, Missing, StatementCatalogs};
+use crate::resolve::{Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
 use crate::types::SqlTypes;
+use crate::views::Scope;
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Tells this server from others on the same catalogs; the same after a restart.
+    pub server: String,
 }
 
 /// Plans and runs statements. Cheap to clone.
@@ -165,6 +169,21 @@ pub struct StatementContext {
     pub observer: Arc<dyn Observer>,
 }
 
+impl StatementContext {
+    /// For what the engine asks itself: nobody watches, there are no parameters.
+    pub(crate) fn unobserved() -> Self {
+        struct Nobody;
+        impl Observer for Nobody {
+            fn running(&self, _plan: RunningPlan) {}
+        }
+        Self {
+            query_id: String::new(),
+            parameters: vec![],
+            observer: Arc::new(Nobody),
+        }
+    }
+}
+
 /// What a statement gives back.
 pub struct Outcome {
     /// The command tag, e.g. `SELECT` or `CREATE TABLE`.
@@ -236,7 +255,7 @@ impl Engine {
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-            vec![Arc::new(DecimalsBesideFloats)];
+            vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
@@ -246,6 +265,7 @@ impl Engine {
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
+            .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
@@ -279,6 +299,9 @@ impl Engine {
             Statement::CreateTable(create) => {
                 Box::pin(self.create_table(session, *create, context)).await
             }
+            Statement::CreateView(create) => {
+                Box::pin(self.create_view(session, *create, context)).await
+            }
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
         };
@@ -297,6 +320,7 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
         files: HashMap<String, Arc<dyn datafusion::catalog::TableProvider>>,
+        scope: Scope,
     ) -> Result<StatementState, EngineError> {
         let settings = &session.settings;
         let target_partitions = match settings.integer("target_partitions") {
@@ -319,7 +343,7 @@ impl Engine {
             .base
             .config()
             .clone()
-            .with_default_catalog_and_schema(&session.catalog, &session.schema);
+            .with_default_catalog_and_schema(&scope.lookup.catalog, SEARCH_PATH);
         options.apply(&mut config);
         distribute::for_statement(&mut config, urls, options, slot.clone())?;
         let catalogs = StatementCatalogs::new(
@@ -328,6 +352,7 @@ impl Engine {
             Arc::clone(&self.config.system),
             files,
             settings.get("time_zone"),
+            scope,
         );
         let missing = catalogs.missing();
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());

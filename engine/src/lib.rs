@@ -4,6 +4,8 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod alter;
+mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -16,8 +18,10 @@ mod functions;
 mod grouping;
 mod headings;
 mod information;
+mod inserts;
 mod intervals;
 mod literals;
+mod lookup;
 mod maps;
 mod names;
 mod overflow;
@@ -37,8 +41,10 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+mod temporary;
 mod types;
 mod using;
+mod views;
 pub mod write;
 mod writes;
 mod zone;
@@ -49,6 +55,7 @@ pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, Sta
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use prepare::Prepared;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};

@@ -20,16 +20,19 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
+use tarn_catalog::EntryKind;
 
 use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::headings::Headings;
-use crate::parser::{Explain, ExplainFormat, Statement};
+use crate::inserts;
+use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
 use crate::rewrite;
 use crate::session::Session;
 use crate::using;
+use crate::views::Scope;
 use crate::zone::in_zone;
 
 /// Times a query is planned before its first row; the last time it stays in the coordinator.
@@ -62,22 +65,49 @@ impl Engine {
     pub(crate) async fn plan_open(
         &self,
         session: &Session,
-        mut statement: ast::Statement,
+        statement: ast::Statement,
         context: &StatementContext,
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
+        let scope = Scope::of(self, session, context);
+        self.plan_within(session, statement, context, placement, scope)
+            .await
+    }
+
+    /// As [`Self::plan_open`], with names looked up in `scope`.
+    pub(crate) async fn plan_within(
+        &self,
+        session: &Session,
+        mut statement: ast::Statement,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+        scope: Scope,
+    ) -> Result<Planned, EngineError> {
         rewrite::rewrite(&mut statement);
         using::merge(&mut statement)?;
+        if let ast::Statement::Insert(insert) = &mut statement
+            && let ast::TableObject::TableName(name) = &insert.table
+            && let Ok(found) = self
+                .config
+                .catalogs
+                .find(&scope.lookup, &fold_name(name))
+                .await
+            && found.kind == EntryKind::Table
+        {
+            let table = scope.table(&found).await?;
+            inserts::cast_uuids(insert, &table.arrow_schema());
+        }
         let calls = files::extract(&mut statement)?;
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
-            let bare = self.statement_state(session, context, placement, HashMap::new())?;
+            let none = HashMap::new();
+            let bare = self.statement_state(session, context, placement, none, scope.clone())?;
             for call in &calls {
                 let table = files::open(call, &self.config.roots, &bare.state).await?;
                 tables.insert(call.table.clone(), table);
             }
         }
-        let state = self.statement_state(session, context, placement, tables)?;
+        let state = self.statement_state(session, context, placement, tables, scope)?;
         let logical = state
             .state
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))

@@ -9,8 +9,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    ErrorCode, Literal, ManifestContent, NewDataFile, PartitionFieldDef, SnapshotFiles,
-    StorageConfig, Transform, append, create_with_files, snapshot_files, update_properties,
+    ErrorCode, Literal, ManifestContent, NewDataFile, PartitionFieldDef, SchemaChange,
+    SnapshotFiles, StorageConfig, Transform, ViewDefinition, append, change_schema,
+    create_with_files, snapshot_files, truncate, update_properties,
 };
 
 struct Lake {
@@ -108,6 +109,7 @@ fn creation(name: &str, properties: &[(&str, &str)]) -> TableCreation {
         partition: vec![],
         location: None,
         properties,
+        primary_key: vec![],
     }
 }
 
@@ -775,4 +777,291 @@ async fn a_database_that_cannot_be_opened_is_reported() {
     assert_eq!(error.code(), ErrorCode::Invalid);
     let error = open("sqlite:///nonexistent/folder/control.db").await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::StorageUnavailable);
+}
+
+fn view_creation(name: &str, sql: &str, columns: &[&str]) -> ViewCreation {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|column| Field::new(*column, DataType::Int64, true))
+        .collect();
+    ViewCreation {
+        ident: Lake::ident(name),
+        definition: ViewDefinition {
+            schema: Arc::new(Schema::new(fields)),
+            sql: sql.to_owned(),
+            default_catalog: "lake".to_owned(),
+            default_namespace: Namespace::new("main"),
+            notes: HashMap::new(),
+        },
+        properties: HashMap::new(),
+    }
+}
+
+#[tokio::test]
+async fn views_and_tables_share_names_and_are_listed_apart() {
+    let lake = Lake::new().await;
+    let catalog = &lake.catalog;
+    lake.table("t", &[]).await;
+    catalog
+        .create_view(view_creation("v", "SELECT 1 AS a", &["a"]))
+        .await
+        .unwrap();
+    let main = Namespace::new("main");
+    assert_eq!(catalog.list_tables(&main).await.unwrap(), ["t"]);
+    assert_eq!(catalog.list_views(&main).await.unwrap(), ["v"]);
+    let mut entries = catalog.list_entries().await.unwrap();
+    entries.sort_by_key(|entry| entry.ident.clone());
+    let kinds: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.ident.name.as_str(), entry.is_view))
+        .collect();
+    assert_eq!(kinds, [("t", false), ("v", true)]);
+    for entry in &entries {
+        let kind = match entry.is_view {
+            true => EntryKind::View,
+            false => EntryKind::Table,
+        };
+        assert_eq!(catalog.find(&entry.ident).await.unwrap(), Some(kind));
+        assert!(entry.is_immutable);
+    }
+    let location = &entries[1].metadata_location;
+    let view = catalog.load_view_at(&Lake::ident("v"), location).await;
+    assert_eq!(view.unwrap().sql(), Some("SELECT 1 AS a"));
+    assert!(!catalog.table_exists(&Lake::ident("v")).await.unwrap());
+    let error = catalog.load_table(&Lake::ident("v")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    let error = catalog.load_view(&Lake::ident("t")).await.unwrap_err();
+    assert!(matches!(error, CatalogError::ViewNotFound { .. }));
+    let error = catalog.create_table(creation("v", &[])).await.unwrap_err();
+    assert!(matches!(error, CatalogError::ViewExists { .. }), "{error}");
+    let error = catalog
+        .create_view(view_creation("t", "SELECT 1 AS a", &["a"]))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CatalogError::TableExists { .. }), "{error}");
+    let error = catalog
+        .drop_table(&Lake::ident("v"), false)
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    let error = catalog.drop_namespace(&main).await.unwrap_err();
+    assert!(error.to_string().contains("t, v"), "{error}");
+}
+
+#[tokio::test]
+async fn a_view_is_replaced_renamed_and_dropped_with_its_files() {
+    let lake = Lake::new().await;
+    let catalog = &lake.catalog;
+    let made = catalog
+        .create_view(view_creation("v", "SELECT 1 AS a", &["a"]))
+        .await
+        .unwrap();
+    let change = ViewChange {
+        definition: Some(view_creation("v", "SELECT 2 AS b", &["b"]).definition),
+        set: HashMap::from([("comment".to_owned(), "two".to_owned())]),
+        remove: vec![],
+    };
+    catalog
+        .change_view(&Lake::ident("v"), change)
+        .await
+        .unwrap();
+    // A reader that looked the old version up can still read it.
+    assert_eq!(lake.on_disk().len(), 2);
+    let (v, w) = (Lake::ident("v"), Lake::ident("w"));
+    catalog.rename_view(&v, &w).await.unwrap();
+    assert!(catalog.load_view(&v).await.is_err());
+    let view = catalog.load_view(&w).await.unwrap();
+    assert_eq!(view.uuid(), made.uuid());
+    assert_eq!(view.sql(), Some("SELECT 2 AS b"));
+    assert_eq!(view.comment(), Some("two"));
+    assert_eq!(view.default_namespace(), Namespace::new("main"));
+    lake.table("t", &[]).await;
+    let error = catalog.rename_view(&w, &Lake::ident("t")).await;
+    assert!(matches!(error, Err(CatalogError::TableExists { .. })));
+    catalog.drop_table(&Lake::ident("t"), true).await.unwrap();
+    catalog.drop_view(&w).await.unwrap();
+    assert!(catalog.drop_view(&w).await.is_err());
+    assert_eq!(lake.on_disk(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn views_that_are_changed_at_once_lose_no_change() {
+    let lake = Lake::new().await;
+    let catalog = &lake.catalog;
+    catalog
+        .create_view(view_creation("v", "SELECT 1 AS a", &["a"]))
+        .await
+        .unwrap();
+    let changes = (0..4).map(|i| {
+        let set = HashMap::from([(format!("key{i}"), i.to_string())]);
+        let change = ViewChange {
+            set,
+            ..ViewChange::default()
+        };
+        let catalog = Arc::clone(catalog);
+        async move { catalog.change_view(&Lake::ident("v"), change).await }
+    });
+    for changed in futures::future::join_all(changes).await {
+        changed.unwrap();
+    }
+    let view = catalog.load_view(&Lake::ident("v")).await.unwrap();
+    assert_eq!(view.properties().len(), 4);
+}
+
+fn named(table: &Table) -> Vec<(String, i32)> {
+    let schema = table.arrow_schema();
+    let fields = schema.fields().iter();
+    fields
+        .map(|field| (field.name().clone(), crate::field_id(field).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn columns_keep_their_ids_through_every_change() {
+    let lake = Lake::new().await;
+    let catalog = &*lake.catalog;
+    let table = lake.table("t", &[]).await;
+    let table = lake.append(&table, "a").await.unwrap();
+    let rename = |column: &str, to: &str| SchemaChange::Rename {
+        column: column.to_owned(),
+        to: to.to_owned(),
+    };
+    let changes = [
+        rename("name", "title"),
+        SchemaChange::Add(Field::new("name", DataType::Int32, true)),
+        SchemaChange::Drop("ts".to_owned()),
+    ];
+    let changed = change_schema(catalog, &table, &changes, None)
+        .await
+        .unwrap();
+    let wanted = [("id", 1), ("title", 2), ("name", 4)];
+    assert_eq!(named(&changed), wanted.map(|(n, id)| (n.to_owned(), id)));
+    let again = [SchemaChange::Add(Field::new("ts", DataType::Int32, true))];
+    let changed = change_schema(catalog, &table, &again, None).await.unwrap();
+    assert_eq!(named(&changed)[3], ("ts".to_owned(), 5));
+
+    let wider = |column: &str, ty| SchemaChange::Type {
+        column: column.to_owned(),
+        to: Field::new(column, ty, true),
+    };
+    let changed = change_schema(catalog, &table, &[wider("ts", DataType::Int64)], None).await;
+    let schema = changed.unwrap().arrow_schema();
+    assert_eq!(schema.field(3).data_type(), &DataType::Int64);
+    let error = change_schema(catalog, &table, &[wider("ts", DataType::Int32)], None).await;
+    assert_eq!(error.unwrap_err().code(), ErrorCode::Unsupported);
+    let error = change_schema(catalog, &table, &[rename("title", "id")], None).await;
+    assert_eq!(error.unwrap_err().code(), ErrorCode::AlreadyExists);
+    let required = SchemaChange::Add(Field::new("must", DataType::Int32, false));
+    let error = change_schema(catalog, &table, &[required.clone()], None).await;
+    assert!(error.unwrap_err().to_string().contains("must"));
+    let at = Some(Some(1));
+    let comment = SchemaChange::Comment {
+        column: "id".to_owned(),
+        text: Some("key".to_owned()),
+    };
+    let error = change_schema(catalog, &table, &[comment.clone()], at).await;
+    assert_eq!(error.unwrap_err().code(), ErrorCode::Conflict);
+    let changed = change_schema(catalog, &table, &[comment], None)
+        .await
+        .unwrap();
+    let schema = changed.arrow_schema();
+    assert_eq!(schema.field(0).metadata()[crate::DOC_META_KEY], "key");
+}
+
+#[tokio::test]
+async fn a_change_of_columns_at_the_same_time_loses_nothing() {
+    let lake = Lake::new().await;
+    let table = lake.table("t", &[]).await;
+    let adds = (0..4).map(|i| {
+        let (catalog, table) = (Arc::clone(&lake.catalog), table.clone());
+        async move {
+            let field = Field::new(format!("c{i}"), DataType::Int32, true);
+            change_schema(&*catalog, &table, &[SchemaChange::Add(field)], None).await
+        }
+    });
+    for added in futures::future::join_all(adds).await {
+        added.unwrap();
+    }
+    let table = lake.catalog.load_table(&Lake::ident("t")).await.unwrap();
+    let ids: HashSet<i32> = named(&table).iter().map(|(_, id)| *id).collect();
+    assert_eq!(ids.len(), 7);
+}
+
+#[tokio::test]
+async fn a_truncated_table_is_empty_and_its_history_is_not() {
+    let lake = Lake::new().await;
+    for version in ["1", "2", "3"] {
+        let name = format!("t{version}");
+        let table = lake.table(&name, &[("format-version", version)]).await;
+        let note = HashMap::new;
+        let same = truncate(&*lake.catalog, &table, note()).await.unwrap();
+        assert!(same.current_snapshot().is_none());
+        let full = lake.append(&table, "a").await.unwrap();
+        let full = lake.append(&full, "b").await.unwrap();
+        let empty = truncate(&*lake.catalog, &full, note()).await.unwrap();
+        assert!(lake.files(&empty).await.data.is_empty());
+        let snapshot = empty.current_snapshot().unwrap();
+        assert_eq!(snapshot.operation, "delete");
+        assert_eq!(snapshot.summary["deleted-data-files"], "2");
+        assert_eq!(snapshot.summary["deleted-records"], "2");
+        assert_eq!(snapshot.summary["total-records"], "0");
+        let before = full.current_snapshot().unwrap();
+        let files = snapshot_files(&empty, &before, &lake.cache, &|_| true).await;
+        assert_eq!(files.unwrap().data.len(), 2);
+        // A second time there is nothing to do.
+        let same = truncate(&*lake.catalog, &empty, note()).await.unwrap();
+        assert_eq!(same.current_snapshot().unwrap().id, snapshot.id);
+        let more = lake.append(&same, "c").await.unwrap();
+        assert_eq!(names(&lake.files(&more).await), HashSet::from(["c".into()]));
+        assert_eq!(
+            more.current_snapshot().unwrap().summary["total-records"],
+            "1"
+        );
+    }
+}
+
+#[tokio::test]
+async fn properties_of_a_namespace_are_replaced_and_removed() {
+    let lake = Lake::new().await;
+    let main = Namespace::new("main");
+    let one = |value: &str| HashMap::from([("comment".to_owned(), value.to_owned())]);
+    let catalog = &lake.catalog;
+    for value in ["one", "two"] {
+        catalog
+            .update_namespace(&main, one(value), vec![])
+            .await
+            .unwrap();
+        let found = catalog.namespace_properties(&main).await.unwrap();
+        assert_eq!(found, one(value));
+    }
+    let gone = vec!["comment".to_owned(), "exists".to_owned()];
+    catalog
+        .update_namespace(&main, HashMap::new(), gone)
+        .await
+        .unwrap();
+    assert!(
+        catalog
+            .namespace_properties(&main)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(catalog.namespace_exists(&main).await.unwrap());
+    let nowhere = Namespace::new("nowhere");
+    let error = catalog.update_namespace(&nowhere, one("x"), vec![]).await;
+    assert_eq!(error.unwrap_err().code(), ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_primary_key_is_noted_and_its_columns_are_required() {
+    let lake = Lake::new().await;
+    let mut creation = creation("keyed", &[]);
+    creation.primary_key = vec!["name".to_owned()];
+    let table = lake.catalog.create_table(creation.clone()).await.unwrap();
+    assert_eq!(table.identifier_columns(), ["name"]);
+    assert!(!table.arrow_schema().field(1).is_nullable());
+    creation.ident = Lake::ident("other");
+    creation.primary_key = vec!["nope".to_owned()];
+    let error = lake.catalog.create_table(creation).await.unwrap_err();
+    assert!(error.to_string().contains("nope"), "{error}");
 }

@@ -1,13 +1,16 @@
 //! Who sends a request: HTTP Basic with a password or a personal access token, or Bearer with a token.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
-use tarn_control::{AuthError, Control, ErrorCode, Principal};
+use tarn_control::{AuthError, Control, Origin, Principal};
 
 use super::problem::RequestError;
+use crate::socket::Peer;
 
 /// What a client shows.
 #[derive(Debug)]
@@ -26,19 +29,34 @@ enum Credentials {
 /// password), 429 after too many wrong ones, 503 if the metadata database does not answer.
 pub(super) async fn principal(parts: &Parts, control: &Control) -> Result<Principal, RequestError> {
     let credentials = credentials(&parts.headers).ok_or(RequestError::NoCredentials)?;
+    let origin = Origin {
+        // Every connection of the door has one.
+        address: parts
+            .extensions
+            .get::<Peer>()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip()),
+        door: "http",
+    };
     let checked = match credentials {
-        Credentials::Basic { user, password } => control.authenticate(&user, &password).await,
-        Credentials::Bearer(_) => Err(AuthError::Denied),
+        Credentials::Basic { user, password } => {
+            control.authenticate(&user, &password, origin).await
+        }
+        Credentials::Bearer(token) => control.authenticate_token(&token, origin).await,
     };
     checked.map_err(|error| refused(&error))
 }
 
 fn refused(error: &AuthError) -> RequestError {
-    if error.code() == ErrorCode::Unauthenticated {
-        return RequestError::BadCredentials;
+    match error {
+        AuthError::Denied => RequestError::BadCredentials,
+        AuthError::TooMany { retry_after } => RequestError::TooManyLogins {
+            retry_after: *retry_after,
+        },
+        error => {
+            tracing::error!(%error, "authentication cannot be decided");
+            RequestError::AuthenticationDown
+        }
     }
-    tracing::error!(%error, "authentication cannot be decided");
-    RequestError::AuthenticationDown
 }
 
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
