@@ -1,5 +1,7 @@
 //! `/api/v1/queries`: submit, look, fetch, cancel, list.
 
+#![allow(unused_qualifications, reason = "what the macros of utoipa write")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +268,12 @@ fn rows(
     let (results, command, affected) = {
         let life = query.life();
         let Some(outcome) = &life.outcome else {
-            let state = if life.begun { "RUNNING" } else { "QUEUED" };
+            let state = if life.begun {
+                QueryState::Running
+            } else {
+                QueryState::Queued
+            };
+            let state = state.name();
             return Err(RequestError::NotEnded { id, state }.into());
         };
         if let Some(problem) = &outcome.error {
