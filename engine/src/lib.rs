@@ -7,6 +7,8 @@
 mod chains;
 pub mod cluster;
 mod commands;
+mod connection;
+mod connection_copy;
 pub mod distribute;
 mod engine;
 mod error;
@@ -16,6 +18,7 @@ mod functions;
 mod grouping;
 mod headings;
 mod information;
+mod ingest;
 mod intervals;
 mod literals;
 mod maps;
@@ -44,11 +47,16 @@ mod writes;
 mod zone;
 
 pub use datafusion::scalar::ScalarValue;
+pub use connection::{
+    ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
+    TransactionModes, connection_command, first_word, only_reads,
+};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use ingest::Ingest;
 pub use parameters::parameter;
 pub use prepare::Prepared;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
