@@ -23,6 +23,7 @@ mod names;
 mod overflow;
 mod parameters;
 mod parser;
+mod pg_catalog;
 mod planner;
 mod query;
 mod resolve;
@@ -47,6 +48,9 @@ pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
 pub use parameters::parameter;
+pub use pg_catalog::{
+    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+};
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
