@@ -26,6 +26,7 @@ mod names;
 mod overflow;
 mod parameters;
 mod parser;
+mod pg_catalog;
 mod planner;
 mod prepare;
 mod query;
@@ -59,6 +60,9 @@ pub use functions::function_names;
 pub use ingest::Ingest;
 pub use parameters::parameter;
 pub use prepare::Prepared;
+pub use pg_catalog::{
+    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+};
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
