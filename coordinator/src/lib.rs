@@ -6,6 +6,7 @@
 
 mod history;
 mod http;
+mod postgres;
 mod service;
 mod sessions;
 mod statements;
