@@ -14,6 +14,8 @@ use figment::providers::{Format, Serialized, Toml};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
+use tarn_coordinator::{Authentication, PostgresOptions};
+use tarn_engine::parse_duration;
 use thiserror::Error;
 
 /// What is wrong with the configuration.
@@ -56,6 +58,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// Catalogs by name.
     pub catalog: BTreeMap<String, CatalogConfig>,
+    /// The PostgreSQL door.
+    pub postgres: PostgresConfig,
     /// Object storage and file functions.
     pub storage: Storage,
     /// The cluster of workers.
@@ -78,11 +82,95 @@ pub struct Listen {
     pub http: String,
     /// Flight SQL; reserved.
     pub flight: String,
-    /// PostgreSQL; reserved.
+    /// PostgreSQL.
     pub postgres: String,
     /// Fragments, on a worker.
     pub worker: Option<String>,
 }
+
+/// `[postgres]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// `auto`, `scram` or `password`.
+    pub authentication: String,
+    /// How long a client may take to authenticate.
+    pub authentication_timeout: String,
+    /// Connections without authentication at once.
+    pub unauthenticated_max: usize,
+    /// Bytes of one message.
+    pub message_bytes_max: usize,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            authentication: "auto".to_owned(),
+            authentication_timeout: "10s".to_owned(),
+            unauthenticated_max: 100,
+            message_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl PostgresConfig {
+    /// The options of the door.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] for one that makes no sense.
+    pub fn options(&self) -> Result<PostgresOptions, ConfigError> {
+        let bad = |key: &str, problem: String| {
+            Err(ConfigError::Value {
+                key: format!("postgres.{key}"),
+                problem,
+            })
+        };
+        let authentication = match self.authentication.as_str() {
+            "auto" => Authentication::Auto,
+            "scram" => Authentication::Scram,
+            "password" => Authentication::Password,
+            other => {
+                return bad(
+                    "authentication",
+                    format!("\"{other}\" is not auto, scram or password"),
+                );
+            }
+        };
+        let authentication_timeout = parse_duration(&self.authentication_timeout)
+            .filter(|limit| (MINUTE_MS_MIN..=MINUTE_MS_MAX).contains(&limit.as_millis()));
+        let Some(authentication_timeout) = authentication_timeout else {
+            return bad(
+                "authentication_timeout",
+                format!(
+                    "\"{}\" is not a duration from 1s to 10min",
+                    self.authentication_timeout
+                ),
+            );
+        };
+        if self.unauthenticated_max == 0 {
+            return bad("unauthenticated_max", "at least 1".to_owned());
+        }
+        if !MESSAGE_BYTES.contains(&self.message_bytes_max) {
+            return bad(
+                "message_bytes_max",
+                format!("from {} to {}", MESSAGE_BYTES.start(), MESSAGE_BYTES.end()),
+            );
+        }
+        Ok(PostgresOptions {
+            authentication,
+            authentication_timeout,
+            unauthenticated_max: self.unauthenticated_max,
+            message_bytes_max: self.message_bytes_max,
+            tls_required: false,
+        })
+    }
+}
+
+/// Bounds of `postgres.authentication_timeout`, in milliseconds.
+const MINUTE_MS_MIN: u128 = 1000;
+const MINUTE_MS_MAX: u128 = 600_000;
+/// Bounds of `postgres.message_bytes_max`.
+const MESSAGE_BYTES: std::ops::RangeInclusive<usize> = (1 << 20)..=(1 << 30);
 
 /// `[metadata]`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -171,6 +259,7 @@ impl Default for Config {
             listen: Listen::default(),
             metadata: Metadata::default(),
             catalog: BTreeMap::new(),
+            postgres: PostgresConfig::default(),
             storage: Storage::default(),
             cluster: Cluster::default(),
             memory: Memory::default(),
@@ -299,12 +388,32 @@ pub const REFERENCE: &[Key] = &[
     key(
         "listen.postgres",
         "127.0.0.1:7072",
-        "PostgreSQL door. Reserved: this version does not open it.",
+        "PostgreSQL door, for psql, drivers and BI tools. Port 0 picks a free one, printed in the ready line.",
     ),
     key(
         "listen.worker",
         "127.0.0.1, first free port from 7073",
         "Where a worker takes fragments.",
+    ),
+    key(
+        "postgres.authentication",
+        "auto",
+        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256; access tokens cannot be used), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
+    ),
+    key(
+        "postgres.authentication_timeout",
+        "10s",
+        "A PostgreSQL connection that has not authenticated by then is closed.",
+    ),
+    typed(
+        "postgres.unauthenticated_max",
+        "100",
+        "PostgreSQL connections that may be without authentication at once; more are refused.",
+    ),
+    typed(
+        "postgres.message_bytes_max",
+        "67108864",
+        "Bytes of one message of an authenticated PostgreSQL client, and of one row in COPY FROM.",
     ),
     key(
         "metadata.url",
@@ -554,6 +663,7 @@ impl Config {
         if let Some(worker) = &self.listen.worker {
             address("listen.worker", worker)?;
         }
+        self.postgres.options()?;
         for (name, catalog) in &self.catalog {
             let key = format!("catalog.{name}");
             if catalog.kind == "rest" {
@@ -751,6 +861,22 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn options_of_the_postgres_door_are_checked() {
+        for (key, value) in [
+            ("authentication", "\"md5\""),
+            ("authentication_timeout", "\"1ms\""),
+            ("unauthenticated_max", "0"),
+            ("message_bytes_max", "10"),
+        ] {
+            let error = check(&[], &format!("[postgres]\n{key} = {value}\n")).unwrap_err();
+            let wanted = format!("postgres.{key}");
+            assert!(error.to_string().contains(&wanted), "{error}");
+        }
+        let config = check(&[("TARN__POSTGRES__MESSAGE_BYTES_MAX", "1048576")], "").unwrap();
+        assert_eq!(config.postgres.options().unwrap().message_bytes_max, 1 << 20);
     }
 
     #[test]

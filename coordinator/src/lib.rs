@@ -14,6 +14,7 @@ mod system;
 mod workers;
 
 pub use http::{Floats, HttpDoor};
+pub use postgres::{Authentication, PostgresDoor, PostgresOptions};
 pub use service::Service;
 pub use sessions::Sessions;
 pub use statements::{Door, Running, StatementRequest, Statements};
