@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use secrecy::SecretString;
-use tarn_control::{AuthError, Principal};
+use tarn_control::{AuthError, Origin, Principal};
 use tarn_engine::Session;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -18,6 +18,7 @@ use super::fault::{Fault, Notice};
 use super::message::{self, Message};
 use super::wire::{Socket, Wire};
 use super::{Authentication, Shared};
+use crate::statements::Door;
 
 const PROTOCOL_3: u32 = 3;
 const CANCEL: u32 = 80_877_102;
@@ -258,27 +259,71 @@ async fn authenticate(
     shared: &Shared,
 ) -> Result<Principal, Fault> {
     let clear = match shared.options.authentication {
-        Authentication::Auto => wire.is_encrypted() || peer.is_loopback(),
+        Authentication::Auto => wire.is_encrypted(),
         Authentication::Scram => false,
         Authentication::Password => true,
     };
     if clear && !wire.is_encrypted() && !peer.is_loopback() {
-        return Err(Fault::fatal("28000", "a password is taken over TLS only")
-            .with_hint("connect with sslmode=require"));
+        return Err(
+            Fault::fatal("28000", "a password is taken over TLS only")
+                .with_hint("connect with sslmode=require"),
+        );
     }
-    let _ = clear;
-    message::authentication(&mut wire.output, 3, &[]);
+    let origin = Origin {
+        address: peer,
+        door: Door::Postgres.name(),
+    };
+    if !clear {
+        return scram(wire, user, origin, shared).await;
+    }
+    message::authentication(&mut wire.output, CLEARTEXT, &[]);
     wire.flush().await?;
     let mut body = password(wire).await?;
-    let text = message::text(&mut body)?;
-    if text.is_empty() {
-        return Err(denied(user));
-    }
-    let secret = SecretString::from(text);
-    let checked = wire
-        .beside(shared.service.control.authenticate(user, &secret))
-        .await?;
+    let secret = SecretString::from(message::text(&mut body)?);
+    let checked = shared.service.control.authenticate(user, &secret, origin);
+    let checked = wire.beside(Box::pin(checked)).await?;
     checked.map_err(|error| refusal(&error, user))
+}
+
+// Codes of `Authentication…` messages.
+const CLEARTEXT: u32 = 3;
+const SASL: u32 = 10;
+const SASL_CONTINUE: u32 = 11;
+const SASL_FINAL: u32 = 12;
+
+/// SCRAM-SHA-256 without channel binding. Source: PostgreSQL 15, "SASL Authentication".
+async fn scram(
+    wire: &mut Wire,
+    user: &str,
+    origin: Origin,
+    shared: &Shared,
+) -> Result<Principal, Fault> {
+    let mut exchange = shared.service.control.scram(user, origin);
+    let mechanism = exchange.mechanism();
+    let mut list = mechanism.as_bytes().to_vec();
+    list.extend_from_slice(b"\0\0");
+    message::authentication(&mut wire.output, SASL, &list);
+    wire.flush().await?;
+    let mut body = password(wire).await?;
+    let chosen = message::text(&mut body)?;
+    if chosen != mechanism {
+        return Err(Fault::fatal(
+            "08P01",
+            "client selected an invalid SASL authentication mechanism",
+        ));
+    }
+    if body.remaining() < 4 || usize::try_from(body.get_i32()).ok() != Some(body.remaining()) {
+        return Err(Fault::fatal("08P01", "malformed SASL message"));
+    }
+    let first = wire.beside(Box::pin(exchange.first(&body))).await?;
+    let first = first.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_CONTINUE, &first);
+    wire.flush().await?;
+    let body = password(wire).await?;
+    let last = wire.beside(Box::pin(exchange.last(&body))).await?;
+    let (last, principal) = last.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_FINAL, &last);
+    Ok(principal)
 }
 
 /// The body of the client's next `PasswordMessage` or SASL message.
@@ -299,12 +344,17 @@ fn denied(user: &str) -> Fault {
 }
 
 fn refusal(error: &AuthError, user: &str) -> Fault {
-    if error.code() == tarn_control::ErrorCode::Unauthenticated {
-        return denied(user);
+    match error {
+        AuthError::Denied => denied(user),
+        AuthError::Malformed { .. } => Fault::fatal("08P01", error.to_string()),
+        AuthError::TooMany { .. } => Fault::fatal("28000", error.to_string()),
+        AuthError::Busy => Fault::fatal("53300", error.to_string()),
+        AuthError::Control(_) => {
+            tracing::error!(%error, "authentication cannot be decided");
+            Fault::fatal("57P03", "authentication cannot be decided now")
+                .with_hint("try again; the server's log says why")
+        }
     }
-    tracing::error!(%error, "authentication cannot be decided");
-    Fault::fatal("57P03", "authentication cannot be decided now")
-        .with_hint("try again; the server's log says why")
 }
 
 /// The session that the parameters ask for.
