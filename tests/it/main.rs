@@ -13,6 +13,7 @@
 mod bad_input;
 mod harness;
 mod lifecycle;
+mod postgres;
 mod shell;
 mod slt;
 mod tpch;

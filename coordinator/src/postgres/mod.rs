@@ -102,11 +102,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 impl PostgresDoor {
     /// A door to `service`; with `tls`, clients may ask for encryption.
     pub fn new(service: Service, options: PostgresOptions, tls: Option<TlsAcceptor>) -> Self {
-        describe_gauge!("tarn_postgres_connections", "Open PostgreSQL connections.");
-        describe_counter!(
-            "tarn_postgres_connections_total",
-            "PostgreSQL connections that were accepted."
-        );
         Self {
             shared: Arc::new(Shared {
                 service,
@@ -128,6 +123,11 @@ impl PostgresDoor {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
+        describe_gauge!("tarn_postgres_connections", "Open PostgreSQL connections.");
+        describe_counter!(
+            "tarn_postgres_connections_total",
+            "PostgreSQL connections that were accepted."
+        );
         let tracker = TaskTracker::new();
         tokio::pin!(stop);
         loop {

@@ -349,7 +349,8 @@ fn refusal(error: &AuthError, user: &str) -> Fault {
         AuthError::Malformed { .. } => Fault::fatal("08P01", error.to_string()),
         AuthError::TooMany { .. } => Fault::fatal("28000", error.to_string()),
         AuthError::Busy => Fault::fatal("53300", error.to_string()),
-        AuthError::Control(_) => {
+        // The database fails, or a kind that is not known here.
+        _ => {
             tracing::error!(%error, "authentication cannot be decided");
             Fault::fatal("57P03", "authentication cannot be decided now")
                 .with_hint("try again; the server's log says why")
