@@ -14,6 +14,8 @@ mod system;
 mod workers;
 
 pub use http::{Floats, HttpDoor};
+#[doc(hidden)]
+pub use postgres::decode_untrusted;
 pub use postgres::{Authentication, PostgresDoor, PostgresOptions};
 pub use service::Service;
 pub use sessions::Sessions;

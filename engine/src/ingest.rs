@@ -28,6 +28,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::planner::WriteNode;
 use crate::query::Planned;
 use crate::session::Session;
+use crate::views::Scope;
 
 /// Name under which the rows stand in a plan.
 const INCOMING: &str = "tarn_incoming";
@@ -104,6 +105,7 @@ impl Engine {
             context,
             Some(PlacementWish::Never),
             HashMap::new(),
+            Scope::of(self, session, context),
         )?;
         let values = own
             .fields()

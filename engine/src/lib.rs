@@ -4,6 +4,7 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod alter;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -21,6 +22,7 @@ mod information;
 mod ingest;
 mod intervals;
 mod literals;
+mod lookup;
 mod maps;
 mod names;
 mod overflow;
@@ -41,8 +43,10 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+mod temporary;
 mod types;
 mod using;
+mod views;
 pub mod write;
 mod writes;
 mod zone;
@@ -58,6 +62,7 @@ pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
 pub use ingest::Ingest;
+pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use prepare::Prepared;
 pub use pg_catalog::{

@@ -480,7 +480,9 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
             None => bad("dates are printed in ISO; ISO, MDY, ISO, DMY and ISO, YMD are taken".to_owned()),
         },
         SettingKind::Encoding => {
-            match value.to_lowercase().replace(['-', '_'], "").as_str() {
+            // PostgreSQL reads letters and digits only; asyncpg sends quotes around the name.
+            let letters: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+            match letters.to_lowercase().as_str() {
                 "utf8" | "unicode" => Ok("UTF8".to_owned()),
                 _ => bad("texts are always in UTF8".to_owned()),
             }
@@ -585,7 +587,7 @@ mod tests {
         let mut settings = Settings::default();
         for (name, value) in [
             ("DateStyle", "ISO"),
-            ("client_encoding", "utf-8"),
+            ("client_encoding", "'utf-8'"),
             ("extra_float_digits", "3"),
             ("IntervalStyle", "ISO_8601"),
             ("standard_conforming_strings", "on"),

@@ -219,9 +219,7 @@ impl Connection {
         }
         if let Some(level) = &modes.isolation {
             let stronger = matches!(level.as_str(), "repeatable read" | "serializable");
-            if prefix == "default_transaction" || !stronger {
-                set("isolation", level);
-            }
+            set("isolation", level);
             if stronger && prefix == "transaction" {
                 self.notice(
                     &Notice::new(
@@ -298,7 +296,10 @@ impl Connection {
         match what {
             Discard::Plans => return Ok("DISCARD PLANS"),
             Discard::Sequences => return Ok("DISCARD SEQUENCES"),
-            Discard::Temp => return Ok("DISCARD TEMP"),
+            Discard::Temp => {
+                self.shared.service.engine.end_session(&self.session).await;
+                return Ok("DISCARD TEMP");
+            }
             Discard::All => {}
         }
         if !self.block.is_idle() || several {
@@ -310,6 +311,7 @@ impl Connection {
         self.portals.clear();
         self.statements.clear();
         self.start("RESET ALL", vec![]).await?;
+        self.shared.service.engine.end_session(&self.session).await;
         Ok("DISCARD ALL")
     }
 

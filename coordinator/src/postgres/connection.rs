@@ -95,6 +95,8 @@ impl Connection {
     /// Serves until the client leaves or has to.
     pub(crate) async fn serve(mut self: Box<Self>) {
         let fault = self.talk().await;
+        self.portals.clear();
+        self.shared.service.engine.end_session(&self.session).await;
         let notice = match fault {
             Fault::Gone => return,
             Fault::Error(notice) | Fault::Fatal(notice) => notice,
@@ -234,14 +236,11 @@ impl Connection {
     /// Tells the client of settings that have changed.
     pub(crate) fn report(&mut self) {
         for (at, (name, setting)) in REPORTED.iter().enumerate() {
-            let value = match *setting {
-                "search_path" => &self.session.schema,
-                setting => self.session.settings.get(setting),
-            };
+            let value = self.session.shown(setting);
             let known = &mut self.reported[at];
-            if known.as_deref() != Some(value) {
-                *known = Some(value.to_owned());
-                message::parameter_status(&mut self.wire.output, name, value);
+            if known.as_ref() != Some(&value) {
+                message::parameter_status(&mut self.wire.output, name, &value);
+                *known = Some(value);
             }
         }
     }

@@ -385,12 +385,37 @@ impl Connection {
             .await
             .map_err(|fault| fault.shifted(statement.offset))?;
         let told = statement.prepared().and_then(|prepared| prepared.schema.clone());
+        if let Some(told) = &told
+            && !same_types(told, &running.schema())
+        {
+            self.check_plan(&statement, told).await?;
+        }
         let style = Style::of(&self.session.settings);
         let open = Open::new(running, told, &formats, style)?;
         if let Some(portal) = self.portals.get_mut(name) {
             portal.progress = Progress::Open(Box::new(open));
         }
         Ok(())
+    }
+
+    /// Refuses rows of other types than the client was told, if a new plan gives those, too.
+    async fn check_plan(&mut self, statement: &Statement, told: &SchemaRef) -> Result<(), Fault> {
+        let now = Statement::of(
+            statement.sql.clone(),
+            Kind::Engine,
+            statement.offset,
+            statement.given.clone(),
+        );
+        self.analyse(&now).await?;
+        let schema = now.prepared().and_then(|prepared| prepared.schema.as_ref());
+        if schema.is_some_and(|schema| same_types(told, schema)) {
+            // Only the values' types differ; they are cast.
+            return Ok(());
+        }
+        Err(
+            Fault::error("0A000", "cached plan must not change result type")
+                .with_hint("a table has changed since; prepare the statement again"),
+        )
     }
 
     async fn execute(&mut self, name: &str, rows_max: u64) -> Result<(), Fault> {
@@ -443,6 +468,16 @@ impl Connection {
         self.report();
         Ok(())
     }
+}
+
+/// Whether two results look the same to a client.
+fn same_types(told: &SchemaRef, is: &SchemaRef) -> bool {
+    told.fields().len() == is.fields().len()
+        && told
+            .fields()
+            .iter()
+            .zip(is.fields())
+            .all(|(told, is)| pg_type_of(told).oid == pg_type_of(is).oid)
 }
 
 fn no_portal(name: &str) -> Fault {

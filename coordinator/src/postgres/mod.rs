@@ -16,6 +16,7 @@ mod portal;
 mod simple;
 mod startup;
 mod transaction;
+mod untrusted;
 mod wire;
 
 use std::future::Future;
@@ -32,6 +33,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::service::Service;
 use cancel::Cancels;
+
+#[doc(hidden)]
+pub use untrusted::decode_untrusted;
 
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

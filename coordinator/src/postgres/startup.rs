@@ -50,6 +50,16 @@ impl Parameters {
     }
 }
 
+/// Takes a start-up packet apart and forgets it, for fuzzers.
+pub(super) fn try_read(body: Bytes) {
+    if body.len() >= 4
+        && let Ok(Request::Start(parameters)) = read(body)
+        && let Some(options) = parameters.get("options")
+    {
+        let _ = command_line(options);
+    }
+}
+
 fn read(mut body: Bytes) -> Result<Request, Fault> {
     let code = body.get_u32();
     match code {
@@ -247,7 +257,7 @@ async fn admit(
         return Err(Fault::fatal("0A000", "replication is not supported"));
     }
     let principal = authenticate(wire, user, peer, shared).await?;
-    let session = session(&principal, parameters, shared)?;
+    let session = session(&principal, parameters, shared).await?;
     message::authentication(&mut wire.output, 0, &[]);
     Ok((principal, session))
 }
@@ -359,7 +369,7 @@ fn refusal(error: &AuthError, user: &str) -> Fault {
 }
 
 /// The session that the parameters ask for.
-fn session(
+async fn session(
     principal: &Principal,
     parameters: &Parameters,
     shared: &Shared,
@@ -380,7 +390,7 @@ fn session(
                 .with_hint(format!("databases are catalogs: {}", catalogs.join(", "))),
         );
     }
-    let admin = if session.is_admin { "on" } else { "off" };
+    let admin = if principal.is_admin { "on" } else { "off" };
     session.settings.fix("is_superuser", admin);
     session
         .settings
@@ -395,21 +405,9 @@ fn session(
         }
     }
     for (name, value) in asked {
-        if name == "search_path" || name == "schema" {
-            first_schema(&value).clone_into(&mut session.schema);
-        } else {
-            session.settings.set(&name, &value)?;
-        }
+        service.engine.set(&mut session, &name, Some(&value)).await?;
     }
     Ok(session)
-}
-
-/// The first schema of a search path that is one of ours.
-fn first_schema(path: &str) -> &str {
-    path.split(',')
-        .map(|part| part.trim().trim_matches('"'))
-        .find(|part| !part.is_empty() && *part != "$user" && *part != "pg_catalog")
-        .unwrap_or("main")
 }
 
 /// `-c name=value --other=value`; a backslash keeps the next character.

@@ -216,9 +216,10 @@ impl Block {
                 let _ = lasting.settings.set(setting.name, value);
             }
         }
-        if before.catalog != after.catalog || before.schema != after.schema {
+        if before.catalog != after.catalog || before.search_path() != after.search_path() {
             lasting.catalog.clone_from(&after.catalog);
             lasting.schema.clone_from(&after.schema);
+            lasting.path.clone_from(&after.path);
         }
     }
 }

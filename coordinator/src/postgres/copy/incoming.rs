@@ -282,7 +282,7 @@ impl Fields {
 }
 
 /// Bytes to batches, across the borders of messages.
-struct Reader {
+pub(crate) struct Reader {
     table: String,
     schema: SchemaRef,
     options: CopyOptions,
@@ -304,7 +304,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(
+    pub(crate) fn new(
         table: String,
         schema: SchemaRef,
         options: CopyOptions,
@@ -331,13 +331,13 @@ impl Reader {
         })
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if !self.ended {
             self.input.extend_from_slice(bytes);
         }
     }
 
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.finished = true;
     }
 
@@ -347,7 +347,7 @@ impl Reader {
     }
 
     /// The next batch: a full one, or the last of the input. `None` = more input is needed.
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, Fault> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, Fault> {
         if self.options.format == CopyFormat::Binary {
             return self.next_binary();
         }

@@ -12,6 +12,7 @@ mod text;
 use tarn_engine::{Copy, CopyFormat, CopySource};
 
 use super::connection::Connection;
+pub(super) use incoming::Reader;
 use super::fault::Fault;
 
 impl Connection {
