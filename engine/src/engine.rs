@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
+use crate::casts::{LiteralBytes, SqlCasts};
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
@@ -249,7 +250,7 @@ impl Engine {
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-            vec![Arc::new(DecimalsBesideFloats)];
+            vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
@@ -259,6 +260,7 @@ impl Engine {
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
+            .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(CheckSingleRow));

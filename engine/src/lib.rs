@@ -5,6 +5,7 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod alter;
+mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -20,6 +21,7 @@ mod grouping;
 mod headings;
 mod information;
 mod ingest;
+mod inserts;
 mod intervals;
 mod literals;
 mod lookup;

@@ -80,13 +80,30 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let wildcard = select.projection.iter().any(|item| {
+            matches!(
+                item,
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+            )
+        });
+        let plain = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) => column(expr),
+            _ => None,
+        };
+        let columns: HashSet<String> = select.projection.iter().filter_map(plain).collect();
         let mut taken: HashSet<String> = HashSet::new();
         for item in &mut select.projection {
             let SelectItem::UnnamedExpr(expr) = item else {
                 continue;
             };
-            let text = expr.to_string();
-            if taken.insert(text.clone()) {
+            // The planner does not see a cast in a name: `id::text` is called `id`.
+            let bare = without_casts(expr);
+            let text = bare.to_string();
+            let is_cast = bare != *expr;
+            let hidden = column(&bare)
+                .filter(|_| is_cast)
+                .is_some_and(|name| wildcard || columns.contains(&name));
+            if taken.insert(text.clone()) && !hidden {
                 continue;
             }
             let mut number = 1;
@@ -100,6 +117,34 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The last part of the name, if `expr` is a column.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(crate::parser::fold(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(crate::parser::fold),
+        _ => None,
+    }
+}
+
+/// `expr` without its casts, at every depth.
+fn without_casts(expr: &Expr) -> Expr {
+    struct Strip;
+    impl VisitorMut for Strip {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } = expr {
+                let inner = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()));
+                *expr = inner;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut bare = expr.clone();
+    let _ = VisitMut::visit(&mut bare, &mut Strip);
+    bare
 }
 
 #[cfg(test)]
@@ -141,5 +186,18 @@ mod tests {
             "SELECT 0, 0 AS \"0_1\", i, 0 AS \"0_2\" FROM t",
         );
         check_rewritten("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id FROM a, b");
+        check_rewritten(
+            "SELECT id::TEXT, id::INT FROM t",
+            "SELECT id::TEXT, id::INT AS \"id_1\" FROM t",
+        );
+        check_rewritten(
+            "SELECT t.id, id::TEXT FROM t",
+            "SELECT t.id, id::TEXT AS \"id_1\" FROM t",
+        );
+        check_rewritten(
+            "SELECT *, id::TEXT FROM t",
+            "SELECT *, id::TEXT AS \"id_1\" FROM t",
+        );
+        check_rewritten("SELECT id::TEXT FROM t", "SELECT id::TEXT FROM t");
     }
 }
