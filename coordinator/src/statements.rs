@@ -17,8 +17,8 @@ use arrow::record_batch::RecordBatch;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
-    Engine, EngineError, ErrorKind, Ingest, Observer, Outcome, Prepared, Rows, RunningPlan, ScalarValue, Session,
-    StatementContext,
+    Engine, EngineError, ErrorKind, Ingest, Notice, Observer, Outcome, Prepared, Rows, RunningPlan,
+    ScalarValue, Session, StatementContext,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -328,6 +328,7 @@ impl Entered {
                 command: outcome.command,
                 affected: outcome.affected,
                 rows: Some(outcome.rows),
+                notices: outcome.notices,
                 limits: self.limits,
                 guard: self.guard,
             }),
@@ -461,6 +462,8 @@ pub struct Running {
     pub command: &'static str,
     /// Rows changed, for statements without a result set.
     pub affected: Option<u64>,
+    /// What it has to say besides.
+    pub notices: Vec<Notice>,
     rows: Option<Rows>,
     limits: Limits,
     guard: Guard,

@@ -16,6 +16,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::functions;
 use crate::lookup::{Found, Lookup, is_temporary};
 use crate::names;
+use crate::notices;
 use crate::parser::{Name, Statement};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA, namespace_of};
 use crate::session::Session;
@@ -154,6 +155,7 @@ impl Engine {
         match made {
             Err(error) if error.kind == ErrorKind::DuplicateSchema => {
                 if if_not_exists {
+                    notices::present("42P06", "schema", &schema);
                     return Ok(Outcome::done("CREATE SCHEMA", None));
                 }
                 Err(EngineError::new(
@@ -212,7 +214,10 @@ impl Engine {
         cascade: bool,
     ) -> Result<(), EngineError> {
         let (catalog, namespace) = match self.find_schema(session, name).await {
-            Err(error) if error.kind == ErrorKind::UndefinedSchema && if_exists => return Ok(()),
+            Err(error) if error.kind == ErrorKind::UndefinedSchema && if_exists => {
+                notices::missing("schema", name);
+                return Ok(());
+            }
             other => other?,
         };
         let tables = catalog.list_tables(&namespace).await?;
@@ -275,6 +280,7 @@ impl Engine {
                         ErrorKind::UndefinedTable | ErrorKind::UndefinedSchema
                     ) =>
             {
+                notices::missing("table", name);
                 return Ok(());
             }
             other => other?,

@@ -211,9 +211,29 @@ pub fn only_reads(sql: &str) -> bool {
 }
 
 const FIRST_WORDS: [&str; 23] = [
-    "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "SET", "RESET",
-    "DISCARD", "DEALLOCATE", "PREPARE", "EXECUTE", "DECLARE", "FETCH", "MOVE", "CLOSE", "LISTEN",
-    "UNLISTEN", "NOTIFY", "LOCK", "COPY",
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "SET",
+    "RESET",
+    "DISCARD",
+    "DEALLOCATE",
+    "PREPARE",
+    "EXECUTE",
+    "DECLARE",
+    "FETCH",
+    "MOVE",
+    "CLOSE",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "LOCK",
+    "COPY",
 ];
 
 /// The first word of a text in capitals, after spaces and comments.
@@ -337,9 +357,7 @@ impl<'a> Tokens<'a> {
 
     pub(crate) fn text(&mut self) -> Result<String, EngineError> {
         match self.peek() {
-            Some(
-                Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text),
-            ) => {
+            Some(Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text)) => {
                 let text = text.clone();
                 self.skip();
                 Ok(text)
@@ -373,9 +391,10 @@ impl<'a> Tokens<'a> {
     }
 
     fn byte_of(&self, token: usize) -> usize {
-        let place = self.tokens.get(token).and_then(|t| {
-            position_of(self.sql, t.span.start.line, t.span.start.column)
-        });
+        let place = self
+            .tokens
+            .get(token)
+            .and_then(|t| position_of(self.sql, t.span.start.line, t.span.start.column));
         place
             .and_then(|chars| self.sql.char_indices().nth(chars - 1))
             .map_or(self.sql.len(), |(byte, _)| byte)
@@ -623,7 +642,10 @@ fn prepare(tokens: &mut Tokens<'_>) -> Command {
     let name = tokens.name()?;
     let types = if tokens.take(&Token::LParen) {
         let parts = tokens.parts()?;
-        parts.iter().map(|part| data_type(part)).collect::<Result<_, _>>()?
+        parts
+            .iter()
+            .map(|part| data_type(part))
+            .collect::<Result<_, _>>()?
     } else {
         vec![]
     };
@@ -713,7 +735,11 @@ fn fetch(tokens: &mut Tokens<'_>) -> Command {
         tokens.tokens.get(tokens.at + 1).map(|t| &t.token),
         None | Some(Token::SemiColon)
     );
-    let steps = if alone { Steps::Forward(1) } else { steps(tokens)? };
+    let steps = if alone {
+        Steps::Forward(1)
+    } else {
+        steps(tokens)?
+    };
     if !alone {
         let _ = tokens.word("FROM") || tokens.word("IN");
     }
@@ -798,7 +824,12 @@ mod tests {
 
     #[test]
     fn transactions_begin_and_end_in_every_spelling() {
-        for sql in ["BEGIN", "begin work;", "BEGIN TRANSACTION", "/* x */ begin -- y\n"] {
+        for sql in [
+            "BEGIN",
+            "begin work;",
+            "BEGIN TRANSACTION",
+            "/* x */ begin -- y\n",
+        ] {
             assert_eq!(
                 check(sql),
                 ConnectionCommand::Begin {
@@ -814,7 +845,10 @@ mod tests {
         };
         assert!(start);
         assert_eq!(modes.isolation.as_deref(), Some("repeatable read"));
-        assert_eq!((modes.read_only, modes.deferrable), (Some(true), Some(true)));
+        assert_eq!(
+            (modes.read_only, modes.deferrable),
+            (Some(true), Some(true))
+        );
         assert_eq!(check("END"), ConnectionCommand::Commit { chain: false });
         assert_eq!(
             check("ROLLBACK WORK AND CHAIN"),
@@ -843,17 +877,25 @@ mod tests {
         assert_eq!(check("SET LOCAL x = 1"), ConnectionCommand::SetLocal);
         assert!(matches!(
             check("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"),
-            ConnectionCommand::SetCharacteristics(TransactionModes { read_only: Some(true), .. })
+            ConnectionCommand::SetCharacteristics(TransactionModes {
+                read_only: Some(true),
+                ..
+            })
         ));
         check_error("SET ROLE bob", ErrorKind::Unsupported);
         check_error("SET SESSION AUTHORIZATION 'bob'", ErrorKind::Unsupported);
-        assert_eq!(check("SET ROLE NONE"), ConnectionCommand::OwnRole { reset: false });
+        assert_eq!(
+            check("SET ROLE NONE"),
+            ConnectionCommand::OwnRole { reset: false }
+        );
     }
 
     #[test]
     fn a_cursor_keeps_its_query_as_it_stands() {
         assert_eq!(
-            check("declare \"SQL_CUR0x1\" binary insensitive no scroll cursor with hold for select 'ä;' as x;"),
+            check(
+                "declare \"SQL_CUR0x1\" binary insensitive no scroll cursor with hold for select 'ä;' as x;"
+            ),
             ConnectionCommand::Declare {
                 name: "SQL_CUR0x1".to_owned(),
                 binary: true,
@@ -912,7 +954,10 @@ mod tests {
     fn what_is_not_had_is_named() {
         check_error("NOTIFY x", ErrorKind::Unsupported);
         check_error("DISCARD SOMETHING", ErrorKind::Syntax);
-        assert_eq!(check("DISCARD ALL"), ConnectionCommand::Discard(Discard::All));
+        assert_eq!(
+            check("DISCARD ALL"),
+            ConnectionCommand::Discard(Discard::All)
+        );
         assert_eq!(check("UNLISTEN *"), ConnectionCommand::Unlisten);
     }
 }

@@ -447,11 +447,17 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         check_refused("COPY t FROM '/etc/passwd'", ErrorKind::Unsupported);
         check_refused("COPY t FROM PROGRAM 'ls'", ErrorKind::Unsupported);
-        check_refused("COPY t TO STDOUT (FORMAT binary, HEADER)", ErrorKind::Syntax);
+        check_refused(
+            "COPY t TO STDOUT (FORMAT binary, HEADER)",
+            ErrorKind::Syntax,
+        );
         check_refused("COPY t TO STDOUT (QUOTE 'x')", ErrorKind::Syntax);
         check_refused("COPY t TO STDOUT (FORMAT xml)", ErrorKind::InvalidParameter);
         check_refused("COPY t FROM STDIN (DELIMITER 'ab')", ErrorKind::Unsupported);
-        check_refused("COPY t FROM STDIN (ENCODING 'latin1')", ErrorKind::Unsupported);
+        check_refused(
+            "COPY t FROM STDIN (ENCODING 'latin1')",
+            ErrorKind::Unsupported,
+        );
         check_refused("COPY (SELECT 1) FROM STDIN", ErrorKind::Syntax);
     }
 }

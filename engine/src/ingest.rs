@@ -144,7 +144,8 @@ impl Engine {
         session: &Session,
         table: &Vec<String>,
     ) -> Result<crate::writes::Target, EngineError> {
-        self.target(session, table, Uuid::now_v7().to_string()).await
+        self.target(session, table, Uuid::now_v7().to_string())
+            .await
     }
 }
 
@@ -185,10 +186,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn of(
-        schema: &SchemaRef,
-        rows: BoxStream<'static, Result<RecordBatch, EngineError>>,
-    ) -> Self {
+    fn of(schema: &SchemaRef, rows: BoxStream<'static, Result<RecordBatch, EngineError>>) -> Self {
         Self {
             schema: Arc::clone(schema),
             rows: Mutex::new(Some(rows)),

@@ -27,6 +27,7 @@ mod literals;
 mod lookup;
 mod maps;
 mod names;
+mod notices;
 mod overflow;
 mod parameters;
 mod parser;
@@ -53,11 +54,11 @@ pub mod write;
 mod writes;
 mod zone;
 
-pub use datafusion::scalar::ScalarValue;
 pub use connection::{
     ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
     TransactionModes, connection_command, first_word, only_reads,
 };
+pub use datafusion::scalar::ScalarValue;
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
@@ -65,11 +66,12 @@ pub use files::AllowedRoots;
 pub use functions::function_names;
 pub use ingest::Ingest;
 pub use lookup::is_temporary;
+pub use notices::Notice;
 pub use parameters::parameter;
-pub use prepare::Prepared;
 pub use pg_catalog::{
     ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
 };
+pub use prepare::Prepared;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;

@@ -107,7 +107,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "client_min_messages",
         alias: None,
-        kind: SettingKind::Word(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]),
+        kind: SettingKind::Word(&[
+            "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+        ]),
         default: "notice",
         description: "Least severity of the notices that the PostgreSQL door sends.",
     },
@@ -128,7 +130,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "default_transaction_isolation",
         alias: None,
-        kind: SettingKind::Word(&["read uncommitted", "read committed", "repeatable read", "serializable"]),
+        kind: SettingKind::Word(&[
+            "read uncommitted",
+            "read committed",
+            "repeatable read",
+            "serializable",
+        ]),
         default: "read committed",
         description: "Isolation that new transactions ask for; each statement sees what was committed before it.",
     },
@@ -352,7 +359,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "transaction_isolation",
         alias: None,
-        kind: SettingKind::Word(&["read uncommitted", "read committed", "repeatable read", "serializable"]),
+        kind: SettingKind::Word(&[
+            "read uncommitted",
+            "read committed",
+            "repeatable read",
+            "serializable",
+        ]),
         default: "read committed",
         description: "Isolation of the transaction; each statement sees what was committed before it.",
     },
@@ -477,7 +489,9 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
         },
         SettingKind::DateStyle => match date_style(value) {
             Some(style) => Ok(style),
-            None => bad("dates are printed in ISO; ISO, MDY, ISO, DMY and ISO, YMD are taken".to_owned()),
+            None => bad(
+                "dates are printed in ISO; ISO, MDY, ISO, DMY and ISO, YMD are taken".to_owned(),
+            ),
         },
         SettingKind::Encoding => {
             // PostgreSQL reads letters and digits only; asyncpg sends quotes around the name.

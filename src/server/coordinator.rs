@@ -16,16 +16,15 @@ use tarn_catalog::{
     Stores,
 };
 use tarn_control::Control;
-use tarn_coordinator::{HttpDoor, PostgresDoor, Service, Sessions, Statements, System, Workers};
+use tarn_coordinator::{HttpDoor, Service, Sessions, Statements, System, Workers};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
 use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, machine, print_ready, signals};
+use super::{VERSION, machine, postgres, print_ready, signals};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -100,14 +99,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         default_catalog: DEFAULT_CATALOG.to_owned(),
         default_schema: DEFAULT_SCHEMA.to_owned(),
     };
-    let postgres = PostgresDoor::new(service.clone(), config.postgres.options()?, None);
+    let postgres = postgres::open(&config, service.clone()).await?;
     let door = HttpDoor::new(service)?;
 
-    let listener = listen(http, "HTTP", "http").await?;
+    let listener = listen(http).await?;
     let bound = listener.local_addr()?;
-    let postgres_at = address("listen.postgres", &config.listen.postgres)?;
-    let postgres_listener = listen(postgres_at, "PostgreSQL", "postgres").await?;
-    let postgres_bound = postgres_listener.local_addr()?;
     let (stop_door, door_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(door.serve(listener, async move {
         let _ = door_stopped.await;
@@ -134,30 +130,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let stop_postgres = CancellationToken::new();
-    let postgres_stopped = stop_postgres.clone();
-    let serving_postgres = tokio::spawn(postgres.serve(postgres_listener, async move {
-        postgres_stopped.cancelled().await;
-    }));
     print_ready(&serde_json::json!({
         "http": bound.to_string(),
-        "postgres": postgres_bound.to_string(),
+        "postgres": postgres.bound.to_string(),
         "workers": config.workers,
     }))?;
     tracing::info!(http = %bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
 
     stop.await;
     tracing::info!(running = statements.running_count(), "server stops");
-    stop_postgres.cancel();
+    postgres.stop();
     statements.drain(STOP_PATIENCE).await;
     children.end().await;
     let _ = stop_door.send(());
     if tokio::time::timeout(CLOSE_PATIENCE, serving).await.is_err() {
         tracing::debug!("connections were still open");
     }
-    if tokio::time::timeout(CLOSE_PATIENCE, serving_postgres).await.is_err() {
-        tracing::debug!("PostgreSQL connections were still open");
-    }
+    postgres.ended(CLOSE_PATIENCE).await;
     control.close().await;
     tracing::info!("server stopped");
     Ok(())
@@ -170,10 +159,10 @@ fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
         .transpose()
 }
 
-async fn listen(at: SocketAddr, protocol: &str, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(at).await.with_context(|| {
+async fn listen(http: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(http).await.with_context(|| {
         format!(
-            "cannot listen on {at} ({protocol}); is another server running? [listen] {key} sets the address"
+            "cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"
         )
     })
 }

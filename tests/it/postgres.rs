@@ -125,7 +125,10 @@ impl Raw {
 
     /// Sends a packet without a tag, as at start-up.
     async fn packet(&mut self, body: &[u8]) {
-        let mut out = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
+        let mut out = u32::try_from(body.len() + 4)
+            .unwrap()
+            .to_be_bytes()
+            .to_vec();
         out.extend_from_slice(body);
         self.send(&out).await;
     }
@@ -153,7 +156,10 @@ impl Raw {
     async fn until_ready(&mut self) -> Vec<Answer> {
         let mut answers = vec![];
         loop {
-            let answer = self.answer().await.expect("the server closed the connection");
+            let answer = self
+                .answer()
+                .await
+                .expect("the server closed the connection");
             let done = answer.tag == b'Z';
             answers.push(answer);
             if done {
@@ -367,15 +373,20 @@ async fn the_state_byte_follows_the_block_and_rollback_tells_the_truth() {
     assert_eq!(codes(&raw.query("COMMIT").await, b'N'), ["25P01"]);
     let count = raw.query("SELECT count(*) FROM t").await;
     assert_eq!(rows(&count), [[Some("1".to_owned())]]);
-    let refused = raw
-        .query("BEGIN READ ONLY; INSERT INTO t VALUES (2)")
-        .await;
+    let refused = raw.query("BEGIN READ ONLY; INSERT INTO t VALUES (2)").await;
     assert_eq!(codes(&refused, b'E'), ["25006"]);
     raw.query("ROLLBACK").await;
     let answers = raw.query("SET LOCAL application_name = 'x'").await;
     assert_eq!(codes(&answers, b'N'), ["25P01"]);
+    let answers = raw.query("DROP TABLE IF EXISTS nowhere").await;
+    let notice = answers[0].field(b'M').unwrap();
+    assert_eq!(notice, "table \"nowhere\" does not exist, skipping");
     let answers = raw.query("SET application_name = 'me'").await;
-    assert!(answers.iter().any(|a| a.tag == b'S' && a.body == b"application_name\0me\0"));
+    assert!(
+        answers
+            .iter()
+            .any(|a| a.tag == b'S' && a.body == b"application_name\0me\0")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -432,7 +443,8 @@ async fn a_client_that_leaves_takes_its_query_along() {
 async fn copy_is_all_or_nothing_and_names_the_line() {
     let server = server().await;
     let mut raw = Raw::admin(&server).await;
-    raw.query("CREATE TABLE t (a int NOT NULL, b text, c timestamp)").await;
+    raw.query("CREATE TABLE t (a int NOT NULL, b text, c timestamp)")
+        .await;
     raw.send(&query("COPY t (a, b) FROM STDIN")).await;
     assert_eq!(raw.answer().await.unwrap().tag, b'G');
     raw.send(&message(b'd', b"1\tx\n2\t")).await;
@@ -443,7 +455,8 @@ async fn copy_is_all_or_nothing_and_names_the_line() {
 
     raw.send(&query("COPY t FROM STDIN (FORMAT csv)")).await;
     assert_eq!(raw.answer().await.unwrap().tag, b'G');
-    raw.send(&message(b'd', b"3,y,2024-01-01 00:00:00\nfour,z,\n")).await;
+    raw.send(&message(b'd', b"3,y,2024-01-01 00:00:00\nfour,z,\n"))
+        .await;
     raw.send(&message(b'c', b"")).await;
     let answers = raw.until_ready().await;
     assert_eq!(codes(&answers, b'E'), ["22P02"]);
@@ -461,7 +474,9 @@ async fn copy_is_all_or_nothing_and_names_the_line() {
     assert_eq!(codes(&raw.until_ready().await, b'E'), ["23502"]);
 
     let answers = raw
-        .query("COPY (SELECT a, b FROM t ORDER BY a) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (b))")
+        .query(
+            "COPY (SELECT a, b FROM t ORDER BY a) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE (b))",
+        )
         .await;
     let data: Vec<u8> = answers
         .iter()
@@ -482,7 +497,8 @@ async fn binary_copy_comes_back_as_it_went() {
          FROM generate_series(1, 20000) AS g(i)",
     )
     .await;
-    raw.query("CREATE TABLE c AS SELECT * FROM s WITH NO DATA").await;
+    raw.query("CREATE TABLE c AS SELECT * FROM s WITH NO DATA")
+        .await;
     let answers = raw.query("COPY s TO STDOUT (FORMAT binary)").await;
     raw.send(&query("COPY c FROM STDIN (FORMAT binary)")).await;
     assert_eq!(raw.answer().await.unwrap().tag, b'G');

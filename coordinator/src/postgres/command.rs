@@ -209,7 +209,10 @@ impl Connection {
         let switch = |on: bool| if on { "on" } else { "off" };
         let mut set = |name: &str, value: &str| {
             // Names and values are known ones.
-            let _ = self.session.settings.set(&format!("{prefix}_{name}"), value);
+            let _ = self
+                .session
+                .settings
+                .set(&format!("{prefix}_{name}"), value);
         };
         if let Some(read_only) = modes.read_only {
             set("read_only", switch(read_only));
@@ -234,7 +237,10 @@ impl Connection {
 
     fn commit(&mut self, chain: bool) -> &'static str {
         if self.block.is_idle() {
-            self.notice(&Notice::warning("25P01", "there is no transaction in progress"));
+            self.notice(&Notice::warning(
+                "25P01",
+                "there is no transaction in progress",
+            ));
             return "COMMIT";
         }
         let modes = self.modes_now();
@@ -248,7 +254,10 @@ impl Connection {
 
     fn rollback(&mut self, chain: bool) -> &'static str {
         if self.block.is_idle() {
-            self.notice(&Notice::warning("25P01", "there is no transaction in progress"));
+            self.notice(&Notice::warning(
+                "25P01",
+                "there is no transaction in progress",
+            ));
             return "ROLLBACK";
         }
         let modes = self.modes_now();
@@ -353,7 +362,10 @@ impl Connection {
             .collect();
         let statement = Statement::parse(sql, given)?;
         if !statement.is_engine() {
-            return Err(Fault::error("42601", "syntax error: this statement cannot be prepared"));
+            return Err(Fault::error(
+                "42601",
+                "syntax error: this statement cannot be prepared",
+            ));
         }
         self.analyse(&statement).await?;
         self.statements.insert(name, Arc::new(statement));
@@ -384,7 +396,11 @@ impl Connection {
                 "42601",
                 format!("wrong number of parameters for prepared statement \"{name}\""),
             )
-            .with_hint(format!("expected {} parameters but got {}", types.len(), values.len())));
+            .with_hint(format!(
+                "expected {} parameters but got {}",
+                types.len(),
+                values.len()
+            )));
         }
         let values = self.evaluate(values, &types).await?;
         let running = self.start(&statement.sql, values).await?;
@@ -401,7 +417,9 @@ impl Connection {
             return Ok(vec![]);
         }
         let list: Vec<String> = expressions.iter().map(|e| format!("({e}\n)")).collect();
-        let mut running = self.start(&format!("SELECT {}", list.join(", ")), vec![]).await?;
+        let mut running = self
+            .start(&format!("SELECT {}", list.join(", ")), vec![])
+            .await?;
         let batch = self.wire.beside(running.next()).await?;
         let Some(batch) = batch.transpose()? else {
             return Err(Fault::error("XX000", "values of EXECUTE gave no row"));
@@ -426,15 +444,24 @@ impl Connection {
         sql: &str,
     ) -> Result<(), Fault> {
         if self.portals.contains_key(&name) {
-            return Err(Fault::error("42P03", format!("cursor \"{name}\" already exists")));
+            return Err(Fault::error(
+                "42P03",
+                format!("cursor \"{name}\" already exists"),
+            ));
         }
         self.check_portals()?;
         if split(sql).len() != 1 || !tarn_engine::only_reads(sql) {
-            return Err(Fault::error("42601", "syntax error: a cursor needs a query"));
+            return Err(Fault::error(
+                "42601",
+                "syntax error: a cursor needs a query",
+            ));
         }
         let statement = Arc::new(Statement::parse(sql, vec![])?);
         if !statement.is_engine() {
-            return Err(Fault::error("42601", "syntax error: a cursor needs a query"));
+            return Err(Fault::error(
+                "42601",
+                "syntax error: a cursor needs a query",
+            ));
         }
         let running = self.start(sql, vec![]).await?;
         let formats = vec![i16::from(binary)];
@@ -462,10 +489,15 @@ impl Connection {
             Progress::Open(open) => open,
             other => {
                 portal.progress = other;
-                return Err(Fault::error("55000", format!("portal \"{name}\" cannot be run")));
+                return Err(Fault::error(
+                    "55000",
+                    format!("portal \"{name}\" cannot be run"),
+                ));
             }
         };
-        let moved = self.step(&mut open, &formats, steps, is_move, describes).await;
+        let moved = self
+            .step(&mut open, &formats, steps, is_move, describes)
+            .await;
         if let (Ok(_), Some(portal)) = (&moved, self.portals.get_mut(name)) {
             portal.progress = Progress::Open(open);
         }
@@ -505,7 +537,10 @@ impl Connection {
 }
 
 fn outside(what: &str) -> Notice {
-    Notice::warning("25P01", format!("{what} can only be used in transaction blocks"))
+    Notice::warning(
+        "25P01",
+        format!("{what} can only be used in transaction blocks"),
+    )
 }
 
 fn no_cursor(name: &str) -> Fault {
@@ -513,5 +548,8 @@ fn no_cursor(name: &str) -> Fault {
 }
 
 fn no_statement(name: &str) -> Fault {
-    Fault::error("26000", format!("prepared statement \"{name}\" does not exist"))
+    Fault::error(
+        "26000",
+        format!("prepared statement \"{name}\" does not exist"),
+    )
 }

@@ -39,10 +39,7 @@ const REPORTED: [(&str, &str); 14] = [
     ("server_encoding", "server_encoding"),
     ("server_version", "server_version"),
     ("session_authorization", "session_authorization"),
-    (
-        "standard_conforming_strings",
-        "standard_conforming_strings",
-    ),
+    ("standard_conforming_strings", "standard_conforming_strings"),
     ("TimeZone", "time_zone"),
 ];
 
@@ -125,10 +122,9 @@ impl Connection {
                 Message::Query(sql) if !self.skips => Box::pin(self.query(&sql)).await,
                 Message::Sync => self.sync().await,
                 _ if self.skips => Ok(()),
-                Message::FunctionCall => {
-                    self.failed(Fault::unsupported("the function call protocol"))
-                        .map(|()| self.ready())
-                }
+                Message::FunctionCall => self
+                    .failed(Fault::unsupported("the function call protocol"))
+                    .map(|()| self.ready()),
                 // What is left of a COPY that has failed.
                 Message::CopyData(_) | Message::CopyDone | Message::CopyFail(_) => Ok(()),
                 Message::Password(_) | Message::Query(_) => {
@@ -304,6 +300,9 @@ impl Connection {
             .run(&service.engine, &mut self.session, request);
         let done = self.wire.beside(Box::pin(run)).await;
         let running = done??;
+        for notice in &running.notices {
+            self.notice(&Notice::new("NOTICE", notice.sqlstate, &notice.message));
+        }
         if !is_read(running.command) {
             self.block.wrote();
         }
@@ -337,4 +336,3 @@ pub(crate) fn refused_write(sql: &str) -> Fault {
         ),
     )
 }
-

@@ -65,7 +65,8 @@ impl Statement {
             Some(piece) => piece,
             None => return Ok(Self::of(String::new(), Kind::Empty, 0, given)),
         };
-        let command = connection_command(&sql).map_err(|error| Fault::from(error).shifted(offset))?;
+        let command =
+            connection_command(&sql).map_err(|error| Fault::from(error).shifted(offset))?;
         let kind = command.map_or(Kind::Engine, Kind::Command);
         Ok(Self::of(sql, kind, offset, given))
     }
@@ -117,7 +118,9 @@ impl Statement {
     }
 
     fn parameters(&self) -> usize {
-        let inferred = self.prepared().map_or(0, |prepared| prepared.parameters.len());
+        let inferred = self
+            .prepared()
+            .map_or(0, |prepared| prepared.parameters.len());
         inferred.max(self.given.len())
     }
 }
@@ -192,8 +195,11 @@ impl Connection {
             return Ok(());
         }
         self.block.check()?;
-        let given: Vec<Option<DataType>> =
-            statement.given.iter().map(|given| given.ty.clone()).collect();
+        let given: Vec<Option<DataType>> = statement
+            .given
+            .iter()
+            .map(|given| given.ty.clone())
+            .collect();
         let service = &self.shared.service;
         let prepare =
             service
@@ -226,8 +232,8 @@ impl Connection {
             self.block.check()?;
         }
         let count = bind.values.len();
-        let known = statement.given.len() >= count
-            && statement.given.iter().all(|given| given.oid != 0);
+        let known =
+            statement.given.len() >= count && statement.given.iter().all(|given| given.oid != 0);
         if count > 0 && !known {
             self.analyse(&statement).await?;
         }
@@ -261,7 +267,9 @@ impl Connection {
             };
             let (oid, ty) = statement.parameter(at);
             if format == Format::Binary && decode::arrow_type(oid).is_none() && oid != 0 {
-                return Err(Fault::unsupported(format!("a binary parameter of type oid {oid}")));
+                return Err(Fault::unsupported(format!(
+                    "a binary parameter of type oid {oid}"
+                )));
             }
             let read = decode::parameter(value.as_deref(), format, &ty, &zone);
             values.push(read.map_err(|fault| {
@@ -314,17 +322,22 @@ impl Connection {
             Kind::Empty => Ok(None),
             Kind::Engine => {
                 self.analyse(statement).await?;
-                Ok(statement.prepared().and_then(|prepared| prepared.schema.clone()))
+                Ok(statement
+                    .prepared()
+                    .and_then(|prepared| prepared.schema.clone()))
             }
             Kind::Command(command) => match command {
                 ConnectionCommand::Fetch {
                     name,
                     is_move: false,
                     ..
-                } => Ok(self.portals.get(name).and_then(|portal| match &portal.progress {
-                    Progress::Open(open) => Some(Arc::clone(open.schema())),
-                    _ => None,
-                })),
+                } => Ok(self
+                    .portals
+                    .get(name)
+                    .and_then(|portal| match &portal.progress {
+                        Progress::Open(open) => Some(Arc::clone(open.schema())),
+                        _ => None,
+                    })),
                 ConnectionCommand::Execute { name, .. } => {
                     let inner = self.statement(name)?;
                     Box::pin(self.schema_of(&inner)).await
@@ -384,7 +397,9 @@ impl Connection {
             .start(&statement.sql, values)
             .await
             .map_err(|fault| fault.shifted(statement.offset))?;
-        let told = statement.prepared().and_then(|prepared| prepared.schema.clone());
+        let told = statement
+            .prepared()
+            .and_then(|prepared| prepared.schema.clone());
         if let Some(told) = &told
             && !same_types(told, &running.schema())
         {

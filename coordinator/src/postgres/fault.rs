@@ -24,7 +24,11 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    pub(crate) fn new(severity: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        severity: &'static str,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             severity,
             code,
@@ -43,12 +47,6 @@ impl Notice {
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn with_context(mut self, context: impl Into<String>) -> Self {
-        self.context = Some(context.into());
         self
     }
 }

@@ -318,14 +318,16 @@ mod tests {
                 types: vec![23],
             })
         );
-        let body = Bytes::from_static(
-            b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01a\xff\xff\xff\xff\0\x01\0\x00",
-        );
+        let body =
+            Bytes::from_static(b"\0s\0\0\x01\0\x01\0\x02\0\0\0\x01a\xff\xff\xff\xff\0\x01\0\x00");
         let Ok(Message::Bind(bind)) = read(b'B', body) else {
             panic!()
         };
         assert_eq!(bind.values, [Some(Bytes::from_static(b"a")), None]);
-        assert_eq!((bind.value_formats, bind.result_formats), (vec![1], vec![0]));
+        assert_eq!(
+            (bind.value_formats, bind.result_formats),
+            (vec![1], vec![0])
+        );
     }
 
     #[test]
@@ -342,7 +344,10 @@ mod tests {
             (b'E', b"\0\0\0"),
             (b'S', b"x"),
         ] {
-            assert!(read(tag, Bytes::copy_from_slice(body)).is_err(), "{tag} {body:?}");
+            assert!(
+                read(tag, Bytes::copy_from_slice(body)).is_err(),
+                "{tag} {body:?}"
+            );
         }
     }
 

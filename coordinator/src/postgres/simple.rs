@@ -34,9 +34,7 @@ impl Connection {
 
     async fn one(&mut self, piece: &Piece, several: bool) -> Result<(), Fault> {
         match connection_command(&piece.sql)? {
-            Some(command) => {
-                Box::pin(self.command(command, &piece.sql, &[], true, several)).await
-            }
+            Some(command) => Box::pin(self.command(command, &piece.sql, &[], true, several)).await,
             None => {
                 let running = self.start(&piece.sql, vec![]).await?;
                 self.send_all(running, &[], true).await

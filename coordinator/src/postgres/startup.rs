@@ -155,7 +155,7 @@ async fn refuse(wire: &mut Wire, fault: Fault) {
 
 /// Start-up and authentication; `None` if the connection is over.
 async fn enter(socket: TcpStream, peer: IpAddr, shared: &Arc<Shared>) -> Option<Box<Connection>> {
-    let mut wire = Wire::new(Socket::Plain(socket));
+    let mut wire = first_wire(socket, shared).await?;
     let mut asked_gss = false;
     let parameters = loop {
         let request = match wire.startup().await {
@@ -180,7 +180,11 @@ async fn enter(socket: TcpStream, peer: IpAddr, shared: &Arc<Shared>) -> Option<
                 return None;
             }
             Ok(Request::Ssl | Request::Gss) => {
-                refuse(&mut wire, Fault::fatal("08P01", "encryption is asked for twice")).await;
+                refuse(
+                    &mut wire,
+                    Fault::fatal("08P01", "encryption is asked for twice"),
+                )
+                .await;
                 return None;
             }
             Err(fault) => {
@@ -202,24 +206,48 @@ async fn enter(socket: TcpStream, peer: IpAddr, shared: &Arc<Shared>) -> Option<
     }
 }
 
-/// Answers `SSLRequest`: TLS from here on, or `N`.
-async fn encrypt(wire: Wire, shared: &Shared) -> Option<Wire> {
-    // Bytes in the clear behind the request would be taken for encrypted ones.
-    let Some(Socket::Plain(mut socket)) = wire.into_socket() else {
-        return None;
-    };
-    let Some(acceptor) = &shared.tls else {
-        socket.write_all(b"N").await.ok()?;
+/// First byte of a TLS handshake, with which clients with `sslnegotiation=direct` begin.
+const HANDSHAKE: u8 = 0x16;
+
+/// The connection as the client begins it: in the clear, or at once with TLS.
+async fn first_wire(socket: TcpStream, shared: &Shared) -> Option<Wire> {
+    if shared.tls.is_none() {
         return Some(Wire::new(Socket::Plain(socket)));
-    };
-    socket.write_all(b"S").await.ok()?;
-    match acceptor.accept(socket).await {
+    }
+    let mut first = [0];
+    if socket.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    if first[0] != HANDSHAKE {
+        return Some(Wire::new(Socket::Plain(socket)));
+    }
+    let wire = handshake(socket, shared).await?;
+    // Who does not say that it means PostgreSQL may be a browser that was sent here.
+    (wire.protocol() == Some(b"postgresql")).then_some(wire)
+}
+
+async fn handshake(socket: TcpStream, shared: &Shared) -> Option<Wire> {
+    match shared.tls.as_ref()?.accept(socket).await {
         Ok(socket) => Some(Wire::new(Socket::Tls(Box::new(socket)))),
         Err(error) => {
             tracing::debug!(%error, "a PostgreSQL client failed to begin TLS");
             None
         }
     }
+}
+
+/// Answers `SSLRequest`: TLS from here on, or `N`.
+async fn encrypt(wire: Wire, shared: &Shared) -> Option<Wire> {
+    // Bytes in the clear behind the request would be taken for encrypted ones.
+    let Some(Socket::Plain(mut socket)) = wire.into_socket() else {
+        return None;
+    };
+    if shared.tls.is_none() {
+        socket.write_all(b"N").await.ok()?;
+        return Some(Wire::new(Socket::Plain(socket)));
+    }
+    socket.write_all(b"S").await.ok()?;
+    handshake(socket, shared).await
 }
 
 /// Checks version, password and parameters; the session is what they make.
@@ -241,14 +269,19 @@ async fn admit(
         });
     }
     if shared.options.tls_required && !wire.is_encrypted() {
-        return Err(Fault::fatal("28000", "this server takes encrypted connections only")
-            .with_hint("connect with sslmode=require"));
+        return Err(
+            Fault::fatal("28000", "this server takes encrypted connections only")
+                .with_hint("connect with sslmode=require"),
+        );
     }
     let user = parameters
         .get("user")
         .filter(|user| !user.is_empty())
         .ok_or_else(|| {
-            Fault::fatal("28000", "no PostgreSQL user name specified in startup packet")
+            Fault::fatal(
+                "28000",
+                "no PostgreSQL user name specified in startup packet",
+            )
         })?;
     if parameters
         .get("replication")
@@ -274,10 +307,8 @@ async fn authenticate(
         Authentication::Password => true,
     };
     if clear && !wire.is_encrypted() && !peer.is_loopback() {
-        return Err(
-            Fault::fatal("28000", "a password is taken over TLS only")
-                .with_hint("connect with sslmode=require"),
-        );
+        return Err(Fault::fatal("28000", "a password is taken over TLS only")
+            .with_hint("connect with sslmode=require"));
     }
     let origin = Origin {
         address: peer,
@@ -405,7 +436,10 @@ async fn session(
         }
     }
     for (name, value) in asked {
-        service.engine.set(&mut session, &name, Some(&value)).await?;
+        service
+            .engine
+            .set(&mut session, &name, Some(&value))
+            .await?;
     }
     Ok(session)
 }
@@ -460,7 +494,10 @@ mod tests {
         assert!(matches!(read(packet(SSL, b"")), Ok(Request::Ssl)));
         assert!(matches!(
             read(packet(CANCEL, b"\0\0\0\x07\xff\xff\xff\xff")),
-            Ok(Request::Cancel { process: 7, secret: -1 })
+            Ok(Request::Cancel {
+                process: 7,
+                secret: -1
+            })
         ));
         assert!(read(packet(CANCEL, b"\0")).is_err());
         let Ok(Request::Start(parameters)) =
@@ -479,7 +516,8 @@ mod tests {
 
     #[test]
     fn options_are_settings_of_a_command_line() {
-        let got = command_line("-c search_path=a\\ b --statement-timeout=5s  -cDateStyle=ISO").unwrap();
+        let got =
+            command_line("-c search_path=a\\ b --statement-timeout=5s  -cDateStyle=ISO").unwrap();
         let wanted = [
             ("search_path", "a b"),
             ("statement_timeout", "5s"),

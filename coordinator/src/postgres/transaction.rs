@@ -232,8 +232,13 @@ fn unrevoked(writes: u64) -> Option<Notice> {
         n => format!("{n} statements that wrote were"),
     };
     Some(
-        Notice::warning("25000", format!("{what} committed already and cannot be rolled back"))
-            .with_hint("Tarn commits each statement at once; a transaction of several is not supported"),
+        Notice::warning(
+            "25000",
+            format!("{what} committed already and cannot be rolled back"),
+        )
+        .with_hint(
+            "Tarn commits each statement at once; a transaction of several is not supported",
+        ),
     )
 }
 

@@ -133,6 +133,14 @@ impl Wire {
         self.input.is_empty().then_some(self.socket)
     }
 
+    /// The protocol that TLS has agreed upon, if any.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        match &self.socket {
+            Socket::Plain(_) => None,
+            Socket::Tls(socket) => socket.get_ref().1.alpn_protocol(),
+        }
+    }
+
     pub(crate) fn is_encrypted(&self) -> bool {
         matches!(self.socket, Socket::Tls(_))
     }

@@ -93,7 +93,11 @@ pub(super) fn line(
             search.quoted = !search.quoted;
         } else if *byte == b'\n' && !search.quoted {
             let at = search.at;
-            let end = if at > 0 && input[at - 1] == b'\r' { at - 1 } else { at };
+            let end = if at > 0 && input[at - 1] == b'\r' {
+                at - 1
+            } else {
+                at
+            };
             return Some((end, at + 1));
         }
         search.at += 1;

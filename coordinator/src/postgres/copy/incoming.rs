@@ -136,11 +136,10 @@ impl Connection {
                     true
                 }
                 Message::CopyFail(reason) => {
-                    return Err(Fault::error(
-                        "57014",
-                        format!("COPY from stdin failed: {reason}"),
-                    )
-                    .with_context(reader.context()));
+                    return Err(
+                        Fault::error("57014", format!("COPY from stdin failed: {reason}"))
+                            .with_context(reader.context()),
+                    );
                 }
                 // As the protocol has it, these mean nothing here.
                 Message::Flush | Message::Sync => continue,
@@ -259,7 +258,10 @@ impl Fields {
     fn end_row(&mut self, line: u64) -> Result<(), Fault> {
         let count = std::mem::take(&mut self.at);
         if count > self.columns.len() {
-            return Err(Fault::error("22P04", "extra data after last expected column"));
+            return Err(Fault::error(
+                "22P04",
+                "extra data after last expected column",
+            ));
         }
         if let Some(name) = self.names.get(count) {
             return Err(Fault::error(
@@ -391,7 +393,10 @@ impl Reader {
     fn too_long(&self) -> Fault {
         Fault::error(
             "54000",
-            format!("a row of COPY's input is longer than {} bytes", self.record_bytes_max),
+            format!(
+                "a row of COPY's input is longer than {} bytes",
+                self.record_bytes_max
+            ),
         )
         .with_context(format!("COPY {}, line {}", self.table, self.line + 1))
     }
@@ -531,8 +536,7 @@ impl Reader {
         let first = self.line - u64::try_from(rows.len()).unwrap_or(0) + 1;
         let mut arrays = vec![];
         for (at, field) in self.schema.fields().iter().enumerate() {
-            let values: Vec<Option<&[u8]>> =
-                rows.iter().map(|row| row[at].as_deref()).collect();
+            let values: Vec<Option<&[u8]>> = rows.iter().map(|row| row[at].as_deref()).collect();
             let read = from_binary(&values, field.data_type());
             arrays.push(read.map_err(|bad| {
                 let line = first + u64::try_from(bad.row).unwrap_or(0);
@@ -625,10 +629,11 @@ mod tests {
                 (Some("4"), Some("")),
             ],
         );
-        check("(DELIMITER ',', NULL 'nil', HEADER)", b"a,b\n1,nil\n2,z", &[
-            (Some("1"), None),
-            (Some("2"), Some("z")),
-        ]);
+        check(
+            "(DELIMITER ',', NULL 'nil', HEADER)",
+            b"a,b\n1,nil\n2,z",
+            &[(Some("1"), None), (Some("2"), Some("z"))],
+        );
         check("", b"", &[]);
     }
 
@@ -649,13 +654,18 @@ mod tests {
             b"1,\n2,'it\\'s'\n",
             &[(Some("1"), Some("")), (Some("2"), Some("it's"))],
         );
-        check("(FORMAT csv, FORCE_NULL (b))", b"1,\"\"\n", &[(Some("1"), None)]);
+        check(
+            "(FORMAT csv, FORCE_NULL (b))",
+            b"1,\"\"\n",
+            &[(Some("1"), None)],
+        );
     }
 
     #[test]
     fn binary_is_read_however_it_is_cut() {
         let mut input = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-        input.extend(b"\0\x02\0\0\0\x04\0\0\0\x07\0\0\0\x01x\0\x02\xff\xff\xff\xff\xff\xff\xff\xff");
+        input
+            .extend(b"\0\x02\0\0\0\x04\0\0\0\x07\0\0\0\x01x\0\x02\xff\xff\xff\xff\xff\xff\xff\xff");
         input.extend(b"\xff\xff");
         check("BINARY", &input, &[(Some("7"), Some("x")), (None, None)]);
     }
@@ -681,15 +691,30 @@ mod tests {
 
     #[test]
     fn errors_name_line_and_column() {
-        check_error("", b"1\ta\nx\tb\n", "22P02", "COPY t, line 2, column a: \"x\"");
+        check_error(
+            "",
+            b"1\ta\nx\tb\n",
+            "22P02",
+            "COPY t, line 2, column a: \"x\"",
+        );
         check_error("", b"1\n", "22P04", "COPY t, line 1: \"1\"");
         check_error("", b"1\t2\t3\n", "22P04", "COPY t, line 1");
         check_error("CSV", b"1,\"open\n", "22P04", "COPY t, line 1");
         check_error("", b"1\t\xff\n", "22021", "COPY t, line 1");
-        check_error("(FORMAT csv, HEADER match)", b"a,c\n", "22P04", "COPY t, line 1");
+        check_error(
+            "(FORMAT csv, HEADER match)",
+            b"a,c\n",
+            "22P04",
+            "COPY t, line 1",
+        );
         check_error("", &[b'x'; 2000], "22P04", "COPY t, line 1");
         check_error("BINARY", b"nonsense, not a signature", "22P04", "");
-        check_error("BINARY", b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x01", "22P04", "COPY t, line 0");
+        check_error(
+            "BINARY",
+            b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x01",
+            "22P04",
+            "COPY t, line 0",
+        );
     }
 
     #[test]

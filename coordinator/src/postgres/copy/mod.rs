@@ -12,8 +12,8 @@ mod text;
 use tarn_engine::{Copy, CopyFormat, CopySource};
 
 use super::connection::Connection;
-pub(super) use incoming::Reader;
 use super::fault::Fault;
+pub(super) use incoming::Reader;
 
 impl Connection {
     /// `COPY`, in either direction.

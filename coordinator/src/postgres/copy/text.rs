@@ -79,7 +79,13 @@ pub(super) fn line(input: &[u8], from: &mut usize) -> Option<(usize, usize)> {
 
 /// Whether an odd number of backslashes stands before `at`.
 fn escaped(input: &[u8], at: usize) -> bool {
-    input[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
+    input[..at]
+        .iter()
+        .rev()
+        .take_while(|b| **b == b'\\')
+        .count()
+        % 2
+        == 1
 }
 
 /// Takes a line apart.

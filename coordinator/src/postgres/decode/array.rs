@@ -50,12 +50,19 @@ pub(super) fn from_text(
         read,
         Some(nulls).filter(|nulls| nulls.null_count() > 0),
     );
-    Ok(Arc::new(list.map_err(|error| Bad::new("22P02", error.to_string()))?))
+    Ok(Arc::new(
+        list.map_err(|error| Bad::new("22P02", error.to_string()))?,
+    ))
 }
 
 /// The items of a literal; those of a nested one stay literals.
 fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
-    let bad = || Bad::new("22P02", format!("malformed array literal: \"{}\"", super::short(literal)));
+    let bad = || {
+        Bad::new(
+            "22P02",
+            format!("malformed array literal: \"{}\"", super::short(literal)),
+        )
+    };
     let mut text = literal.trim();
     // Bounds are given up: lists of Arrow begin at 1.
     if text.starts_with('[') {
@@ -159,16 +166,16 @@ mod tests {
 
     #[test]
     fn literals_are_split_as_postgresql_does() {
-        check(" { a b , \"c,d\" ,null, \"NULL\" , \\N }", false, &[
-            Some("a b"),
-            Some("c,d"),
-            None,
-            Some("NULL"),
-            Some("N"),
-        ]);
+        check(
+            " { a b , \"c,d\" ,null, \"NULL\" , \\N }",
+            false,
+            &[Some("a b"), Some("c,d"), None, Some("NULL"), Some("N")],
+        );
         check("[0:1]={1,2}", false, &[Some("1"), Some("2")]);
         check("{{1,\"}\"},{2}}", true, &[Some("{1,\"}\"}"), Some("{2}")]);
-        for bad in ["", "{", "1,2", "{1,}", "{,1}", "{\"a}", "{a}b", "{a\"b\"}", "[1:2]", "{{1}}"] {
+        for bad in [
+            "", "{", "1,2", "{1,}", "{,1}", "{\"a}", "{a}b", "{a\"b\"}", "[1:2]", "{{1}}",
+        ] {
             assert!(split(bad, false).is_err(), "{bad}");
         }
     }

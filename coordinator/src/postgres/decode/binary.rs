@@ -36,7 +36,11 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
             let texts = values
                 .iter()
                 .enumerate()
-                .map(|(row, value)| value.map(|b| utf8(b).map_err(|bad| bad.at(row))).transpose())
+                .map(|(row, value)| {
+                    value
+                        .map(|b| utf8(b).map_err(|bad| bad.at(row)))
+                        .transpose()
+                })
                 .collect::<Result<Vec<_>, Bad>>()?;
             from_text(&texts, ty, "UTC")?
         }
@@ -48,11 +52,19 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
             });
             Arc::new(flags.collect::<Result<BooleanArray, Bad>>()?)
         }
-        DataType::Int16 => fixed::<Int16Type, 2>(values, "smallint", |b| Some(i16::from_be_bytes(b)))?,
-        DataType::Int32 => fixed::<Int32Type, 4>(values, "integer", |b| Some(i32::from_be_bytes(b)))?,
-        DataType::Int64 => fixed::<Int64Type, 8>(values, "bigint", |b| Some(i64::from_be_bytes(b)))?,
+        DataType::Int16 => {
+            fixed::<Int16Type, 2>(values, "smallint", |b| Some(i16::from_be_bytes(b)))?
+        }
+        DataType::Int32 => {
+            fixed::<Int32Type, 4>(values, "integer", |b| Some(i32::from_be_bytes(b)))?
+        }
+        DataType::Int64 => {
+            fixed::<Int64Type, 8>(values, "bigint", |b| Some(i64::from_be_bytes(b)))?
+        }
         DataType::UInt32 => fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?,
-        DataType::Float32 => fixed::<Float32Type, 4>(values, "real", |b| Some(f32::from_be_bytes(b)))?,
+        DataType::Float32 => {
+            fixed::<Float32Type, 4>(values, "real", |b| Some(f32::from_be_bytes(b)))?
+        }
         DataType::Float64 => {
             fixed::<Float64Type, 8>(values, "double precision", |b| Some(f64::from_be_bytes(b)))?
         }
@@ -85,7 +97,11 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
                 let micros = i64::from_be_bytes(*b.first_chunk()?);
                 let days = i32::from_be_bytes(*b[8..].first_chunk()?);
                 let months = i32::from_be_bytes(*b[12..].first_chunk()?);
-                Some(IntervalMonthDayNano::new(months, days, micros.checked_mul(1000)?))
+                Some(IntervalMonthDayNano::new(
+                    months,
+                    days,
+                    micros.checked_mul(1000)?,
+                ))
             })?
         }
         DataType::BinaryView => Arc::new(BinaryViewArray::from_iter(values.iter())),
@@ -113,7 +129,10 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
         other => {
             return Err(Bad::new(
                 "0A000",
-                format!("binary input of type {} is not supported", sql_type_name(other)),
+                format!(
+                    "binary input of type {} is not supported",
+                    sql_type_name(other)
+                ),
             ));
         }
     })
@@ -163,7 +182,11 @@ fn numerics(values: &[Option<&[u8]>], ty: &DataType) -> Result<ArrayRef, Bad> {
     let texts = values
         .iter()
         .enumerate()
-        .map(|(row, value)| value.map(|b| numeric_text(b).map_err(|bad| bad.at(row))).transpose())
+        .map(|(row, value)| {
+            value
+                .map(|b| numeric_text(b).map_err(|bad| bad.at(row)))
+                .transpose()
+        })
         .collect::<Result<Vec<_>, Bad>>()?;
     let texts: Vec<Option<&str>> = texts.iter().map(Option::as_deref).collect();
     from_text(&texts, ty, "UTC")
@@ -268,7 +291,9 @@ fn parts(bytes: &[u8]) -> Result<Parts<'_>, Bad> {
     }
     let count = lengths
         .iter()
-        .try_fold(usize::from(dimensions > 0), |product, length| product.checked_mul(*length))
+        .try_fold(usize::from(dimensions > 0), |product, length| {
+            product.checked_mul(*length)
+        })
         // Each item has a length of its own.
         .filter(|count| *count <= rest.len() / 4)
         .ok_or_else(bad)?;
@@ -390,10 +415,16 @@ mod tests {
         let inner = Arc::new(Field::new_list_field(DataType::Int32, true));
         let outer = DataType::List(Arc::new(Field::new_list_field(DataType::List(inner), true)));
         let array = from_binary(&[Some(&bytes), None], &outer).unwrap();
-        assert_eq!(array_value_to_string(&array, 0).unwrap(), "[[1, 2], [3, 4]]");
+        assert_eq!(
+            array_value_to_string(&array, 0).unwrap(),
+            "[[1, 2], [3, 4]]"
+        );
         assert!(array.is_null(1));
         let flat = DataType::new_list(DataType::Int32, true);
-        assert_eq!(from_binary(&[Some(&bytes)], &flat).unwrap_err().code, "2202E");
+        assert_eq!(
+            from_binary(&[Some(&bytes)], &flat).unwrap_err().code,
+            "2202E"
+        );
     }
 
     #[test]

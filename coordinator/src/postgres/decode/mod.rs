@@ -37,16 +37,25 @@ impl Bad {
 
     /// Text that is none of the type.
     pub(crate) fn syntax(ty: &str, text: &str) -> Self {
-        Self::new("22P02", format!("invalid input syntax for type {ty}: \"{}\"", short(text)))
+        Self::new(
+            "22P02",
+            format!("invalid input syntax for type {ty}: \"{}\"", short(text)),
+        )
     }
 
     pub(crate) fn range(ty: &str, text: &str) -> Self {
-        Self::new("22003", format!("value \"{}\" is out of range for type {ty}", short(text)))
+        Self::new(
+            "22003",
+            format!("value \"{}\" is out of range for type {ty}", short(text)),
+        )
     }
 
     /// Bytes that are none of the type.
     pub(crate) fn bytes(ty: &str) -> Self {
-        Self::new("22P03", format!("incorrect binary data format for type {ty}"))
+        Self::new(
+            "22P03",
+            format!("incorrect binary data format for type {ty}"),
+        )
     }
 
     pub(crate) fn at(mut self, row: usize) -> Self {
@@ -110,8 +119,7 @@ pub(crate) fn parameter(
     zone: &str,
 ) -> Result<ScalarValue, Fault> {
     let Some(bytes) = bytes else {
-        return ScalarValue::try_from(ty)
-            .map_err(|error| Fault::error("0A000", error.to_string()));
+        return ScalarValue::try_from(ty).map_err(|error| Fault::error("0A000", error.to_string()));
     };
     let array: ArrayRef = match format {
         Format::Text => {
@@ -184,7 +192,10 @@ mod tests {
     fn check(text: &str, ty: &DataType) {
         let array = from_text(&[Some(text)], ty, "Europe/Berlin").unwrap();
         assert_eq!(array.data_type(), ty, "{text}");
-        assert_eq!(String::from_utf8(write(&array, Format::Text)).unwrap(), text);
+        assert_eq!(
+            String::from_utf8(write(&array, Format::Text)).unwrap(),
+            text
+        );
         let sent = write(&array, Format::Binary);
         let back = from_binary(&[Some(&sent)], ty).unwrap();
         assert_eq!(&back, &array, "{text} in binary");
@@ -241,7 +252,11 @@ mod tests {
         check_bad("25:00", &DataType::Time64(TimeUnit::Microsecond), "22008");
         check_bad("\\xabc", &DataType::BinaryView, "22P02");
         check_bad("0123", &DataType::FixedSizeBinary(16), "22P02");
-        check_bad("1 parsec", &DataType::Interval(IntervalUnit::MonthDayNano), "22007");
+        check_bad(
+            "1 parsec",
+            &DataType::Interval(IntervalUnit::MonthDayNano),
+            "22007",
+        );
         check_bad("{1", &types()[20], "22P02");
         assert!(from_binary(&[Some(b"abc")], &DataType::Int32).is_err());
     }
@@ -253,7 +268,10 @@ mod tests {
         assert_eq!(value, ScalarValue::Decimal128(Some(123_456), 38, 5));
         let sent = [0, 2, 0, 0, 0, 0, 0, 5, 0, 1, 0x09, 0x29, 0x17, 0x70];
         let value = parameter(Some(&sent[..12]), Format::Binary, &ty, "UTC");
-        assert!(matches!(value, Ok(ScalarValue::Decimal128(Some(_), 38, 5))), "{value:?}");
+        assert!(
+            matches!(value, Ok(ScalarValue::Decimal128(Some(_), 38, 5))),
+            "{value:?}"
+        );
         let long = "1234567890123456789012345678901234567890";
         let value = parameter(Some(long.as_bytes()), Format::Text, &ty, "UTC").unwrap();
         assert!(matches!(value, ScalarValue::Decimal256(Some(_), _, 0)));

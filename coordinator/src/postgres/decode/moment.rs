@@ -37,14 +37,20 @@ fn days_of_month(year: i64, month: i64) -> i64 {
 fn syntax(ty: &str, text: &str) -> Bad {
     Bad::new(
         "22007",
-        format!("invalid input syntax for type {ty}: \"{}\"", super::short(text)),
+        format!(
+            "invalid input syntax for type {ty}: \"{}\"",
+            super::short(text)
+        ),
     )
 }
 
 fn overflow(text: &str) -> Bad {
     Bad::new(
         "22008",
-        format!("date/time field value out of range: \"{}\"", super::short(text)),
+        format!(
+            "date/time field value out of range: \"{}\"",
+            super::short(text)
+        ),
     )
 }
 
@@ -249,9 +255,8 @@ pub(super) fn timestamptz(text: &str, zone: &str) -> Result<i64, Bad> {
     let shift = if own.is_empty() && text.trim().eq_ignore_ascii_case("epoch") {
         0
     } else {
-        offset(name, local).ok_or_else(|| {
-            Bad::new("22023", format!("time zone \"{name}\" not recognized"))
-        })?
+        offset(name, local)
+            .ok_or_else(|| Bad::new("22023", format!("time zone \"{name}\" not recognized")))?
     };
     local
         .checked_sub(i64::from(shift) * 1_000_000)
@@ -346,7 +351,13 @@ impl Sum {
 
     fn done(self, text: &str) -> Result<Interval, Bad> {
         let range = || {
-            Bad::new("22015", format!("interval field value out of range: \"{}\"", super::short(text)))
+            Bad::new(
+                "22015",
+                format!(
+                    "interval field value out of range: \"{}\"",
+                    super::short(text)
+                ),
+            )
         };
         Ok(Interval {
             months: i32::try_from(self.months).map_err(|_| range())?,
@@ -365,11 +376,18 @@ fn amount(text: &str) -> Option<i128> {
     let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
     if (whole.is_empty() && fraction.is_empty())
         || whole.len() > 18
-        || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit())
+        || !whole
+            .bytes()
+            .chain(fraction.bytes())
+            .all(|b| b.is_ascii_digit())
     {
         return None;
     }
-    let mut nano: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let mut nano: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     for at in 0..9 {
         nano = nano * 10 + i128::from(fraction.as_bytes().get(at).map_or(0, |b| b - b'0'));
     }

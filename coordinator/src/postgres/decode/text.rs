@@ -87,7 +87,11 @@ fn values_of<T: ArrowPrimitiveType>(
     values
         .iter()
         .enumerate()
-        .map(|(row, value)| value.map(|text| read(text).map_err(|bad| bad.at(row))).transpose())
+        .map(|(row, value)| {
+            value
+                .map(|text| read(text).map_err(|bad| bad.at(row)))
+                .transpose()
+        })
         .collect()
 }
 
@@ -186,7 +190,10 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Bad> {
     let range = || {
         Bad::new(
             "22003",
-            format!("numeric field overflow: \"{}\" does not fit numeric({precision},{scale})", super::short(text)),
+            format!(
+                "numeric field overflow: \"{}\" does not fit numeric({precision},{scale})",
+                super::short(text)
+            ),
         )
     };
     let parts = digits(text)?;
@@ -208,7 +215,11 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Bad> {
     for _ in 0..(-drop).max(0) {
         value = value.checked_mul(10).ok_or_else(range)?;
     }
-    if value >= 10_i128.checked_pow(u32::from(precision)).unwrap_or(i128::MAX) {
+    if value
+        >= 10_i128
+            .checked_pow(u32::from(precision))
+            .unwrap_or(i128::MAX)
+    {
         return Err(range());
     }
     Ok(if parts.negative { -value } else { value })
@@ -282,7 +293,15 @@ fn bytea(text: &str) -> Result<Vec<u8>, Bad> {
                 out.push(b'\\');
                 after
             }
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) => {
+            (
+                b'\\',
+                [
+                    a @ b'0'..=b'3',
+                    b @ b'0'..=b'7',
+                    c @ b'0'..=b'7',
+                    after @ ..,
+                ],
+            ) => {
                 out.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
                 after
             }
@@ -317,8 +336,8 @@ fn uuids(values: &[Option<&str>]) -> Result<ArrayRef, Bad> {
             None => out.append_null(),
             Some(text) => {
                 let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
-                let uuid = uuid::Uuid::try_parse(inner)
-                    .map_err(|_| Bad::syntax("uuid", text).at(row))?;
+                let uuid =
+                    uuid::Uuid::try_parse(inner).map_err(|_| Bad::syntax("uuid", text).at(row))?;
                 out.append_value(uuid.as_bytes())
                     .map_err(|_| Bad::syntax("uuid", text).at(row))?;
             }
@@ -332,15 +351,25 @@ fn json(values: &[Option<&str>], ty: &DataType) -> Result<ArrayRef, Bad> {
     let field: FieldRef = Arc::new(Field::new("value", ty.clone(), true));
     let mut rows: Vec<ArrayRef> = Vec::with_capacity(values.len());
     for (row, value) in values.iter().enumerate() {
-        let bad = |why: String| Bad::new("22P02", format!("invalid input for type {}: {why}", sql_type_name(ty))).at(row);
+        let bad = |why: String| {
+            Bad::new(
+                "22P02",
+                format!("invalid input for type {}: {why}", sql_type_name(ty)),
+            )
+            .at(row)
+        };
         let Some(text) = value else {
             let null = ScalarValue::try_from(ty).and_then(|null| null.to_array());
             rows.push(null.map_err(|error| bad(error.to_string()))?);
             continue;
         };
         let reader = arrow::json::ReaderBuilder::new_with_field(Arc::clone(&field));
-        let mut decoder = reader.build_decoder().map_err(|error| bad(error.to_string()))?;
-        let read = decoder.decode(text.as_bytes()).and_then(|_| decoder.flush());
+        let mut decoder = reader
+            .build_decoder()
+            .map_err(|error| bad(error.to_string()))?;
+        let read = decoder
+            .decode(text.as_bytes())
+            .and_then(|_| decoder.flush());
         match read.map_err(|error| bad(error.to_string()))? {
             Some(batch) if batch.num_rows() == 1 => rows.push(Arc::clone(batch.column(0))),
             _ => return Err(bad("one JSON value is wanted".to_owned())),
@@ -357,7 +386,10 @@ fn json(values: &[Option<&str>], ty: &DataType) -> Result<ArrayRef, Bad> {
 fn by_arrow(values: &[Option<&str>], ty: &DataType) -> Result<ArrayRef, Bad> {
     let strings: ArrayRef = Arc::new(StringArray::from_iter(values.iter()));
     let read = cast(&strings, ty).map_err(|_| {
-        Bad::new("0A000", format!("input of type {} is not supported", sql_type_name(ty)))
+        Bad::new(
+            "0A000",
+            format!("input of type {} is not supported", sql_type_name(ty)),
+        )
     })?;
     for (row, value) in values.iter().enumerate() {
         if let Some(text) = value

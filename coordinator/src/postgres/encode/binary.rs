@@ -62,7 +62,10 @@ pub(crate) fn put_numeric(out: &mut Vec<u8>, value: i128, scale: i8) {
 /// Writes groups of four digits, lowest first, of which `below` stand after the point.
 fn put_groups(out: &mut Vec<u8>, groups: &[u16], below: i16, negative: bool, scale: i8) {
     let first = groups.iter().position(|g| *g != 0).unwrap_or(groups.len());
-    let last = groups.iter().rposition(|g| *g != 0).map_or(first, |at| at + 1);
+    let last = groups
+        .iter()
+        .rposition(|g| *g != 0)
+        .map_or(first, |at| at + 1);
     let kept = &groups[first..last];
     let weight = i16::try_from(last).unwrap_or(0) - below - 1;
     let weight = if kept.is_empty() { 0 } else { weight };
@@ -157,7 +160,9 @@ mod tests {
         check(
             99_999_999_999_999_999_999_999_999_999_999_999_999,
             37,
-            &[11, 0, 0, 37, 9, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9000],
+            &[
+                11, 0, 0, 37, 9, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9000,
+            ],
         );
     }
 

@@ -52,7 +52,9 @@ impl Cell {
         let name = pg_type_of(field).name;
         let put = match (format, name) {
             (Format::Text, "json") if array.data_type().is_nested() => json::value(&array, style)?,
-            (Format::Binary, "json") if array.data_type().is_nested() => json::value(&array, style)?,
+            (Format::Binary, "json") if array.data_type().is_nested() => {
+                json::value(&array, style)?
+            }
             (Format::Text, _) => text_cell(&array, field, style)?,
             (Format::Binary, _) => binary_cell(&array, field, style)?,
         };
@@ -263,15 +265,13 @@ pub(super) fn text_cell(array: &ArrayRef, field: &Field, style: Style) -> Result
         DataType::Timestamp(..) => timestamp_text(array, b' '),
         DataType::Date32 => primitive::<Date32Type>(array, text::put_date),
         DataType::Time64(_) => primitive::<Time64MicrosecondType>(array, text::put_time),
-        DataType::Interval(_) => {
-            primitive::<IntervalMonthDayNanoType>(array, move |out, value| {
-                if style.interval_iso {
-                    text::put_interval_iso(out, interval(value));
-                } else {
-                    text::put_interval(out, interval(value));
-                }
-            })
-        }
+        DataType::Interval(_) => primitive::<IntervalMonthDayNanoType>(array, move |out, value| {
+            if style.interval_iso {
+                text::put_interval_iso(out, interval(value));
+            } else {
+                text::put_interval(out, interval(value));
+            }
+        }),
         DataType::List(item) => list_text(array.as_list(), item, field, style)?,
         DataType::Struct(_) | DataType::Map(..) => json::value(array, style)?,
         _ => number_text(array).ok_or_else(|| unknown(array))?,
@@ -426,9 +426,9 @@ fn range(offsets: &[i32], row: usize) -> (usize, usize) {
 fn needs_quotes(item: &[u8]) -> bool {
     item.is_empty()
         || item.eq_ignore_ascii_case(b"null")
-        || item
-            .iter()
-            .any(|b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || b.is_ascii_whitespace() || *b == 0x0b)
+        || item.iter().any(|b| {
+            matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || b.is_ascii_whitespace() || *b == 0x0b
+        })
 }
 
 fn quote_item(out: &mut Vec<u8>, start: usize) {
@@ -514,7 +514,9 @@ mod tests {
         );
         check(Float64Array::from(vec![1.5]), "1.5", &1.5_f64.to_be_bytes());
         check(
-            Decimal128Array::from(vec![12345]).with_precision_and_scale(10, 2).unwrap(),
+            Decimal128Array::from(vec![12345])
+                .with_precision_and_scale(10, 2)
+                .unwrap(),
             "123.45",
             &[0, 2, 0, 0, 0, 0, 0, 2, 0, 123, 0x11, 0x94],
         );
@@ -581,14 +583,9 @@ mod tests {
             binary.extend(length.to_be_bytes());
             binary.extend(item.unwrap_or("").as_bytes());
         }
-        check(
-            list.finish(),
-            r#"{a,NULL,"null","","b,\"\\ {}"}"#,
-            &binary,
-        );
-        let empty = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(
-            Vec::<Option<i64>>::new(),
-        )]);
+        check(list.finish(), r#"{a,NULL,"null","","b,\"\\ {}"}"#, &binary);
+        let empty =
+            ListArray::from_iter_primitive::<Int64Type, _, _>([Some(Vec::<Option<i64>>::new())]);
         check(empty, "{}", &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20]);
     }
 

@@ -158,11 +158,11 @@ fn quoted(put: &Put, row: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
 mod tests {
     use super::*;
     use crate::postgres::encode::{Cell, Format};
-    use arrow::array::{
-        Date32Array, Decimal128Array, Float64Array, Int32Array, ListArray, MapBuilder,
-        StringArray, StringBuilder, StructArray, TimestampMicrosecondArray,
-    };
     use arrow::array::builder::Int32Builder;
+    use arrow::array::{
+        Date32Array, Decimal128Array, Float64Array, Int32Array, ListArray, MapBuilder, StringArray,
+        StringBuilder, StructArray, TimestampMicrosecondArray,
+    };
     use arrow::datatypes::Int32Type;
     use std::sync::Arc;
 
@@ -183,11 +183,21 @@ mod tests {
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None])]);
         let parts: Vec<(&str, ArrayRef)> = vec![
             ("a\"b", Arc::new(StringArray::from(vec!["x\n\u{1}é"]))),
-            ("d", Arc::new(Decimal128Array::from(vec![1230]).with_precision_and_scale(10, 2).unwrap())),
+            (
+                "d",
+                Arc::new(
+                    Decimal128Array::from(vec![1230])
+                        .with_precision_and_scale(10, 2)
+                        .unwrap(),
+                ),
+            ),
             ("n", Arc::new(Int32Array::from(vec![None]))),
             ("f", Arc::new(Float64Array::from(vec![f64::NAN]))),
             ("day", Arc::new(Date32Array::from(vec![0]))),
-            ("t", Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC"))),
+            (
+                "t",
+                Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC")),
+            ),
             ("l", Arc::new(list)),
         ];
         let fields: Vec<Field> = parts

@@ -171,14 +171,25 @@ mod tests {
     #[test]
     fn a_row_has_postgresqls_bytes_in_both_formats() {
         let batch = RecordBatch::try_from_iter_with_nullable(vec![
-            ("a", Arc::new(Int32Array::from(vec![Some(7)])) as ArrayRef, true),
-            ("b", Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef, true),
+            (
+                "a",
+                Arc::new(Int32Array::from(vec![Some(7)])) as ArrayRef,
+                true,
+            ),
+            (
+                "b",
+                Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef,
+                true,
+            ),
         ])
         .unwrap();
         let mut out = vec![];
         let encoder = RowEncoder::new(batch.schema(), &[1, 0], Style::default());
         put_row(&mut out, &encoder.cells(&batch).unwrap(), 0).unwrap();
-        assert_eq!(out, b"D\0\0\0\x12\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff");
+        assert_eq!(
+            out,
+            b"D\0\0\0\x12\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff"
+        );
         out.clear();
         let encoder = RowEncoder::new(batch.schema(), &[], Style::default());
         put_row(&mut out, &encoder.cells(&batch).unwrap(), 0).unwrap();
@@ -193,6 +204,9 @@ mod tests {
         ]);
         assert!(describe(&schema, &[1, 0, 1]).is_err());
         let columns = describe(&schema, &[1]).unwrap();
-        assert_eq!((columns[0].oid, columns[0].size, columns[1].format), (20, 8, 1));
+        assert_eq!(
+            (columns[0].oid, columns[0].size, columns[1].format),
+            (20, 8, 1)
+        );
     }
 }

@@ -147,7 +147,11 @@ pub(crate) fn civil(days: i64) -> (i64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = i64::try_from(year_of_era).unwrap_or(0) + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -470,8 +474,16 @@ mod tests {
                 "P1Y2M3DT4H5M6.789S",
             ),
             (interval(1, 1, 0), "1 mon 1 day", "P1M1D"),
-            (interval(-14, 3, 1_000_000), "-1 years -2 mons +3 days 00:00:01", "P-1Y-2M3DT1S"),
-            (interval(0, -1, 3_600_000_000), "-1 days +01:00:00", "P-1DT1H"),
+            (
+                interval(-14, 3, 1_000_000),
+                "-1 years -2 mons +3 days 00:00:01",
+                "P-1Y-2M3DT1S",
+            ),
+            (
+                interval(0, -1, 3_600_000_000),
+                "-1 days +01:00:00",
+                "P-1DT1H",
+            ),
             (interval(0, 0, -90_500_000), "-00:01:30.5", "PT-1M-30.5S"),
         ] {
             assert_eq!(text(|out| put_interval(out, value)), postgres);
