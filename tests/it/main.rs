@@ -16,6 +16,7 @@ mod harness;
 mod http_api;
 mod identity;
 mod lifecycle;
+mod postgres;
 mod shell;
 mod slt;
 mod tls;
