@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::casts;
 use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
@@ -33,6 +34,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .into_iter()
             .chain(grouping::functions())
             .chain(overflow::functions())
+            .chain(casts::functions())
             .chain([
                 intervals::function(),
                 Arc::new(ScalarUDF::from(OctetLength::new())),

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::sync::Arc;
 
+use crate::casts::with_uuid;
 use crate::error::{EngineError, ErrorKind};
 
 /// Digits of `numeric` without precision, and its scale. Source: DataFusion's default.
@@ -135,6 +136,10 @@ impl SqlTypes {
     /// [`ErrorKind::Unsupported`] for a type that Iceberg does not have.
     pub(crate) fn column_type(&self, column: &str, sql: &SqlType) -> Result<Field, EngineError> {
         match self.arrow_type(sql)? {
+            None if is_serial(sql) => Err(EngineError::unsupported(format!(
+                "column \"{column}\": type {sql}"
+            ))
+            .with_hint("use bigint and give the values, or row_number() OVER () in an INSERT … SELECT")),
             Some(DataType::Interval(_)) | None => Err(EngineError::new(
                 ErrorKind::Unsupported,
                 format!("column \"{column}\": type {sql} is not supported in a table"),
@@ -145,9 +150,7 @@ impl SqlTypes {
             Some(ty) => {
                 let field = Field::new(column, ty, true);
                 Ok(if matches!(sql, SqlType::Uuid) {
-                    field.with_metadata(
-                        [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into(),
-                    )
+                    with_uuid(field)
                 } else {
                     field
                 })
@@ -156,11 +159,29 @@ impl SqlTypes {
     }
 }
 
+/// Whether a type is PostgreSQL's integer with a sequence behind it.
+fn is_serial(sql: &SqlType) -> bool {
+    const SERIAL: [&str; 6] = [
+        "serial",
+        "bigserial",
+        "smallserial",
+        "serial2",
+        "serial4",
+        "serial8",
+    ];
+    matches!(sql, SqlType::Custom(name, _) if SERIAL.contains(&name.to_string().to_lowercase().as_str()))
+}
+
 impl TypePlanner for SqlTypes {
     fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
-        Ok(self
-            .arrow_type(sql_type)?
-            .map(|ty| Arc::new(Field::new("", ty, true))))
+        Ok(self.arrow_type(sql_type)?.map(|ty| {
+            let field = Field::new("", ty, true);
+            Arc::new(if matches!(sql_type, SqlType::Uuid) {
+                with_uuid(field)
+            } else {
+                field
+            })
+        }))
     }
 }
 

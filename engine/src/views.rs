@@ -254,11 +254,15 @@ fn column_names(schema: &Schema) -> Vec<String> {
 
 /// An error inside of a view, said so that the view is named.
 fn in_view(error: EngineError, name: &FullName) -> EngineError {
-    let hint = match error.kind {
-        ErrorKind::UndefinedTable | ErrorKind::UndefinedColumn if error.hint.is_none() => Some(
-            "what the view reads was changed; CREATE OR REPLACE VIEW makes it fit again".to_owned(),
-        ),
-        _ => error.hint,
+    let advice = "CREATE OR REPLACE VIEW makes it fit what it reads again";
+    let changed = matches!(
+        error.kind,
+        ErrorKind::UndefinedTable | ErrorKind::UndefinedColumn
+    );
+    let hint = match error.hint {
+        None if changed => Some(advice.to_owned()),
+        Some(hint) if changed && !hint.contains(advice) => Some(format!("{hint}; {advice}")),
+        other => other,
     };
     EngineError {
         kind: error.kind,
@@ -296,7 +300,10 @@ impl Engine {
                 };
                 return Err(found.wrong_kind("DROP TABLE it first, or use another name"));
             }
-            Some(_) if create.if_not_exists => return Ok(done),
+            Some(_) if create.if_not_exists => {
+                crate::notices::present("42P07", "relation", &ident.name);
+                return Ok(done);
+            }
             Some(_) if !create.or_replace => return Err(view_exists(&name, existing)),
             _ => {}
         }
@@ -408,7 +415,10 @@ impl Engine {
         if_exists: bool,
     ) -> Result<(), EngineError> {
         let found = match self.find(session, name).await {
-            Err(error) if if_exists && crate::lookup::is_undefined(&error) => return Ok(()),
+            Err(error) if if_exists && crate::lookup::is_undefined(&error) => {
+                crate::notices::missing("view", name);
+                return Ok(());
+            }
             other => other?,
         };
         if found.kind != EntryKind::View {

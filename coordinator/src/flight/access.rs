@@ -23,8 +23,10 @@ use tonic::{Code, Status};
 
 use super::service::FlightSql;
 use super::session::{Fingerprint, FlightSession, FlightSessions};
+use super::status::status;
 use super::wire::{Connection, Peer};
 use crate::service::Service;
+use crate::sessions::SessionEnd;
 use crate::statements::Door;
 
 /// Name of the session's cookie. Source: Flight.proto, "`SetSessionOptionsRequest`".
@@ -167,12 +169,45 @@ impl Access {
         principal: &Principal,
         connection: &Arc<Connection>,
     ) -> Result<(Arc<FlightSession>, String), Status> {
-        let (session, token) = self
-            .sessions
-            .open(principal.id.to_string(), self.service.session(principal));
+        let owner = principal.id.to_string();
+        let address = connection.address.ip();
+        let open = || self.service.open(principal, Door::Flight, address);
+        let opened = open().or_else(|error| {
+            // Connections that a pool dropped without a word should not lock their user out.
+            if self.sessions.make_room(&owner) {
+                open()
+            } else {
+                Err(error)
+            }
+        });
+        let (session, guard) = opened.map_err(|error| status(&error))?;
+        let closed = guard.closed();
+        let (session, token) = self.sessions.open(owner, session, Some(guard));
+        self.end_with(&session, closed);
         session.touch(connection, false);
         connection.authenticated();
         Ok((session, token))
+    }
+
+    /// Ends `session` when the registry says so.
+    fn end_with(
+        &self,
+        session: &Arc<FlightSession>,
+        closed: impl Future<Output = SessionEnd> + Send + 'static,
+    ) {
+        let sessions = self.sessions.clone();
+        let ended = session.ended.clone();
+        let session = Arc::downgrade(session);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                _ = closed => {
+                    if let Some(session) = session.upgrade() {
+                        sessions.close(&session);
+                    }
+                }
+            }
+        });
     }
 
     /// A new session for a client that shakes hands.

@@ -162,7 +162,7 @@ impl Actions {
     ) -> Result<Answer, Status> {
         no_transaction(request.transaction_id.as_ref())?;
         let sql = numbered(&request.query);
-        let prepared = self.queries.prepare(session, &sql).await?;
+        let prepared = self.queries.prepare(session, &sql, &[]).await?;
         let dataset_schema = match &prepared.schema {
             Some(schema) => schema_bytes(&session.shape().schema(schema))?,
             None => Bytes::new(),

@@ -5,6 +5,7 @@
 
 mod access;
 mod actions;
+mod bulk;
 mod columns;
 mod command;
 mod info;
@@ -31,10 +32,10 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tonic::transport::Server;
 
 use crate::service::Service;
+use crate::tls::Tls;
 use access::{Access, Gate};
 use actions::Actions;
 use metadata::Metadata;
@@ -116,7 +117,7 @@ impl FlightDoor {
     pub async fn serve(
         self,
         listener: TcpListener,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Tls>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let (sessions, linger) = (self.sessions, self.linger);

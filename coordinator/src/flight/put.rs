@@ -14,6 +14,7 @@ use prost::Message;
 use tarn_engine::{EngineError, ErrorKind, ScalarValue};
 use tonic::{Status, Streaming};
 
+use super::bulk::plain_insert;
 use super::command;
 use super::prepared::{BOUND_ROWS_MAX, PreparedStatement, parameter_rows};
 use super::query::Queries;
@@ -71,11 +72,17 @@ impl Puts {
                     app_metadata: result.encode_to_vec().into(),
                 })
             }
+            Command::CommandStatementIngest(ingest) => {
+                let (schema, rows) = batches(first, messages).await?;
+                let run = self.queries.ingest(session, &ingest, schema, rows);
+                Ok(updated(Box::pin(run).await?))
+            }
             other => Err(unsupported(command::name(&other))),
         }
     }
 
-    /// Runs a prepared update, once for each row of parameters that comes with it.
+    /// Runs a prepared update, once for each row of parameters that comes with it; rows for a plain
+    /// INSERT go into the table together.
     async fn update(
         &self,
         session: &Arc<FlightSession>,
@@ -83,10 +90,32 @@ impl Puts {
         first: FlightData,
         messages: Streaming<FlightData>,
     ) -> Result<Option<u64>, Status> {
-        let rows = match bound_rows(statement, first, messages, UPDATE_ROWS_MAX).await? {
-            Some(rows) => rows,
-            None => statement.bound().map_err(|error| status(&error))?,
+        let (schema, mut rows) = batches(first, messages).await?;
+        let Some(schema) = schema.filter(|schema| !schema.fields().is_empty()) else {
+            let bound = statement.bound().map_err(|error| status(&error))?;
+            return self.run_each(session, statement, bound).await;
         };
+        let head = rows.try_next().await?;
+        let parameters = statement.prepared.parameters.len();
+        if let Some(head) = &head
+            && head.num_rows() > 1
+            && head.num_columns() == parameters
+            && let Some(insert) = plain_insert(&statement.sql, parameters)
+        {
+            let all = futures::stream::iter([Ok(head.clone())]).chain(rows).boxed();
+            return Box::pin(self.queries.insert_rows(session, insert, schema, all)).await;
+        }
+        let all = futures::stream::iter(head.map(Ok)).chain(rows).boxed();
+        let bound = parameters_of(statement, all, UPDATE_ROWS_MAX).await?;
+        self.run_each(session, statement, bound).await
+    }
+
+    async fn run_each(
+        &self,
+        session: &Arc<FlightSession>,
+        statement: &PreparedStatement,
+        rows: Vec<Vec<ScalarValue>>,
+    ) -> Result<Option<u64>, Status> {
         let mut total = None;
         for parameters in rows {
             let run = self.queries.execute(session, &statement.sql, parameters);
@@ -114,10 +143,18 @@ async fn bound_rows(
     messages: Streaming<FlightData>,
     rows_max: usize,
 ) -> Result<Option<Vec<Vec<ScalarValue>>>, Status> {
-    let (schema, mut batches) = batches(first, messages).await?;
+    let (schema, batches) = batches(first, messages).await?;
     if schema.is_none_or(|schema| schema.fields().is_empty()) {
         return Ok(None);
     }
+    parameters_of(statement, batches, rows_max).await.map(Some)
+}
+
+async fn parameters_of(
+    statement: &PreparedStatement,
+    mut batches: Sent,
+    rows_max: usize,
+) -> Result<Vec<Vec<ScalarValue>>, Status> {
     let expected = statement.prepared.parameters.len();
     let mut rows = vec![];
     while let Some(batch) = batches.try_next().await? {
@@ -131,7 +168,7 @@ async fn bound_rows(
         }
         rows.extend(parameter_rows(&batch, expected).map_err(|error| status(&error))?);
     }
-    Ok(Some(rows))
+    Ok(rows)
 }
 
 /// The schema that a client sends, and the batches after it.

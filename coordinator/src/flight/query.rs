@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::FlightOptions;
 use super::parallel::{Batches, Shared};
 use super::prepared::PreparedStatement;
-use super::results::{encode, schema_bytes};
+use super::results::{Shape, encode, schema_bytes};
 use super::session::{FlightSession, FlightSessions};
 use super::status::status;
 use super::tickets::{Flight, Handle};
@@ -48,10 +48,11 @@ impl Queries {
         &self,
         session: &FlightSession,
         sql: &str,
+        types: &[Option<DataType>],
     ) -> Result<Prepared, Status> {
         self.service
             .statements
-            .prepare(&self.service.engine, &session.session(), sql, &[])
+            .prepare(&self.service.engine, &session.session(), sql, types)
             .await
             .map_err(|error| status(&error))
     }
@@ -63,7 +64,7 @@ impl Queries {
         sql: String,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let prepared = self.prepare(session, &sql).await?;
+        let prepared = self.prepare(session, &sql, &[]).await?;
         if !prepared.parameters.is_empty() {
             let error = EngineError::new(
                 ErrorKind::InvalidParameter,
@@ -79,7 +80,7 @@ impl Queries {
     }
 
     /// Where the rows of a prepared statement are, with what is bound to it now.
-    pub(crate) fn prepared_info(
+    pub(crate) async fn prepared_info(
         &self,
         session: &FlightSession,
         statement: &PreparedStatement,
@@ -87,7 +88,16 @@ impl Queries {
     ) -> Result<FlightInfo, Status> {
         let rows = statement.bound().map_err(|error| status(&error))?;
         let sql = statement.sql.clone();
-        self.promise(session, sql, &statement.prepared, rows, descriptor)
+        // What is bound may have other types than were expected, and so may the result.
+        let types: Vec<Option<DataType>> = rows
+            .first()
+            .map(|row| row.iter().map(type_of).collect())
+            .unwrap_or_default();
+        if types.is_empty() {
+            return self.promise(session, sql, &statement.prepared, rows, descriptor);
+        }
+        let prepared = self.prepare(session, &sql, &types).await?;
+        self.promise(session, sql, &prepared, rows, descriptor)
     }
 
     fn promise(
@@ -215,6 +225,11 @@ impl Queries {
         session.changed(&before, after);
         Ok(affected)
     }
+}
+
+/// The type of a parameter's value, if it has one.
+fn type_of(value: &ScalarValue) -> Option<DataType> {
+    Some(value.data_type()).filter(|ty| *ty != DataType::Null)
 }
 
 fn session_ended() -> Status {
@@ -353,7 +368,8 @@ async fn begin(
 fn same_types(promised: &SchemaRef, got: &SchemaRef) -> Result<(), Status> {
     let types = |schema: &SchemaRef| {
         let fields = schema.fields().iter();
-        fields.map(|f| f.data_type().clone()).collect::<Vec<_>>()
+        let plain = fields.map(|f| Shape::Plain.data_type(f.data_type()));
+        plain.collect::<Vec<_>>()
     };
     if types(promised) == types(got) {
         return Ok(());

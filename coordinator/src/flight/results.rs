@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tonic::Status;
 
+use super::columns;
 use super::status::unconvertible;
 
 /// Bytes of one message's rows, as far as rows can be split. Source: gRPC clients take 4 MiB by default.
@@ -30,10 +31,22 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// `schema` as a client of this shape gets it.
+    /// `schema` as a client of this shape gets it, with what Flight SQL says of each column.
     pub(crate) fn schema(self, schema: &Schema) -> SchemaRef {
-        let fields: Vec<FieldRef> = schema.fields().iter().map(|f| self.field(f)).collect();
+        let describe = |field: &FieldRef| {
+            let field = self.field(field);
+            let mut metadata = field.metadata().clone();
+            columns::describe(&mut metadata, &field);
+            field.as_ref().clone().with_metadata(metadata)
+        };
+        let fields: Vec<Field> = schema.fields().iter().map(describe).collect();
         Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+    }
+
+    /// `schema` with the types of this shape, and nothing said of its columns.
+    pub(crate) fn types(self, schema: &Schema) -> SchemaRef {
+        let fields: Vec<FieldRef> = schema.fields().iter().map(|f| self.field(f)).collect();
+        Arc::new(Schema::new(fields))
     }
 
     fn field(self, field: &FieldRef) -> FieldRef {

@@ -60,7 +60,9 @@ impl FlightSql {
             }
             Command::CommandPreparedStatementQuery(query) => {
                 let statement = prepared(session, &query.prepared_statement_handle)?;
-                self.queries.prepared_info(session, &statement, descriptor)
+                self.queries
+                    .prepared_info(session, &statement, descriptor)
+                    .await
             }
             command => {
                 let schema: arrow::datatypes::SchemaRef = Metadata::schema(&command)?;
@@ -83,7 +85,7 @@ impl FlightSql {
     ) -> Result<Bytes, Status> {
         let found = match command::of_descriptor(descriptor)? {
             Command::CommandStatementQuery(query) => {
-                let prepared = self.queries.prepare(session, &query.query).await?;
+                let prepared = self.queries.prepare(session, &query.query, &[]).await?;
                 prepared.schema
             }
             Command::CommandPreparedStatementQuery(query) => {

@@ -20,6 +20,7 @@ use super::prepared::PreparedStatements;
 use super::results::Shape;
 use super::tickets::Tickets;
 use super::wire::Connection;
+use crate::sessions::SessionGuard;
 
 /// What a session's token begins with; access tokens begin otherwise.
 const TOKEN_PREFIX: &str = "tarn_flight_";
@@ -79,6 +80,8 @@ pub(crate) struct FlightSession {
     /// Cancelled when it ends; whatever runs in it stops then.
     pub(crate) ended: CancellationToken,
     token: String,
+    /// Its place in the registry of sessions; given back when it ends.
+    guard: Mutex<Option<SessionGuard>>,
     state: Mutex<State>,
 }
 
@@ -128,6 +131,9 @@ impl FlightSession {
 
     /// Notes a call on `connection`; `named` if the client named the session by its token.
     pub(crate) fn touch(&self, connection: &Arc<Connection>, named: bool) {
+        if let Some(guard) = &*self.guard.lock().unwrap_or_else(PoisonError::into_inner) {
+            guard.touch();
+        }
         let mut state = self.lock();
         state.used = Instant::now();
         state.named |= named;
@@ -178,6 +184,7 @@ impl FlightSessions {
         &self,
         owner: String,
         session: Session,
+        guard: Option<SessionGuard>,
     ) -> (Arc<FlightSession>, String) {
         let secret: [u8; TOKEN_BYTES] = rand::random();
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
@@ -187,6 +194,7 @@ impl FlightSessions {
             tickets: Tickets::default(),
             ended: CancellationToken::new(),
             token: token.clone(),
+            guard: Mutex::new(guard),
             state: Mutex::new(State {
                 session,
                 shape: Shape::default(),
@@ -214,6 +222,7 @@ impl FlightSessions {
     pub(crate) fn close(&self, session: &FlightSession) {
         self.lock().0.remove(&session.token);
         session.ended.cancel();
+        session.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
         session.tickets.clear();
         session.prepared.clear();
     }
@@ -263,7 +272,7 @@ pub(crate) mod tests {
     }
 
     fn opened(sessions: &FlightSessions) -> (Arc<FlightSession>, String) {
-        sessions.open("ann".to_owned(), Session::new("ann", "lake", "main"))
+        sessions.open("ann".to_owned(), Session::new("ann", "lake", "main"), None)
     }
 
     #[test]

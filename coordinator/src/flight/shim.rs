@@ -10,8 +10,7 @@ pub struct SchemaDirectory { pub name: String, pub relations: Vec<Arc<Relation>>
 pub enum RelationKind { Table, View, SystemView }
 #[derive(Debug)]
 pub struct Relation { pub name: String, pub kind: RelationKind, pub columns: SchemaRef }
-pub trait Ext { fn catalog_names(&self) -> Vec<String>; async fn directory(&self, s: &Session, c: &str) -> Result<Arc<CatalogDirectory>, EngineError>; }
+pub trait Ext { async fn directory(&self, s: &Session, c: &str) -> Result<Arc<CatalogDirectory>, EngineError>; }
 impl Ext for Engine {
- fn catalog_names(&self) -> Vec<String> { vec!["lake".into()] }
  async fn directory(&self, _: &Session, _: &str) -> Result<Arc<CatalogDirectory>, EngineError> { Err(EngineError::internal("shim")) }
 }

@@ -1,13 +1,14 @@
 //! A Tarn server: the real binary, in a folder of its own, on free ports.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tarn::client::{Client, ClientError, Collected, ServerError};
+use tarn::client::{Client, ClientError, Collected, Login, ServerError, ServerTrust};
 
 use super::child::Process;
 use super::{S3, START_TIMEOUT, wait_for};
@@ -68,6 +69,24 @@ impl ServerOptions {
         self.set("TARN__METADATA__URL", url)
     }
 
+    /// A client of `admin`, over TLS if the server has it.
+    fn client(&self, http: &str, folder: &Path) -> Client {
+        let authority = if self.environment.contains_key("TARN__TLS__SELF_SIGNED") {
+            data_dir(folder).join("tls/ca.pem")
+        } else if let Some(cert) = self.environment.get("TARN__TLS__CERT") {
+            // The tests' chains hold their authority.
+            PathBuf::from(cert)
+        } else {
+            return Client::new(http, "admin", PASSWORD.into()).unwrap();
+        };
+        let login = Login::Password {
+            user: "admin".to_owned(),
+            password: PASSWORD.into(),
+        };
+        let url = format!("https://{http}");
+        Client::with_trust(&url, login, &ServerTrust::File(authority)).unwrap()
+    }
+
     /// Where the warehouse is, if it is not in the data folder.
     pub(crate) fn warehouse(&self) -> Option<&str> {
         self.environment
@@ -125,6 +144,7 @@ fn data_dir(folder: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
+    ready: Value,
     client: Client,
     options: ServerOptions,
     folder: Arc<tempfile::TempDir>,
@@ -151,9 +171,10 @@ impl Server {
         let http = ready["http"]
             .as_str()
             .expect("the ready line names the HTTP door");
-        let client = Client::new(http, "admin", PASSWORD.into()).unwrap();
+        let client = options.client(http, folder.path());
         let server = Self {
             process,
+            ready,
             client,
             options,
             folder,
@@ -207,6 +228,17 @@ impl Server {
     /// URL of the HTTP door, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         self.client.url().as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Where one of its doors listens: `http`, `flight` or `postgres`.
+    pub(crate) fn door(&self, name: &str) -> SocketAddr {
+        let door = self.ready[name].as_str();
+        let door =
+            door.unwrap_or_else(|| panic!("the ready line names no {name} door: {}", self.ready));
+        let address = door.rsplit("//").next().unwrap_or(door);
+        address
+            .parse()
+            .unwrap_or_else(|error| panic!("{door}: {error}"))
     }
 
     /// The folder given as `--data-dir`.
