@@ -292,7 +292,7 @@ def tokens(cursor):
         own.execute("SHOW statement_timeout")
         equal(own.fetchall(), [("61s",)], "the session of a token")
     with connect(password=token) as connection, connection.cursor() as own:
-        own.execute("SELECT current_user()")
+        own.execute("SELECT current_user")
         equal(own.fetchall(), [("admin",)], "a token as password")
     cursor.execute("DROP TOKEN adbc_token")
     refused(
@@ -303,9 +303,9 @@ def tokens(cursor):
 
 
 def main():
-    connecting()
     with connect() as connection, connection.cursor() as cursor:
         steps = [
+            ("connecting", connecting),
             ("statements", lambda: statements(cursor)),
             ("parameters", lambda: parameters(cursor)),
             ("objects", lambda: objects(connection, cursor)),
