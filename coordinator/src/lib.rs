@@ -7,6 +7,7 @@
 mod history;
 mod http;
 mod postgres;
+mod identities;
 mod service;
 mod sessions;
 mod statements;
@@ -17,8 +18,9 @@ pub use http::{Floats, HttpDoor};
 #[doc(hidden)]
 pub use postgres::decode_untrusted;
 pub use postgres::{Authentication, PostgresDoor, PostgresOptions};
+pub use identities::ControlIdentities;
 pub use service::Service;
-pub use sessions::Sessions;
+pub use sessions::{SessionEnd, SessionGuard, SessionLimits, Sessions};
 pub use statements::{Door, Running, StatementRequest, Statements};
 pub use system::System;
 pub use workers::{HEARTBEAT_INTERVAL, WorkerInfo, WorkerState, Workers};

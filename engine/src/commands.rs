@@ -121,6 +121,7 @@ impl Engine {
                 }
                 Ok(Outcome::done("RESET", None))
             }
+            Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
             | Statement::CreateTable(_)

@@ -4,6 +4,7 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod admin;
 mod alter;
 mod casts;
 mod chains;
@@ -19,6 +20,7 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod identities;
 mod information;
 mod ingest;
 mod inserts;
@@ -35,6 +37,7 @@ mod pg_catalog;
 mod planner;
 mod prepare;
 mod query;
+mod redact;
 mod resolve;
 mod rewrite;
 mod runtime;
@@ -50,6 +53,7 @@ mod temporary;
 mod types;
 mod using;
 mod views;
+mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
@@ -65,6 +69,9 @@ pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
 pub use ingest::Ingest;
+pub use identities::{
+    Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
+};
 pub use lookup::is_temporary;
 pub use notices::Notice;
 pub use parameters::parameter;
@@ -72,12 +79,13 @@ pub use pg_catalog::{
     ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
 };
 pub use prepare::Prepared;
+pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use split::{Piece, Splitter, split};
-pub use system::SystemTables;
+pub use system::{SystemTables, Viewer};
 pub use tarn_catalog::{StorageConfig, Stores};
 pub use types::sql_type_name;
 pub use zone::recast;

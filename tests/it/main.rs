@@ -13,6 +13,7 @@
 mod bad_input;
 mod clients;
 mod harness;
+mod identity;
 mod lifecycle;
 mod postgres;
 mod shell;

@@ -13,8 +13,8 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, State};
 use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
@@ -122,9 +122,7 @@ pub(crate) async fn run(
     };
     let session_id = id_header(&headers, &SESSION_HEADER)?;
     let query_id = id_header(&headers, &QUERY_ID_HEADER)?.unwrap_or_else(Uuid::now_v7);
-    let mut session = session_id
-        .and_then(|id| door.state.sessions.get(&principal.name, id))
-        .unwrap_or_else(|| door.state.session(&principal));
+    let mut session = door.state.resume(&principal, session_id);
     let mut kept = session.clone();
     let answer = answer(&door, &mut session, &mut kept, query_id, request).await;
     let mut response = match answer {
