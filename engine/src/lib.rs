@@ -68,10 +68,10 @@ pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, Sta
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
-pub use ingest::Ingest;
 pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
+pub use ingest::Ingest;
 pub use lookup::is_temporary;
 pub use notices::Notice;
 pub use parameters::parameter;

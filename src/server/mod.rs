@@ -6,6 +6,7 @@ mod logs;
 mod machine;
 mod postgres;
 mod signals;
+mod tls;
 mod worker;
 
 pub use coordinator::run as run_server;

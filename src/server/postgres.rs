@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use tarn_coordinator::{PostgresDoor, Service};
+use tarn_coordinator::{PostgresDoor, Service, Tls};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,13 @@ pub(super) struct Serving {
 ///
 /// # Errors
 /// If its address cannot be listened on.
-pub(super) async fn open(config: &Config, service: Service) -> anyhow::Result<Serving> {
-    let options = config.postgres.options()?;
+pub(super) async fn open(
+    config: &Config,
+    service: Service,
+    tls: Option<&Tls>,
+) -> anyhow::Result<Serving> {
+    let mut options = config.postgres.options()?;
+    options.tls_required = tls.is_some_and(Tls::required);
     let at = address("listen.postgres", &config.listen.postgres)?;
     let listener = TcpListener::bind(at).await.with_context(|| {
         format!(
@@ -34,7 +39,7 @@ pub(super) async fn open(config: &Config, service: Service) -> anyhow::Result<Se
     let bound = listener.local_addr()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let door = PostgresDoor::new(service, options, None);
+    let door = PostgresDoor::new(service, options, tls.map(Tls::postgres_acceptor));
     let task = tokio::spawn(door.serve(listener, stopped.cancelled_owned()));
     Ok(Serving { bound, stop, task })
 }

@@ -13,11 +13,13 @@
 mod bad_input;
 mod clients;
 mod harness;
+mod http_api;
 mod identity;
 mod lifecycle;
 mod postgres;
 mod shell;
 mod slt;
+mod tls;
 mod tpch;
 mod witness;
 mod writers;

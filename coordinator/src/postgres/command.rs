@@ -305,7 +305,7 @@ impl Connection {
             Discard::Plans => return Ok("DISCARD PLANS"),
             Discard::Sequences => return Ok("DISCARD SEQUENCES"),
             Discard::Temp => {
-                self.shared.service.engine.end_session(&self.session).await;
+                self.end_temporary().await;
                 return Ok("DISCARD TEMP");
             }
             Discard::All => {}
@@ -319,7 +319,7 @@ impl Connection {
         self.portals.clear();
         self.statements.clear();
         self.start("RESET ALL", vec![]).await?;
-        self.shared.service.engine.end_session(&self.session).await;
+        self.end_temporary().await;
         Ok("DISCARD ALL")
     }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tarn_engine::{ScalarValue, Session, only_reads, parse_duration};
 use uuid::Uuid;
 
@@ -100,7 +101,7 @@ impl Connection {
             end = closed => end.error().into(),
         };
         self.portals.clear();
-        self.shared.service.engine.end_session(&self.session).await;
+        self.end_temporary().await;
         let notice = match fault {
             Fault::Gone => return,
             Fault::Error(notice) | Fault::Fatal(notice) => notice,
@@ -306,7 +307,7 @@ impl Connection {
         let run = service
             .statements
             .run(&service.engine, &mut self.session, request);
-        let done = self.wire.beside(Box::pin(run)).await;
+        let done = self.wire.beside(run.boxed()).await;
         let running = done??;
         for notice in &running.notices {
             self.notice(&Notice::new("NOTICE", notice.sqlstate, &notice.message));
@@ -315,6 +316,12 @@ impl Connection {
             self.block.wrote();
         }
         Ok(running)
+    }
+
+    /// Drops the session's temporary tables.
+    pub(crate) async fn end_temporary(&self) {
+        let engine = &self.shared.service.engine;
+        engine.end_session(&self.session).boxed().await;
     }
 
     /// The statement that a cancel request ends from now on.

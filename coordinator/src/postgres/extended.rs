@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use futures::FutureExt;
 use tarn_engine::{
     ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of, split,
 };
@@ -220,7 +221,7 @@ impl Connection {
                 .prepare(&service.engine, &self.session, sql, &given);
         let prepared = self
             .wire
-            .beside(Box::pin(prepare))
+            .beside(prepare.boxed())
             .await?
             .map_err(|error| Fault::from(error).shifted(statement.offset))?;
         // Only this task fills it.

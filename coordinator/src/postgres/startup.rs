@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use futures::FutureExt;
 use secrecy::SecretString;
 use tarn_control::{AuthError, Origin, Principal};
 use tarn_engine::Session;
@@ -441,6 +442,7 @@ async fn session_of(
         service
             .engine
             .set(&mut session, &name, Some(&value))
+            .boxed()
             .await?;
     }
     Ok(session)
