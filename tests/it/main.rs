@@ -16,6 +16,7 @@ mod harness;
 mod lifecycle;
 mod shell;
 mod slt;
+mod temporary;
 mod tpch;
 mod witness;
 mod writers;
