@@ -4,7 +4,7 @@
 //! all have ended. What a statement means is the engine's business.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,12 @@ use arrow::record_batch::RecordBatch;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
-    Engine, EngineError, ErrorKind, Observer, Prepared, Rows, RunningPlan, ScalarValue, Session,
-    StatementContext,
+    Engine, EngineError, ErrorKind, Ingest, Notice, Observer, Outcome, Prepared, Rows, RunningPlan,
+    ScalarValue, Session, StatementContext, redacted,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use uuid::Uuid;
 
 use crate::history::{Entry, State};
 use crate::workers::Workers;
@@ -107,6 +108,16 @@ impl Statements {
         running
     }
 
+    /// The entry of a statement that runs or has ended lately.
+    pub(crate) fn find(&self, query_id: &str) -> Option<Arc<Entry>> {
+        let registry = self.lock();
+        if let Some((entry, _)) = registry.running.get(query_id) {
+            return Some(Arc::clone(entry));
+        }
+        let mut ended = registry.ended.iter().rev();
+        ended.find(|entry| entry.query_id == query_id).cloned()
+    }
+
     pub(crate) fn workers(&self) -> &Workers {
         &self.workers
     }
@@ -152,6 +163,35 @@ impl Statements {
         session: &mut Session,
         request: StatementRequest,
     ) -> Result<Running, EngineError> {
+        let (entered, sql) = self.enter(session, request)?;
+        let context = entered.context.clone();
+        let run = engine.run(session, &sql, &context);
+        entered.outcome_of(Box::pin(run)).await
+    }
+
+    /// Appends rows that a client sends to a table; `request.sql` says so in the registry.
+    ///
+    /// # Errors
+    /// As for [`Statements::run`]; and whatever error the rows bring.
+    pub async fn ingest(
+        &self,
+        engine: &Engine,
+        session: &Session,
+        request: StatementRequest,
+        ingest: Ingest,
+    ) -> Result<Running, EngineError> {
+        let (entered, _) = self.enter(session, request)?;
+        let context = entered.context.clone();
+        let run = engine.ingest(session, ingest, &context);
+        entered.outcome_of(Box::pin(run)).await
+    }
+
+    /// Enters a statement in the registry.
+    fn enter(
+        &self,
+        session: &Session,
+        request: StatementRequest,
+    ) -> Result<(Entered, String), EngineError> {
         let timeout = session.settings.statement_timeout();
         let guard = self.begin(&request, session)?;
         let context = StatementContext {
@@ -163,34 +203,17 @@ impl Statements {
             }),
         };
         let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        let mut limits = Limits {
+        let limits = Limits {
             deadline,
             cancelled: Box::pin(guard.token.clone().cancelled_owned()),
             timeout,
         };
-        let result = {
-            let run = engine.run(session, &request.sql, &context);
-            let run = Box::pin(AssertUnwindSafe(run).catch_unwind());
-            tokio::select! {
-                biased;
-                error = std::future::poll_fn(|cx| limits.poll(cx)) => Err(error),
-                done = run => done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
-            }
+        let entered = Entered {
+            context,
+            limits,
+            guard,
         };
-        match result {
-            Ok(outcome) => Ok(Running {
-                query_id: context.query_id,
-                command: outcome.command,
-                affected: outcome.affected,
-                rows: Some(outcome.rows),
-                limits,
-                guard,
-            }),
-            Err(error) => {
-                guard.fail(&error);
-                Err(error)
-            }
-        }
+        Ok((entered, request.sql))
     }
 
     /// What a statement takes and gives, without running it or entering it in the registry.
@@ -227,6 +250,38 @@ impl Statements {
         token.inspect(CancellationToken::cancel).is_some()
     }
 
+    /// Cancels a running statement for `user`, or for anybody; `false` if there is none of that id
+    /// that the user may see.
+    pub(crate) fn cancel_of(&self, query_id: &str, user: Option<&str>) -> bool {
+        let registry = self.lock();
+        let found = registry.running.get(query_id);
+        let found = found.filter(|(entry, _)| user.is_none_or(|user| user == entry.user));
+        let token = found.map(|(_, token)| token.clone());
+        drop(registry);
+        token.inspect(CancellationToken::cancel).is_some()
+    }
+
+    /// Cancels the running statements of a session.
+    pub(crate) fn cancel_session(&self, session: Uuid) {
+        let registry = self.lock();
+        let running = registry.running.values();
+        let tokens: Vec<_> = running
+            .filter(|(entry, _)| entry.session_id == session)
+            .map(|(_, token)| token.clone())
+            .collect();
+        drop(registry);
+        for token in tokens {
+            token.cancel();
+        }
+    }
+
+    /// Sessions that run a statement now.
+    pub(crate) fn busy_sessions(&self) -> HashSet<Uuid> {
+        let registry = self.lock();
+        let running = registry.running.values();
+        running.map(|(entry, _)| entry.session_id).collect()
+    }
+
     fn check_open(&self) -> Result<(), EngineError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(EngineError::new(
@@ -239,15 +294,8 @@ impl Statements {
 
     fn begin(&self, request: &StatementRequest, session: &Session) -> Result<Guard, EngineError> {
         self.check_open()?;
-        let text: String = request.sql.chars().take(TEXT_MAX).collect();
-        let entry = Entry::new(
-            request.query_id.clone(),
-            &session.user,
-            &text,
-            &session.catalog,
-            &session.schema,
-            request.door.name(),
-        );
+        let text: String = redacted(&request.sql).chars().take(TEXT_MAX).collect();
+        let entry = Entry::new(request.query_id.clone(), session, text, request.door.name());
         let token = CancellationToken::new();
         let mut registry = self.lock();
         if registry.running.contains_key(&request.query_id) {
@@ -291,6 +339,43 @@ impl Statements {
     }
 }
 
+/// A statement in the registry that has not begun yet.
+struct Entered {
+    context: StatementContext,
+    limits: Limits,
+    guard: Guard,
+}
+
+impl Entered {
+    /// Waits for what comes first: the statement's outcome, its deadline or its cancellation.
+    async fn outcome_of(
+        mut self,
+        run: impl Future<Output = Result<Outcome, EngineError>>,
+    ) -> Result<Running, EngineError> {
+        let run = AssertUnwindSafe(run).catch_unwind();
+        let result = tokio::select! {
+            biased;
+            error = std::future::poll_fn(|cx| self.limits.poll(cx)) => Err(error),
+            done = run => done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+        };
+        match result {
+            Ok(outcome) => Ok(Running {
+                query_id: self.context.query_id,
+                command: outcome.command,
+                affected: outcome.affected,
+                rows: Some(outcome.rows),
+                notices: outcome.notices,
+                limits: self.limits,
+                guard: self.guard,
+            }),
+            Err(error) => {
+                self.guard.fail(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
 /// The error for a defect that would otherwise end the connection without a word.
 fn panicked(panic: &(dyn Any + Send)) -> EngineError {
     let text = panic
@@ -330,6 +415,7 @@ impl Observer for EntryObserver {
         live.state = State::Running;
         live.distributed = distributed;
         live.tasks_total = u32::try_from(shape.tasks).unwrap_or(u32::MAX);
+        live.stages = plan.stages();
         live.plan = Some(plan);
     }
 }
@@ -413,6 +499,8 @@ pub struct Running {
     pub command: &'static str,
     /// Rows changed, for statements without a result set.
     pub affected: Option<u64>,
+    /// What it has to say besides.
+    pub notices: Vec<Notice>,
     rows: Option<Rows>,
     limits: Limits,
     guard: Guard,
@@ -427,6 +515,11 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
+    /// Ends the statement with an error of the door's.
+    pub(crate) fn fail(self, error: &EngineError) {
+        self.guard.fail(error);
+    }
+
     /// Columns of the result.
     pub fn schema(&self) -> SchemaRef {
         self.rows

@@ -31,7 +31,9 @@ use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
+use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
+use crate::notices::{self, Notice};
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::planner::StatementPlanner;
@@ -63,6 +65,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Users and tokens.
+    pub identities: Arc<dyn Identities>,
     /// Tells this server from others on the same catalogs; the same after a restart.
     pub server: String,
 }
@@ -107,6 +111,11 @@ impl RunningPlan {
     /// Its stages and tasks on workers.
     pub fn shape(&self) -> PlanShape {
         distribute::shape_of(&self.plan)
+    }
+
+    /// Number and tasks of each stage on workers, last one first.
+    pub fn stages(&self) -> Vec<(u32, u32)> {
+        distribute::stages_of(&self.plan)
     }
 
     /// What its scans in this process have read so far.
@@ -187,6 +196,8 @@ pub struct Outcome {
     pub affected: Option<u64>,
     /// The result set; without columns if there is none.
     pub rows: Rows,
+    /// What there is to say besides.
+    pub notices: Vec<Notice>,
 }
 
 impl Debug for Outcome {
@@ -218,6 +229,7 @@ impl Outcome {
                 schema: stream.schema(),
                 stream,
             },
+            notices: vec![],
         }
     }
 
@@ -286,7 +298,21 @@ impl Engine {
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
         let statement = parser::parse(sql)?;
-        let outcome = match statement {
+        let run = Box::pin(self.dispatch(session, statement, context));
+        let (outcome, notices) = notices::gathered(run).await;
+        match outcome {
+            Ok(outcome) => Ok(Outcome { notices, ..outcome }),
+            Err(error) => Err(locate(error, sql)),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        session: &mut Session,
+        statement: Statement,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        match statement {
             Statement::Query(query) => Box::pin(self.query(session, *query, context)).await,
             Statement::Insert { table, statement } => {
                 Box::pin(self.insert(session, &table, *statement, context)).await
@@ -299,8 +325,7 @@ impl Engine {
             }
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
-        };
-        outcome.map_err(|error| locate(error, sql))
+        }
     }
 
     /// The state that all statements start from.
@@ -344,7 +369,7 @@ impl Engine {
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),
             self.config.cache.clone(),
-            Arc::clone(&self.config.system),
+            self.seen_by(session),
             files,
             settings.get("time_zone"),
             scope,

@@ -4,11 +4,14 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod admin;
 mod alter;
 mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
+mod connection;
+mod connection_copy;
 pub mod distribute;
 mod engine;
 mod error;
@@ -17,19 +20,24 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod identities;
 mod information;
+mod ingest;
 mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
 mod maps;
 mod names;
+mod notices;
 mod overflow;
 mod parameters;
 mod parser;
+mod pg_catalog;
 mod planner;
 mod prepare;
 mod query;
+mod redact;
 mod resolve;
 mod rewrite;
 mod runtime;
@@ -45,25 +53,39 @@ mod temporary;
 mod types;
 mod using;
 mod views;
+mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
 
+pub use connection::{
+    ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
+    TransactionModes, connection_command, first_word, only_reads,
+};
 pub use datafusion::scalar::ScalarValue;
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use identities::{
+    Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
+};
+pub use ingest::Ingest;
 pub use lookup::is_temporary;
+pub use notices::Notice;
 pub use parameters::parameter;
+pub use pg_catalog::{
+    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+};
 pub use prepare::Prepared;
+pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use split::{Piece, Splitter, split};
-pub use system::SystemTables;
+pub use system::{SystemTables, Viewer};
 pub use tarn_catalog::{StorageConfig, Stores};
 pub use types::sql_type_name;
 pub use zone::recast;

@@ -13,10 +13,14 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut, visit_expressions,
 };
 
-/// Rewrites every number and every list of columns in `statement`.
-pub(crate) fn rewrite(statement: &mut ast::Statement) {
+use datafusion::scalar::ScalarValue;
+
+use crate::text_forms::parse_interval;
+
+/// Rewrites every number and every list of columns in `statement`, which runs with `parameters`.
+pub(crate) fn rewrite(statement: &mut ast::Statement, parameters: &[ScalarValue]) {
     // Nothing breaks off the visit.
-    let _ = VisitMut::visit(statement, &mut Rewriter);
+    let _ = VisitMut::visit(statement, &mut Rewriter { parameters });
 }
 
 /// `mod(a, b)`, which DataFusion has as `a % b` only.
@@ -45,9 +49,95 @@ fn remainder(expr: &Expr) -> Option<Expr> {
     })))
 }
 
-struct Rewriter;
+/// `'1.50'::numeric` keeps its two digits: a numeric without precision has the scale of its literal or
+/// parameter.
+fn keep_digits(expr: &mut Expr, parameters: &[ScalarValue]) {
+    let Expr::Cast {
+        expr: inner,
+        data_type:
+            DataType::Numeric(info @ ExactNumberInfo::None)
+            | DataType::Decimal(info @ ExactNumberInfo::None)
+            | DataType::Dec(info @ ExactNumberInfo::None),
+        ..
+    } = expr
+    else {
+        return;
+    };
+    let Expr::Value(literal) = inner.as_ref() else {
+        return;
+    };
+    let scale = match &literal.value {
+        Value::SingleQuotedString(text) | Value::Number(text, _) => text_scale(text),
+        Value::Placeholder(name) => name
+            .trim_start_matches('$')
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| parameters.get(number.checked_sub(1)?))
+            .and_then(value_scale),
+        _ => None,
+    };
+    if let Some(scale) = scale {
+        *info = ExactNumberInfo::PrecisionAndScale(DIGITS_MAX as u64, scale);
+    }
+}
 
-impl VisitorMut for Rewriter {
+fn value_scale(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::Decimal128(_, _, scale) | ScalarValue::Decimal256(_, _, scale) => {
+            Some(i64::from(*scale)).filter(|scale| (0..=38).contains(scale))
+        }
+        other => text_scale(other.try_as_str().flatten()?),
+    }
+}
+
+/// Digits after the point of a plain number that fits a decimal.
+fn text_scale(text: &str) -> Option<i64> {
+    let text = text.trim().trim_start_matches(['-', '+']);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let count = whole.trim_start_matches('0').len() + fraction.len();
+    let fits = digits(whole)
+        && digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && count <= DIGITS_MAX;
+    i64::try_from(fraction.len()).ok().filter(|_| fits)
+}
+
+/// Most digits of a decimal. Source: Iceberg spec, "Primitive Types".
+const DIGITS_MAX: usize = 38;
+
+/// An interval literal in words that DataFusion reads: it knows neither clocks nor ISO 8601.
+fn plain_interval(expr: &mut Expr) {
+    let Expr::Interval(interval) = expr else {
+        return;
+    };
+    if interval.leading_field.is_some() {
+        return;
+    }
+    let Expr::Value(literal) = interval.value.as_mut() else {
+        return;
+    };
+    let Value::SingleQuotedString(text) = &mut literal.value else {
+        return;
+    };
+    if let Some(value) = parse_interval(text) {
+        let nanos = value.nanoseconds.unsigned_abs();
+        let sign = if value.nanoseconds < 0 { "-" } else { "" };
+        *text = format!(
+            "{} months {} days {sign}{}.{:09} seconds",
+            value.months,
+            value.days,
+            nanos / 1_000_000_000,
+            nanos % 1_000_000_000
+        );
+    }
+}
+
+struct Rewriter<'a> {
+    parameters: &'a [ScalarValue],
+}
+
+impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -61,6 +151,8 @@ impl VisitorMut for Rewriter {
             *expr = remainder;
             return ControlFlow::Continue(());
         }
+        keep_digits(expr, self.parameters);
+        plain_interval(expr);
         let Expr::Value(literal) = expr else {
             return ControlFlow::Continue(());
         };
@@ -208,7 +300,7 @@ mod tests {
         let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
             .unwrap()
             .remove(0);
-        rewrite(&mut statement);
+        rewrite(&mut statement, &[]);
         assert_eq!(statement.to_string(), expected);
     }
 
@@ -221,6 +313,22 @@ mod tests {
         check_rewritten(
             "INSERT INTO t VALUES (1e5, '1e5')",
             "INSERT INTO t VALUES (CAST('1e5' AS DOUBLE), '1e5')",
+        );
+    }
+
+    #[test]
+    fn a_numeric_without_precision_keeps_the_digits_of_its_literal() {
+        check_rewritten(
+            "SELECT '1.50'::numeric, -1.5::numeric, 'x'::numeric",
+            "SELECT '1.50'::NUMERIC(38,2), -1.5::NUMERIC(38,1), 'x'::NUMERIC",
+        );
+    }
+
+    #[test]
+    fn an_interval_is_written_in_units() {
+        check_rewritten(
+            "SELECT INTERVAL '1 day 02:03:04.5', INTERVAL 'P1Y', INTERVAL '1' DAY",
+            "SELECT INTERVAL '0 months 1 days 7384.500000000 seconds', INTERVAL '12 months 0 days 0.000000000 seconds', INTERVAL '1' DAY",
         );
     }
 

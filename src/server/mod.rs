@@ -4,7 +4,9 @@ mod children;
 mod coordinator;
 mod logs;
 mod machine;
+mod postgres;
 mod signals;
+mod tls;
 mod worker;
 
 pub use coordinator::run as run_server;

@@ -13,10 +13,14 @@
 mod bad_input;
 mod clients;
 mod harness;
+mod http_api;
+mod identity;
 mod lifecycle;
+mod postgres;
 mod shell;
 mod slt;
 mod temporary;
+mod tls;
 mod tpch;
 mod witness;
 mod writers;
