@@ -354,7 +354,7 @@ impl Catalog for LosesReply<'_> {
         &self,
         namespace: &Namespace,
         set: HashMap<String, String>,
-        remove: &[String],
+        remove: Vec<String>,
     ) -> Result<()> {
         self.inner.update_namespace(namespace, set, remove).await
     }

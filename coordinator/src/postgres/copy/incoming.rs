@@ -563,7 +563,6 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
 mod tests {
     use super::*;
     use arrow::datatypes::{DataType, Field};
-    use arrow::util::pretty::pretty_format_batches;
     use tarn_engine::{ConnectionCommand, connection_command};
 
     fn options(sql: &str) -> CopyOptions {
@@ -613,7 +612,7 @@ mod tests {
                 .iter()
                 .map(|(a, b)| (a.as_deref(), b.as_deref()))
                 .collect();
-            assert_eq!(got, wanted, "{:?}", pretty_format_batches(&batches));
+            assert_eq!(got, wanted);
         }
     }
 
