@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tarn_engine::{EngineError, RunningPlan, Session};
+use tarn_engine::{EngineError, ErrorKind, RunningPlan, Session};
 use uuid::Uuid;
 
 /// Where a statement stands.
@@ -44,9 +44,12 @@ pub(crate) struct Live {
     pub(crate) rows_out: u64,
     pub(crate) rows_scanned: u64,
     pub(crate) bytes_scanned: u64,
+    /// Number and tasks of each stage on workers.
+    pub(crate) stages: Vec<(u32, u32)>,
     pub(crate) tasks_total: u32,
     pub(crate) tasks_done: u32,
     pub(crate) distributed: bool,
+    pub(crate) error_kind: Option<ErrorKind>,
     pub(crate) error_code: Option<&'static str>,
     pub(crate) error: Option<String>,
     pub(crate) plan: Option<RunningPlan>,
@@ -97,9 +100,11 @@ impl Entry {
                 rows_out: 0,
                 rows_scanned: 0,
                 bytes_scanned: 0,
+                stages: vec![],
                 tasks_total: 0,
                 tasks_done: 0,
                 distributed: false,
+                error_kind: None,
                 error_code: None,
                 error: None,
                 plan: None,
@@ -125,6 +130,7 @@ impl Entry {
         live.state = state;
         live.ended = Some(elapsed);
         if let Some(error) = error {
+            live.error_kind = Some(error.kind);
             live.error_code = Some(error.kind.sqlstate());
             live.error = Some(error.message.clone());
         }

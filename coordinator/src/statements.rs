@@ -108,6 +108,16 @@ impl Statements {
         running
     }
 
+    /// The entry of a statement that runs or has ended lately.
+    pub(crate) fn find(&self, query_id: &str) -> Option<Arc<Entry>> {
+        let registry = self.lock();
+        if let Some((entry, _)) = registry.running.get(query_id) {
+            return Some(Arc::clone(entry));
+        }
+        let mut ended = registry.ended.iter().rev();
+        ended.find(|entry| entry.query_id == query_id).cloned()
+    }
+
     pub(crate) fn workers(&self) -> &Workers {
         &self.workers
     }
@@ -356,6 +366,7 @@ impl Observer for EntryObserver {
         live.state = State::Running;
         live.distributed = distributed;
         live.tasks_total = u32::try_from(shape.tasks).unwrap_or(u32::MAX);
+        live.stages = plan.stages();
         live.plan = Some(plan);
     }
 }
@@ -453,6 +464,11 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
+    /// Ends the statement with an error of the door's.
+    pub(crate) fn fail(self, error: &EngineError) {
+        self.guard.fail(error);
+    }
+
     /// Columns of the result.
     pub fn schema(&self) -> SchemaRef {
         self.rows

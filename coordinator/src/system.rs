@@ -233,22 +233,22 @@ impl SystemTables for System {
 }
 
 /// One row of `system.queries`.
-struct Shown<'a> {
-    entry: &'a Entry,
-    state: State,
-    elapsed_ms: u64,
-    rows_out: u64,
-    rows_scanned: u64,
-    bytes_scanned: u64,
-    tasks_total: u32,
-    tasks_done: u32,
-    distributed: bool,
-    error_code: Option<&'static str>,
-    error: Option<String>,
+pub(crate) struct Shown<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) state: State,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) rows_out: u64,
+    pub(crate) rows_scanned: u64,
+    pub(crate) bytes_scanned: u64,
+    pub(crate) tasks_total: u32,
+    pub(crate) tasks_done: u32,
+    pub(crate) distributed: bool,
+    pub(crate) error_code: Option<&'static str>,
+    pub(crate) error: Option<String>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(entry: &'a Entry, workers: &Workers) -> Self {
+    pub(crate) fn new(entry: &'a Entry, workers: &Workers) -> Self {
         let elapsed = entry.elapsed();
         let live = entry.live().clone();
         let mut out = Self {

@@ -112,6 +112,11 @@ impl RunningPlan {
         distribute::shape_of(&self.plan)
     }
 
+    /// Number and tasks of each stage on workers, last one first.
+    pub fn stages(&self) -> Vec<(u32, u32)> {
+        distribute::stages_of(&self.plan)
+    }
+
     /// What its scans in this process have read so far.
     pub fn totals(&self) -> ScanTotals {
         distribute::metrics_of(&self.plan)

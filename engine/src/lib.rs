@@ -48,6 +48,7 @@ mod temporary;
 mod types;
 mod using;
 mod views;
+mod text_forms;
 pub mod write;
 mod writes;
 mod zone;

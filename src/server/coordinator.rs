@@ -17,7 +17,8 @@ use tarn_catalog::{
 };
 use tarn_control::Control;
 use tarn_coordinator::{
-    ControlIdentities, HttpDoor, Service, Sessions, Statements, System, Workers,
+    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls,
+    Workers,
 };
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
@@ -26,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, machine, print_ready, signals};
+use super::{VERSION, machine, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -46,6 +47,7 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let http = address("listen.http", &config.listen.http)?;
+    let tls = tls::open(&config, &folder.path)?;
     let secret_text = cluster_secret(&config, &folder)?;
     let secret = ClusterSecret::new(secret_text.expose_secret())?;
     let stores = Stores::new(StorageConfig {
@@ -97,26 +99,34 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     system.attach(statements.clone());
     sessions.attach(statements.clone());
     sessions.watch(control.clone());
-    let door = HttpDoor::new(Service {
-        engine,
-        statements: statements.clone(),
-        sessions,
-        control: control.clone(),
-        cache,
-        default_catalog: DEFAULT_CATALOG.to_owned(),
-        default_schema: DEFAULT_SCHEMA.to_owned(),
-    })?;
+    let door = HttpDoor::new(
+        Service {
+            engine,
+            statements: statements.clone(),
+            sessions,
+            control: control.clone(),
+            cache,
+            default_catalog: DEFAULT_CATALOG.to_owned(),
+            default_schema: DEFAULT_SCHEMA.to_owned(),
+        },
+        results_config(&config, &folder)?,
+    )?;
 
     let listener = listen(http).await?;
     let bound = listener.local_addr()?;
     let (stop_door, door_stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(door.serve(listener, async move {
+    let registration = local_registration(&door, tls.as_ref(), bound).await?;
+    let watched = tls.clone();
+    let serving = tokio::spawn(door.serve(listener, tls, async move {
         let _ = door_stopped.await;
     }));
+    if let Some(watched) = watched {
+        tokio::spawn(async move { watched.watch().await });
+    }
     let children = Children::start(
         config.workers,
         &ChildPlan {
-            coordinator: format!("http://{}", reachable(bound)),
+            coordinator: registration,
             cluster: config.cluster.name.clone(),
             secret: secret_text,
             listen: worker_address(&config)?,
@@ -152,6 +162,33 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     control.close().await;
     tracing::info!("server stopped");
     Ok(())
+}
+
+fn results_config(config: &Config, folder: &DataFolder) -> Result<ResultsConfig, ConfigError> {
+    Ok(ResultsConfig {
+        dir: folder.path.join("spill").join("results"),
+        ttl: config.http.ttl()?,
+        bytes_max: config.http.results_bytes_max,
+        query_bytes_max: config.http.results_query_bytes_max,
+    })
+}
+
+/// The URL at which local workers register: the HTTP door, or one of their own beside a door with TLS.
+async fn local_registration(
+    door: &HttpDoor,
+    tls: Option<&Tls>,
+    bound: SocketAddr,
+) -> anyhow::Result<String> {
+    if tls.is_none() {
+        return Ok(format!("http://{}", reachable(bound)));
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .context("no free port for the registration of local workers")?;
+    let local = listener.local_addr()?;
+    // It ends with the process, as the workers do.
+    tokio::spawn(door.workers().serve(listener, std::future::pending()));
+    Ok(format!("http://{local}"))
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
