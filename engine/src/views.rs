@@ -300,7 +300,10 @@ impl Engine {
                 };
                 return Err(found.wrong_kind("DROP TABLE it first, or use another name"));
             }
-            Some(_) if create.if_not_exists => return Ok(done),
+            Some(_) if create.if_not_exists => {
+                crate::notices::present("42P07", "relation", &ident.name);
+                return Ok(done);
+            }
             Some(_) if !create.or_replace => return Err(view_exists(&name, existing)),
             _ => {}
         }
@@ -412,7 +415,10 @@ impl Engine {
         if_exists: bool,
     ) -> Result<(), EngineError> {
         let found = match self.find(session, name).await {
-            Err(error) if if_exists && crate::lookup::is_undefined(&error) => return Ok(()),
+            Err(error) if if_exists && crate::lookup::is_undefined(&error) => {
+                crate::notices::missing("view", name);
+                return Ok(());
+            }
             other => other?,
         };
         if found.kind != EntryKind::View {
