@@ -319,7 +319,7 @@ impl Connection {
     }
 
     /// Drops the session's temporary tables.
-    pub(crate) async fn end_temporary(&self) {
+    pub(crate) async fn end_temporary(&mut self) {
         let engine = &self.shared.service.engine;
         engine.end_session(&self.session).boxed().await;
     }
