@@ -71,6 +71,7 @@ impl Engine {
                 for name in &names {
                     self.find(session, name).await?;
                 }
+                notices::idle(command, "statistics are exact with every commit");
                 Ok(Outcome::done(command, None))
             }
             Statement::ShowColumns(name) => self.show_columns(session, &name).await,
