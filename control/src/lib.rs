@@ -168,7 +168,14 @@ impl Control {
         name: &str,
         change: UserChange,
     ) -> Result<User, ControlError> {
-        user::alter(&self.inner.database, &self.inner.passwords, by, name, change).await
+        user::alter(
+            &self.inner.database,
+            &self.inner.passwords,
+            by,
+            name,
+            change,
+        )
+        .await
     }
 
     /// Drops the user `name` and its tokens for the administrator `by`, who cannot be the user.

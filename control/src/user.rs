@@ -690,7 +690,13 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), ControlEr
 }
 
 /// Names that SQL uses for something else. Source: PostgreSQL, `CREATE ROLE`.
-const RESERVED: [&str; 5] = ["public", "none", "current_user", "current_role", "session_user"];
+const RESERVED: [&str; 5] = [
+    "public",
+    "none",
+    "current_user",
+    "current_role",
+    "session_user",
+];
 
 fn not_found(name: &str) -> ControlError {
     ControlError::UserNotFound {

@@ -14,6 +14,8 @@ mod system;
 mod tls;
 mod workers;
 
+#[doc(hidden)]
+pub use http::decode_untrusted_http;
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
 pub use service::Service;
 pub use sessions::Sessions;
