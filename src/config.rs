@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
 use thiserror::Error;
 
+mod limits;
+
+pub use limits::Limits;
+
 /// What is wrong with the configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -69,6 +73,8 @@ pub struct Config {
     pub memory: Memory,
     /// Disk for operators.
     pub spill: Spill,
+    /// Sessions.
+    pub limits: Limits,
     /// Caches.
     pub cache: Cache,
     /// Logs.
@@ -270,6 +276,7 @@ impl Default for Config {
             cluster: Cluster::default(),
             memory: Memory::default(),
             spill: Spill::default(),
+            limits: Limits::default(),
             cache: Cache::default(),
             log: Log::default(),
         }
@@ -522,6 +529,21 @@ pub const REFERENCE: &[Key] = &[
         "Disk for spilled operators in one process.",
     ),
     typed(
+        "limits.sessions",
+        "5000",
+        "Sessions at once on all doors; administrators may have 3 more.",
+    ),
+    typed(
+        "limits.sessions_per_user",
+        "2000",
+        "Sessions of one user at once.",
+    ),
+    key(
+        "limits.idle_timeout",
+        "12h",
+        "A connection without a statement for this long is ended; 0 for never. Sessions of HTTP clients are forgotten after an hour at most.",
+    ),
+    typed(
         "cache.manifest_bytes",
         "268435456",
         "Memory for Iceberg manifests.",
@@ -694,6 +716,7 @@ impl Config {
                 problem,
             })
         };
+        self.limits.sessions()?;
         address("listen.http", &self.listen.http)?;
         address("listen.flight", &self.listen.flight)?;
         address("listen.postgres", &self.listen.postgres)?;

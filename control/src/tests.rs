@@ -61,6 +61,7 @@ fn user(name: &str, password: Option<&str>) -> NewUser {
         kind: UserKind::User,
         password: password.map(SecretString::from),
         is_admin: false,
+        disabled: false,
         valid_until_ms: None,
         comment: None,
     }
@@ -668,6 +669,76 @@ async fn tokens_expire_and_fall_with_their_user() {
         .unwrap();
     check_login(&control, "ann", long.secret.expose_secret(), false).await;
     assert!(control.tokens(ADMIN_NAME, None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn who_is_logged_in_stays_welcome_until_something_is_taken_away() {
+    let (control, _folder) = opened().await;
+    let create = async |name: &str| {
+        let created = control
+            .create_user(ADMIN_NAME, user(name, Some("pw")))
+            .await;
+        created.unwrap();
+    };
+    create("ann").await;
+    let made = control
+        .create_token("ann", token("ann", "t"))
+        .await
+        .unwrap();
+    let ann = login(&control, "ann", "pw").await.unwrap();
+    let by_token = login(&control, "ann", made.secret.expose_secret())
+        .await
+        .unwrap();
+    assert_eq!((&ann.id, &ann.token), (&by_token.id, &None));
+    assert_eq!(by_token.token.as_ref(), Some(&made.token.id));
+    let welcome =
+        async |principal: &Principal| control.welcome().await.unwrap().includes(principal);
+    assert!(welcome(&ann).await && welcome(&by_token).await);
+    let change = |change| control.alter_user(ADMIN_NAME, "ann", change);
+    let default = UserChange::default;
+
+    // More rights end nothing; fewer do.
+    change(UserChange {
+        is_admin: Some(true),
+        ..default()
+    })
+    .await
+    .unwrap();
+    let root = login(&control, "ann", "pw").await.unwrap();
+    assert!(welcome(&ann).await && welcome(&root).await);
+    change(UserChange {
+        is_admin: Some(false),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(welcome(&ann).await && !welcome(&root).await);
+
+    control.revoke_token("ann", "ann", "t").await.unwrap();
+    assert!(welcome(&ann).await && !welcome(&by_token).await);
+    change(UserChange {
+        disabled: Some(true),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(!welcome(&ann).await);
+    change(UserChange {
+        disabled: Some(false),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(welcome(&ann).await);
+    // Somebody else may have the name now.
+    change(UserChange {
+        name: Some("anna".to_owned()),
+        ..default()
+    })
+    .await
+    .unwrap();
+    create("ann").await;
+    assert!(!welcome(&ann).await);
 }
 
 #[tokio::test]

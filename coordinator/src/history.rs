@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tarn_engine::{EngineError, ErrorKind, RunningPlan};
+use tarn_engine::{EngineError, ErrorKind, RunningPlan, Session};
+use uuid::Uuid;
 
 /// Where a statement stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,7 @@ pub(crate) struct Live {
 pub(crate) struct Entry {
     pub(crate) query_id: String,
     pub(crate) user: String,
+    pub(crate) session_id: Uuid,
     pub(crate) statement: String,
     pub(crate) catalog: String,
     pub(crate) schema: String,
@@ -78,18 +80,17 @@ impl std::fmt::Debug for Entry {
 impl Entry {
     pub(crate) fn new(
         query_id: String,
-        user: &str,
-        statement: &str,
-        catalog: &str,
-        schema: &str,
+        session: &Session,
+        statement: String,
         door: &'static str,
     ) -> Arc<Self> {
         Arc::new(Self {
             query_id,
-            user: user.to_owned(),
-            statement: statement.to_owned(),
-            catalog: catalog.to_owned(),
-            schema: schema.to_owned(),
+            user: session.user.clone(),
+            session_id: session.id,
+            statement,
+            catalog: session.catalog.clone(),
+            schema: session.schema.clone(),
             door,
             started_at: Utc::now(),
             started: Instant::now(),

@@ -6,6 +6,7 @@
 
 mod history;
 mod http;
+mod identities;
 mod service;
 mod sessions;
 mod socket;
@@ -17,8 +18,9 @@ mod workers;
 #[doc(hidden)]
 pub use http::decode_untrusted_http;
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
+pub use identities::ControlIdentities;
 pub use service::Service;
-pub use sessions::Sessions;
+pub use sessions::{SessionEnd, SessionGuard, SessionLimits, Sessions};
 pub use socket::{Patience, Peer, Socket, incoming};
 pub use statements::{Door, Running, StatementRequest, Statements};
 pub use system::System;

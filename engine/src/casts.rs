@@ -25,6 +25,7 @@ use datafusion::scalar::ScalarValue;
 use uuid::Uuid;
 
 use crate::error::{EngineError, ErrorKind};
+use crate::text_forms;
 
 /// Bytes of a uuid.
 const UUID_BYTES: i32 = 16;
@@ -123,6 +124,12 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     };
     let to = field.data_type();
     let lenient = matches!(expr, Expr::TryCast(_));
+    if is_text(&from)
+        && text_forms::reads(to)
+        && let Ok(call) = text_forms::call(inner.as_ref().clone(), to, lenient)
+    {
+        return Transformed::yes(call);
+    }
     let conversion = if is_text(&from) && *to == uuid_type() {
         Conversion::TextToUuid { lenient }
     } else if from == uuid_type() && is_text(to) {
@@ -239,6 +246,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     ]
     .into_iter()
     .map(|conversion| Arc::new(ScalarUDF::from(Converted::new(conversion))))
+    .chain(text_forms::functions())
     .collect()
 }
 
@@ -287,16 +295,7 @@ impl Conversion {
         Ok(match self {
             Self::TextToUuid { lenient } => {
                 let texts = cast(array, &DataType::Utf8View)?;
-                let mut out = FixedSizeBinaryBuilder::with_capacity(texts.len(), UUID_BYTES);
-                for text in texts.as_string_view() {
-                    match text.map(|text| (text, parse_uuid(text))) {
-                        None => out.append_null(),
-                        Some((_, Some(uuid))) => out.append_value(uuid.as_bytes())?,
-                        Some((_, None)) if lenient => out.append_null(),
-                        Some((text, None)) => return Err(invalid("uuid", text)),
-                    }
-                }
-                Arc::new(out.finish())
+                uuids_of(texts.as_string_view(), lenient)?
             }
             Self::UuidToText => {
                 let uuids = array.as_fixed_size_binary();
@@ -308,15 +307,7 @@ impl Conversion {
             }
             Self::TextToBytes { lenient } => {
                 let texts = cast(array, &DataType::Utf8View)?;
-                let mut out: Vec<Option<Vec<u8>>> = Vec::with_capacity(texts.len());
-                for text in texts.as_string_view() {
-                    out.push(match text.map(|text| (text, parse_bytes(text))) {
-                        None => None,
-                        Some((text, None)) if !lenient => return Err(invalid("bytea", text)),
-                        Some((_, bytes)) => bytes,
-                    });
-                }
-                Arc::new(out.into_iter().collect::<BinaryViewArray>())
+                bytes_of(texts.as_string_view(), lenient)?
             }
             Self::BytesToText => {
                 let bytes = cast(array, &DataType::BinaryView)?;
@@ -332,6 +323,33 @@ impl Conversion {
             }
         })
     }
+}
+
+/// Texts as uuids; leniently, NULL for what is none.
+pub(crate) fn uuids_of(texts: &StringViewArray, lenient: bool) -> Result<ArrayRef> {
+    let mut out = FixedSizeBinaryBuilder::with_capacity(texts.len(), UUID_BYTES);
+    for text in texts {
+        match text.map(|text| (text, parse_uuid(text))) {
+            None => out.append_null(),
+            Some((_, Some(uuid))) => out.append_value(uuid.as_bytes())?,
+            Some((_, None)) if lenient => out.append_null(),
+            Some((text, None)) => return Err(invalid("uuid", text)),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+/// Texts as bytes; leniently, NULL for what is none.
+pub(crate) fn bytes_of(texts: &StringViewArray, lenient: bool) -> Result<ArrayRef> {
+    let mut out: Vec<Option<Vec<u8>>> = Vec::with_capacity(texts.len());
+    for text in texts {
+        out.push(match text.map(|text| (text, parse_bytes(text))) {
+            None => None,
+            Some((text, None)) if !lenient => return Err(invalid("bytea", text)),
+            Some((_, bytes)) => bytes,
+        });
+    }
+    Ok(Arc::new(out.into_iter().collect::<BinaryViewArray>()))
 }
 
 /// PostgreSQL takes hyphens after any group of four digits, and braces around it all.
@@ -408,7 +426,7 @@ fn hex(bytes: &[u8]) -> String {
     out
 }
 
-fn invalid(ty: &str, text: &str) -> datafusion::error::DataFusionError {
+pub(crate) fn invalid(ty: &str, text: &str) -> datafusion::error::DataFusionError {
     let shown: String = text.chars().take(40).collect();
     let error = EngineError::new(
         ErrorKind::InvalidText,

@@ -31,6 +31,7 @@ use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
+use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
@@ -63,6 +64,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Users and tokens.
+    pub identities: Arc<dyn Identities>,
     /// Tells this server from others on the same catalogs; the same after a restart.
     pub server: String,
 }
@@ -349,7 +352,7 @@ impl Engine {
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),
             self.config.cache.clone(),
-            Arc::clone(&self.config.system),
+            self.seen_by(session),
             files,
             settings.get("time_zone"),
             scope,

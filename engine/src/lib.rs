@@ -4,6 +4,7 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod admin;
 mod alter;
 mod casts;
 mod chains;
@@ -17,6 +18,7 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod identities;
 mod information;
 mod inserts;
 mod intervals;
@@ -30,6 +32,7 @@ mod parser;
 mod planner;
 mod prepare;
 mod query;
+mod redact;
 mod resolve;
 mod rewrite;
 mod runtime;
@@ -45,6 +48,7 @@ mod temporary;
 mod types;
 mod using;
 mod views;
+mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
@@ -55,15 +59,19 @@ pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, Sta
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use identities::{
+    Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
+};
 pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use prepare::Prepared;
+pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use split::{Piece, Splitter, split};
-pub use system::SystemTables;
+pub use system::{SystemTables, Viewer};
 pub use tarn_catalog::{StorageConfig, Stores};
 pub use types::sql_type_name;
 pub use zone::recast;

@@ -83,7 +83,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
-        rewrite::rewrite(&mut statement);
+        rewrite::rewrite(&mut statement, &context.parameters);
         using::merge(&mut statement)?;
         if let ast::Statement::Insert(insert) = &mut statement
             && let ast::TableObject::TableName(name) = &insert.table

@@ -17,7 +17,8 @@ use tarn_catalog::{
 };
 use tarn_control::Control;
 use tarn_coordinator::{
-    HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls, Workers,
+    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls,
+    Workers,
 };
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
@@ -77,7 +78,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stores.clone(),
         channels.clone(),
     );
-    let system = System::new(workers.clone());
+    let sessions = Sessions::new(config.limits.sessions()?);
+    let identities = Arc::new(ControlIdentities::new(control.clone(), sessions.clone()));
+    let system = System::new(workers.clone(), sessions.clone(), identities.clone());
     let engine = Engine::new(EngineConfig {
         catalogs,
         stores,
@@ -88,16 +91,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         channels,
         cluster: Arc::new(workers.clone()),
         system: Arc::new(system.clone()),
+        identities,
         server: server_id(&folder.path)?,
     });
     engine.remove_leftovers().await;
     let statements = Statements::new(workers.clone());
     system.attach(statements.clone());
+    sessions.attach(statements.clone());
+    sessions.watch(control.clone());
     let door = HttpDoor::new(
         Service {
             engine,
             statements: statements.clone(),
-            sessions: Sessions::default(),
+            sessions,
             control: control.clone(),
             cache,
             default_catalog: DEFAULT_CATALOG.to_owned(),

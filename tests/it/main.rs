@@ -14,6 +14,7 @@ mod bad_input;
 mod clients;
 mod harness;
 mod http_api;
+mod identity;
 mod lifecycle;
 mod shell;
 mod slt;

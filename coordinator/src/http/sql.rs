@@ -61,9 +61,7 @@ pub(super) async fn run(State(door): State<Door>, request: Request) -> Result<Re
     let query_id = request::uuid_header(headers, &QUERY_ID_HEADER, "tarn-query-id")?
         .unwrap_or_else(Uuid::now_v7);
     let body: SqlRequest = request::parse(&request::json_body(headers, body).await?)?;
-    let mut session = session_id
-        .and_then(|id| door.state.sessions.get(&principal.name, id))
-        .unwrap_or_else(|| door.state.session(&principal));
+    let mut session = door.state.resume(&principal, session_id);
     let mut kept = session.clone();
     let answer = answer(&door, &mut session, &mut kept, query_id, body).await;
     let mut response = match answer {
