@@ -10,6 +10,8 @@ mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
+mod connection;
+mod connection_copy;
 pub mod distribute;
 mod engine;
 mod error;
@@ -20,15 +22,18 @@ mod grouping;
 mod headings;
 mod identities;
 mod information;
+mod ingest;
 mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
 mod maps;
 mod names;
+mod notices;
 mod overflow;
 mod parameters;
 mod parser;
+mod pg_catalog;
 mod planner;
 mod prepare;
 mod query;
@@ -53,6 +58,10 @@ pub mod write;
 mod writes;
 mod zone;
 
+pub use connection::{
+    ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
+    TransactionModes, connection_command, first_word, only_reads,
+};
 pub use datafusion::scalar::ScalarValue;
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
@@ -62,8 +71,13 @@ pub use functions::function_names;
 pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
+pub use ingest::Ingest;
 pub use lookup::is_temporary;
+pub use notices::Notice;
 pub use parameters::parameter;
+pub use pg_catalog::{
+    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+};
 pub use prepare::Prepared;
 pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
