@@ -58,6 +58,7 @@ pub(crate) struct Entry {
     pub(crate) statement: String,
     pub(crate) catalog: String,
     pub(crate) schema: String,
+    pub(crate) door: &'static str,
     pub(crate) started_at: DateTime<Utc>,
     started: Instant,
     live: Mutex<Live>,
@@ -78,6 +79,7 @@ impl Entry {
         statement: &str,
         catalog: &str,
         schema: &str,
+        door: &'static str,
     ) -> Arc<Self> {
         Arc::new(Self {
             query_id,
@@ -85,6 +87,7 @@ impl Entry {
             statement: statement.to_owned(),
             catalog: catalog.to_owned(),
             schema: schema.to_owned(),
+            door,
             started_at: Utc::now(),
             started: Instant::now(),
             live: Mutex::new(Live {

@@ -1,4 +1,4 @@
-//! Sessions, the registry of running statements, the registry of workers, and the HTTP door.
+//! Sessions, the registry of running statements, the registry of workers, and the doors.
 //!
 //! **Invariant: every statement of every door goes through [`Statements`]**, so that it is seen in
 //! `system.queries`, can be cancelled, and ends when the server stops. A door knows its protocol;
@@ -6,13 +6,15 @@
 
 mod history;
 mod http;
+mod service;
 mod sessions;
 mod statements;
 mod system;
 mod workers;
 
-pub use http::{Floats, HttpDoor, HttpState};
+pub use http::{Floats, HttpDoor};
+pub use service::Service;
 pub use sessions::Sessions;
-pub use statements::{Running, StatementRequest, Statements};
+pub use statements::{Door, Running, StatementRequest, Statements};
 pub use system::System;
 pub use workers::{HEARTBEAT_INTERVAL, WorkerInfo, WorkerState, Workers};

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
-    Engine, EngineError, ErrorKind, Observer, Rows, RunningPlan, Session, StatementContext,
-    parameter,
+    Engine, EngineError, ErrorKind, Observer, Prepared, Rows, RunningPlan, ScalarValue, Session,
+    StatementContext,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -31,6 +31,28 @@ const HISTORY_MAX: usize = 1000;
 /// Characters of a statement's text that are kept.
 const TEXT_MAX: usize = 10_000;
 
+/// The door that a statement came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// HTTP.
+    Http,
+    /// Flight SQL.
+    Flight,
+    /// PostgreSQL wire.
+    Postgres,
+}
+
+impl Door {
+    /// As `system.queries` shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Flight => "flight",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// What a door asks for.
 #[derive(Debug)]
 pub struct StatementRequest {
@@ -39,7 +61,9 @@ pub struct StatementRequest {
     /// One statement.
     pub sql: String,
     /// Values of `$1`, `$2`, …
-    pub parameters: Vec<serde_json::Value>,
+    pub parameters: Vec<ScalarValue>,
+    /// Where it came from.
+    pub door: Door,
 }
 
 #[derive(Debug, Default)]
@@ -128,16 +152,11 @@ impl Statements {
         session: &mut Session,
         request: StatementRequest,
     ) -> Result<Running, EngineError> {
-        let parameters = request
-            .parameters
-            .iter()
-            .map(parameter)
-            .collect::<Result<Vec<_>, _>>()?;
         let timeout = session.settings.statement_timeout();
         let guard = self.begin(&request, session)?;
         let context = StatementContext {
             query_id: request.query_id,
-            parameters,
+            parameters: request.parameters,
             observer: Arc::new(EntryObserver {
                 entry: Arc::clone(&guard.entry),
                 workers: self.workers.clone(),
@@ -174,13 +193,52 @@ impl Statements {
         }
     }
 
-    fn begin(&self, request: &StatementRequest, session: &Session) -> Result<Guard, EngineError> {
+    /// What a statement takes and gives, without running it or entering it in the registry.
+    ///
+    /// # Errors
+    /// What the engine says of the text; [`ErrorKind::ShuttingDown`].
+    pub async fn prepare(
+        &self,
+        engine: &Engine,
+        session: &Session,
+        sql: &str,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Prepared, EngineError> {
+        self.check_open()?;
+        let prepare = Box::pin(engine.prepare(session, sql, parameter_types));
+        let limit = session.settings.statement_timeout();
+        let guarded = AssertUnwindSafe(prepare).catch_unwind();
+        let done = match limit {
+            Some(limit) => tokio::time::timeout(limit, guarded)
+                .await
+                .map_err(|_| timed_out(limit))?,
+            None => guarded.await,
+        };
+        done.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))
+    }
+
+    /// Cancels a running statement; `false` if none of that id runs.
+    pub fn cancel(&self, query_id: &str) -> bool {
+        let token = self
+            .lock()
+            .running
+            .get(query_id)
+            .map(|(_, token)| token.clone());
+        token.inspect(CancellationToken::cancel).is_some()
+    }
+
+    fn check_open(&self) -> Result<(), EngineError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(EngineError::new(
                 ErrorKind::ShuttingDown,
                 "the server is stopping and takes no new statements",
             ));
         }
+        Ok(())
+    }
+
+    fn begin(&self, request: &StatementRequest, session: &Session) -> Result<Guard, EngineError> {
+        self.check_open()?;
         let text: String = request.sql.chars().take(TEXT_MAX).collect();
         let entry = Entry::new(
             request.query_id.clone(),
@@ -188,6 +246,7 @@ impl Statements {
             &text,
             &session.catalog,
             &session.schema,
+            request.door.name(),
         );
         let token = CancellationToken::new();
         let mut registry = self.lock();
@@ -241,6 +300,15 @@ fn panicked(panic: &(dyn Any + Send)) -> EngineError {
         .unwrap_or("no message");
     EngineError::internal(format!("a part of Tarn failed: {text}"))
         .with_hint("this is a defect; please report it with the statement")
+}
+
+fn timed_out(limit: Duration) -> EngineError {
+    let limit = limit.as_millis();
+    EngineError::new(
+        ErrorKind::Timeout,
+        format!("the statement was cancelled by statement_timeout ({limit} ms)"),
+    )
+    .with_hint("SET statement_timeout = 0 lifts the limit for the session")
 }
 
 /// How often [`Statements::drain`] looks whether all have ended.
@@ -331,14 +399,7 @@ impl Limits {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
-            let limit = self.timeout.unwrap_or_default().as_millis();
-            return Poll::Ready(
-                EngineError::new(
-                    ErrorKind::Timeout,
-                    format!("the statement was cancelled by statement_timeout ({limit} ms)"),
-                )
-                .with_hint("SET statement_timeout = 0 lifts the limit for the session"),
-            );
+            return Poll::Ready(timed_out(self.timeout.unwrap_or_default()));
         }
         Poll::Pending
     }

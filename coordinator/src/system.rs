@@ -78,6 +78,7 @@ impl System {
             ),
             ("catalog", text(&|s| Some(s.entry.catalog.clone())), false),
             ("schema", text(&|s| Some(s.entry.schema.clone())), false),
+            ("door", text(&|s| Some(s.entry.door.to_owned())), false),
             (
                 "started_at",
                 times(shown.iter().map(|s| s.entry.started_at)),

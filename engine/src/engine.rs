@@ -347,7 +347,7 @@ impl Engine {
 }
 
 /// Gives an error about a name the place where the name first stands in the statement.
-fn locate(mut error: EngineError, sql: &str) -> EngineError {
+pub(crate) fn locate(mut error: EngineError, sql: &str) -> EngineError {
     use crate::error::ErrorKind;
     if error.position.is_some() {
         return error;

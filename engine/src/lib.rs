@@ -25,6 +25,7 @@ mod parameters;
 mod parser;
 mod pg_catalog;
 mod planner;
+mod prepare;
 mod query;
 mod resolve;
 mod rewrite;
@@ -33,6 +34,7 @@ pub mod scan;
 mod session;
 mod settings;
 mod single;
+mod split;
 mod statement;
 mod stores;
 mod system;
@@ -42,6 +44,7 @@ pub mod write;
 mod writes;
 mod zone;
 
+pub use datafusion::scalar::ScalarValue;
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
@@ -51,10 +54,12 @@ pub use parameters::parameter;
 pub use pg_catalog::{
     ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
 };
+pub use prepare::Prepared;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
+pub use split::{Piece, Splitter, split};
 pub use system::SystemTables;
 pub use tarn_catalog::{StorageConfig, Stores};
 pub use types::sql_type_name;

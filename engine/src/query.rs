@@ -42,8 +42,25 @@ pub(crate) struct Planned {
 }
 
 impl Engine {
-    /// Resolves the names and types of a query or INSERT.
+    /// Resolves the names and types of a query or INSERT and puts in the parameters' values.
     pub(crate) async fn plan(
+        &self,
+        session: &Session,
+        statement: ast::Statement,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+    ) -> Result<Planned, EngineError> {
+        let planned = self
+            .plan_open(session, statement, context, placement)
+            .await?;
+        Ok(Planned {
+            logical: bind(planned.logical, context)?,
+            ..planned
+        })
+    }
+
+    /// Resolves the names and types of a query or INSERT; its parameters stay open.
+    pub(crate) async fn plan_open(
         &self,
         session: &Session,
         mut statement: ast::Statement,
@@ -67,7 +84,6 @@ impl Engine {
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))
             .await
             .map_err(|error| state.missing.explain(error.into()))?;
-        let logical = bind(logical, context)?;
         Ok(Planned {
             statement: state,
             logical,
@@ -302,7 +318,7 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
 }
 
 /// A text as rows of one column, `plan`, as PostgreSQL's EXPLAIN has it.
-fn lines(text: &str) -> Result<RecordBatch, EngineError> {
+pub(crate) fn lines(text: &str) -> Result<RecordBatch, EngineError> {
     let schema = Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]));
     let lines: StringArray = text.lines().map(Some).collect();
     Ok(RecordBatch::try_new(schema, vec![Arc::new(lines)])?)

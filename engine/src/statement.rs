@@ -103,6 +103,57 @@ pub(crate) enum Statement {
     Reset(Option<String>),
 }
 
+impl Statement {
+    /// Whether it is a command that only answers, from what is at hand.
+    pub(crate) fn only_reads(&self) -> bool {
+        match self {
+            Self::ShowColumns(_)
+            | Self::ShowCatalogs { .. }
+            | Self::ShowSchemas { .. }
+            | Self::ShowTables { .. }
+            | Self::ShowCreateTable(_)
+            | Self::ShowFunctions { .. }
+            | Self::ShowSetting(_) => true,
+            Self::Query(_)
+            | Self::Insert { .. }
+            | Self::CreateSchema { .. }
+            | Self::DropSchema { .. }
+            | Self::CreateTable(_)
+            | Self::DropTable { .. }
+            | Self::RenameTable { .. }
+            | Self::Explain(_)
+            | Self::Use(_)
+            | Self::Set { .. }
+            | Self::Reset(_) => false,
+        }
+    }
+
+    /// Its command tag.
+    pub(crate) fn tag(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "SELECT",
+            Self::Insert { .. } => "INSERT",
+            Self::CreateSchema { .. } => "CREATE SCHEMA",
+            Self::DropSchema { .. } => "DROP SCHEMA",
+            Self::CreateTable(create) if create.query.is_some() => "CREATE TABLE AS",
+            Self::CreateTable(_) => "CREATE TABLE",
+            Self::DropTable { .. } => "DROP TABLE",
+            Self::RenameTable { .. } => "ALTER TABLE",
+            Self::Explain(_) => "EXPLAIN",
+            Self::ShowColumns(_)
+            | Self::ShowCatalogs { .. }
+            | Self::ShowSchemas { .. }
+            | Self::ShowTables { .. }
+            | Self::ShowCreateTable(_)
+            | Self::ShowFunctions { .. }
+            | Self::ShowSetting(_) => "SHOW",
+            Self::Use(_) => "USE",
+            Self::Set { .. } => "SET",
+            Self::Reset(_) => "RESET",
+        }
+    }
+}
+
 /// `CREATE TABLE`.
 #[derive(Debug)]
 pub(crate) struct CreateTable {

@@ -16,9 +16,20 @@ pub(crate) fn in_zone(
     time_zone: &str,
 ) -> SendableRecordBatchStream {
     let schema = stream.schema();
+    let shown = zoned(&schema, time_zone);
+    if shown == schema {
+        return stream;
+    }
+    let into = Arc::clone(&shown);
+    let rows = stream.map(move |batch| Ok(recast(&batch?, &into)?));
+    Box::pin(RecordBatchStreamAdapter::new(shown, rows))
+}
+
+/// `schema` with its zoned timestamps in `time_zone`.
+pub(crate) fn zoned(schema: &SchemaRef, time_zone: &str) -> SchemaRef {
     let other_zone = |ty: &DataType| matches!(ty, DataType::Timestamp(_, Some(zone)) if zone.as_ref() != time_zone);
     if !schema.fields().iter().any(|f| other_zone(f.data_type())) {
-        return stream;
+        return Arc::clone(schema);
     }
     let fields: Vec<FieldRef> = schema
         .fields()
@@ -35,10 +46,7 @@ pub(crate) fn in_zone(
             _ => Arc::clone(field),
         })
         .collect();
-    let shown = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
-    let into = Arc::clone(&shown);
-    let rows = stream.map(move |batch| Ok(recast(&batch?, &into)?));
-    Box::pin(RecordBatchStreamAdapter::new(shown, rows))
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 /// The rows of `batch` as columns of `schema`, by position; columns that fit stay as they are.

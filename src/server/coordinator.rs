@@ -16,7 +16,7 @@ use tarn_catalog::{
     Stores,
 };
 use tarn_control::Control;
-use tarn_coordinator::{HttpDoor, HttpState, Sessions, Statements, System, Workers};
+use tarn_coordinator::{HttpDoor, Service, Sessions, Statements, System, Workers};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
 use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
@@ -88,7 +88,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let statements = Statements::new(workers.clone());
     system.attach(statements.clone());
-    let door = HttpDoor::new(HttpState {
+    let door = HttpDoor::new(Service {
         engine,
         statements: statements.clone(),
         sessions: Sessions::default(),

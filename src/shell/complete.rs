@@ -14,7 +14,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::meta;
-use super::split::Splitter;
+use tarn_engine::Splitter;
 use crate::client::Client;
 
 /// Columns that are learned; a lake may have millions.

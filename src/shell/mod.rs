@@ -14,7 +14,6 @@ pub(crate) mod progress;
 pub(crate) mod report;
 mod script;
 mod session;
-mod split;
 pub(crate) mod table;
 
 use std::io::{BufWriter, IsTerminal};

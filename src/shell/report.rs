@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::split::Statement;
+use tarn_engine::Piece;
 use super::table::truncate;
 use crate::client::{ClientError, ServerError};
 
@@ -24,7 +24,7 @@ pub(crate) enum Origin {
 }
 
 /// The error of a statement as lines to show, ending in a line end.
-pub(crate) fn describe(error: &ClientError, statement: &Statement, origin: &Origin) -> String {
+pub(crate) fn describe(error: &ClientError, statement: &Piece, origin: &Origin) -> String {
     let mut text = String::new();
     if let Origin::Script(name) = origin {
         let line =
@@ -81,13 +81,13 @@ struct Place<'a> {
     offset: usize,
 }
 
-fn place<'a>(error: &ClientError, statement: &'a Statement) -> Option<Place<'a>> {
+fn place<'a>(error: &ClientError, statement: &'a Piece) -> Option<Place<'a>> {
     let ClientError::Server(error) = error else {
         return None;
     };
     let ServerError { position, .. } = error.as_ref();
     let before = (*position)?.checked_sub(1)?;
-    let text = statement.text.as_str();
+    let text = statement.sql.as_str();
     let offset = match text.char_indices().nth(before) {
         Some((offset, _)) => offset,
         None if before == text.chars().count() => text.len(),
@@ -153,9 +153,10 @@ mod tests {
             position,
             query_id: None,
         }));
-        let statement = Statement {
-            text: text.to_owned(),
+        let statement = Piece {
+            sql: text.to_owned(),
             line: 10,
+            offset: 0,
         };
         assert_eq!(describe(&error, &statement, origin), expected);
     }
@@ -214,7 +215,7 @@ mod tests {
             position: Some(position),
             query_id: None,
         }));
-        let shown = describe(&error, &Statement { text, line: 1 }, &Origin::Direct);
+        let shown = describe(&error, &Piece { sql: text, line: 1, offset: 0 }, &Origin::Direct);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(width(lines[1]) <= EXCERPT_WIDTH_MAX + 10, "{shown}");
         let caret = lines[2].find('^').unwrap();

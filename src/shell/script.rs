@@ -11,7 +11,7 @@ use super::format::{Expanded, Format};
 use super::meta::{self, Action};
 use super::report::Origin;
 use super::session::{Outcome, Session, Worst, note};
-use super::split::{Splitter, Statement};
+use tarn_engine::{Piece, Splitter};
 use super::{EXIT_INTERRUPTED, ShellError};
 
 /// Scripts that include scripts, at most this deep.
@@ -162,7 +162,7 @@ impl Reader {
     async fn execute(
         &self,
         session: &mut Session,
-        statements: impl IntoIterator<Item = Statement>,
+        statements: impl IntoIterator<Item = Piece>,
     ) -> Result<Flow, ShellError> {
         for statement in statements {
             let flow = Flow::from(session.execute(&statement, &self.origin).await?);
@@ -196,14 +196,22 @@ pub(crate) async fn run_command(
         Action::Query(text) => {
             let format = std::mem::replace(&mut session.settings.format, Format::Table);
             let outcome = session
-                .execute(&Statement { text, line: 1 }, &Origin::Direct)
+                .execute(&Piece {
+                    sql: text,
+                    line: 1,
+                    offset: 0,
+                }, &Origin::Direct)
                 .await;
             session.settings.format = format;
             return Ok(outcome?.into());
         }
         Action::Change(text) => {
             return Ok(session
-                .execute(&Statement { text, line: 1 }, &Origin::Direct)
+                .execute(&Piece {
+                    sql: text,
+                    line: 1,
+                    offset: 0,
+                }, &Origin::Direct)
                 .await?
                 .into());
         }

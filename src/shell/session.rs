@@ -17,7 +17,7 @@ use super::complete::{Names, quote};
 use super::format::{Expanded, Format, FormatError, Sink, TableOptions};
 use super::progress::{self, Line, Watch};
 use super::report::{Origin, describe};
-use super::split::Statement;
+use tarn_engine::Piece;
 use super::table::Style;
 use crate::client::{Answer, Client, ClientError, Place, Properties};
 
@@ -161,7 +161,7 @@ impl Session {
     /// [`ShellError::Output`] if the output is closed or full.
     pub(crate) async fn execute(
         &mut self,
-        statement: &Statement,
+        statement: &Piece,
         origin: &Origin,
     ) -> Result<Outcome, ShellError> {
         let started = Instant::now();
@@ -226,7 +226,7 @@ impl Session {
         self.out.flush().map_err(ShellError::Output)
     }
 
-    async fn run(&mut self, statement: &Statement) -> Result<End, Failure> {
+    async fn run(&mut self, statement: &Piece) -> Result<End, Failure> {
         let query_id = Uuid::now_v7();
         let watch = self
             .settings
@@ -235,7 +235,7 @@ impl Session {
         let mut waiting = Waiting::new(Line::new(watch));
         let client = self.client.clone();
         let Some(answer) = waiting
-            .on(client.execute_as(&statement.text, query_id), 0)
+            .on(client.execute_as(&statement.sql, query_id), 0)
             .await
         else {
             return Ok(End::Cancelled);

@@ -21,37 +21,14 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tarn_catalog::ManifestCache;
-use tarn_control::Control;
-use tarn_engine::Engine;
 use tokio::net::TcpListener;
 
-use crate::sessions::Sessions;
-use crate::statements::Statements;
+use crate::service::Service;
 pub use json::Floats;
 use problem::Problem;
 
 /// Bytes of a request's body at most.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What the door works with. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct HttpState {
-    /// Runs statements.
-    pub engine: Engine,
-    /// The registry they go through.
-    pub statements: Statements,
-    /// Sessions of clients that come back.
-    pub sessions: Sessions,
-    /// Who may come in.
-    pub control: Control,
-    /// For `/metrics`.
-    pub cache: ManifestCache,
-    /// Catalog of a new session.
-    pub default_catalog: String,
-    /// Schema of a new session.
-    pub default_schema: String,
-}
 
 /// The door, ready to serve.
 #[derive(Debug)]
@@ -62,7 +39,7 @@ pub struct HttpDoor {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
-    pub(crate) state: HttpState,
+    pub(crate) state: Service,
     ready: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -72,7 +49,7 @@ impl HttpDoor {
     ///
     /// # Errors
     /// If a metrics recorder is installed already.
-    pub fn new(state: HttpState) -> io::Result<Self> {
+    pub fn new(state: Service) -> io::Result<Self> {
         let metrics = PrometheusBuilder::new()
             .install_recorder()
             .map_err(io::Error::other)?;

@@ -19,12 +19,12 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use serde::Deserialize;
 use std::sync::Arc;
-use tarn_engine::{Session, recast};
+use tarn_engine::{Session, parameter, recast};
 use uuid::Uuid;
 
 use super::problem::Problem;
 use super::{Door, auth, csv, json};
-use crate::statements::{Running, StatementRequest};
+use crate::statements::{Door as ClientDoor, Running, StatementRequest};
 
 const SESSION_HEADER: HeaderName = HeaderName::from_static("tarn-session");
 const QUERY_ID_HEADER: HeaderName = HeaderName::from_static("tarn-query-id");
@@ -122,13 +122,7 @@ pub(crate) async fn run(
     let query_id = id_header(&headers, &QUERY_ID_HEADER)?.unwrap_or_else(Uuid::now_v7);
     let mut session = session_id
         .and_then(|id| door.state.sessions.get(&principal.name, id))
-        .unwrap_or_else(|| {
-            Session::new(
-                &principal.name,
-                &door.state.default_catalog,
-                &door.state.default_schema,
-            )
-        });
+        .unwrap_or_else(|| door.state.session(&principal));
     let mut kept = session.clone();
     let answer = answer(&door, &mut session, &mut kept, query_id, request).await;
     let mut response = match answer {
@@ -157,6 +151,8 @@ async fn answer(
     let problem = |error| Problem::of(error, Some(query_id.to_string()));
     apply(session, &request.properties).map_err(problem)?;
     let before = session.clone();
+    let parameters = request.parameters.iter().map(parameter);
+    let parameters = parameters.collect::<Result<_, _>>().map_err(problem)?;
     let running = door
         .state
         .statements
@@ -166,7 +162,8 @@ async fn answer(
             StatementRequest {
                 query_id: query_id.to_string(),
                 sql: request.statement,
-                parameters: request.parameters,
+                parameters,
+                door: ClientDoor::Http,
             },
         )
         .await

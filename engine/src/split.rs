@@ -4,13 +4,23 @@
 //! writes them, and nothing else of the language. Text may come in pieces, cut
 //! at line ends.
 
-/// One statement, without its semicolon.
+/// One statement of a longer text, without its semicolon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Statement {
-    /// The text, trimmed.
-    pub(crate) text: String,
+pub struct Piece {
+    /// The statement's text, trimmed.
+    pub sql: String,
     /// Line of its first character, from 1.
-    pub(crate) line: usize,
+    pub line: usize,
+    /// Characters of the whole text before its first one.
+    pub offset: usize,
+}
+
+/// The statements of a text; empty ones are left out.
+pub fn split(text: &str) -> Vec<Piece> {
+    let mut splitter = Splitter::new();
+    let mut pieces = splitter.push(text);
+    pieces.extend(splitter.finish());
+    pieces
 }
 
 /// Where in the language the scan stands.
@@ -37,41 +47,56 @@ enum State {
 
 /// Collects text and gives back whole statements.
 #[derive(Debug)]
-pub(crate) struct Splitter {
+pub struct Splitter {
     buffer: String,
     state: State,
     /// The buffer has something besides spaces and comments.
     has_content: bool,
     line: usize,
     start_line: usize,
+    /// Characters seen so far, and before the buffer's first one.
+    characters: usize,
+    start: usize,
+}
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Splitter {
-    pub(crate) fn new() -> Self {
+    /// At the beginning of a text.
+    pub fn new() -> Self {
         Self {
             buffer: String::new(),
             state: State::Plain,
             has_content: false,
             line: 1,
             start_line: 1,
+            characters: 0,
+            start: 0,
         }
     }
 
     /// Takes the next piece and returns the statements that it completes.
     /// A piece ends at a line end, or the text does.
-    pub(crate) fn push(&mut self, text: &str) -> Vec<Statement> {
+    pub fn push(&mut self, text: &str) -> Vec<Piece> {
         let mut statements = Vec::new();
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
             if self.state == State::Plain && first == ';' {
+                self.characters += 1;
                 statements.extend(self.cut());
                 rest = &rest[1..];
                 continue;
             }
             let length = self.step(rest, first);
             let (token, after) = rest.split_at(length);
+            self.characters += token.chars().count();
             if self.buffer.is_empty() && first.is_whitespace() {
                 self.start_line = self.line + token.matches('\n').count();
+                self.start = self.characters;
             } else {
                 self.buffer.push_str(token);
             }
@@ -82,23 +107,25 @@ impl Splitter {
     }
 
     /// The statement that the text ends with, when no semicolon closes it.
-    pub(crate) fn finish(&mut self) -> Option<Statement> {
+    pub fn finish(&mut self) -> Option<Piece> {
         self.state = State::Plain;
         self.cut()
     }
 
     /// Whether a statement, string or comment has begun and not ended.
-    pub(crate) fn is_pending(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         self.has_content || !matches!(self.state, State::Plain | State::LineComment)
     }
 
-    fn cut(&mut self) -> Option<Statement> {
+    fn cut(&mut self) -> Option<Piece> {
         let text = std::mem::take(&mut self.buffer);
-        let statement = Statement {
-            text: text.trim_end().to_owned(),
+        let statement = Piece {
+            sql: text.trim_end().to_owned(),
             line: self.start_line,
+            offset: self.start,
         };
         self.start_line = self.line;
+        self.start = self.characters;
         std::mem::take(&mut self.has_content).then_some(statement)
     }
 
@@ -217,7 +244,7 @@ mod tests {
             .collect();
         by_line.extend(splitter.finish());
         assert_eq!(whole, by_line, "lines and the whole text must split alike");
-        let got: Vec<_> = whole.iter().map(|s| (s.line, s.text.as_str())).collect();
+        let got: Vec<_> = whole.iter().map(|s| (s.line, s.sql.as_str())).collect();
         assert_eq!(got, expected);
     }
 
@@ -227,6 +254,15 @@ mod tests {
             "SELECT 1; SELECT 2;\n\n  SELECT\n 3",
             &[(1, "SELECT 1"), (1, "SELECT 2"), (3, "SELECT\n 3")],
         );
+    }
+
+    #[test]
+    fn a_piece_knows_how_many_characters_stand_before_it() {
+        let text = "SELECT 'ä';\n;  SELECT 2; x";
+        for piece in split(text) {
+            let rest: String = text.chars().skip(piece.offset).collect();
+            assert!(rest.starts_with(&piece.sql), "{piece:?}");
+        }
     }
 
     #[test]

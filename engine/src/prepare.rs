@@ -1,0 +1,247 @@
+//! What a statement takes and gives, found out without running it.
+//!
+//! Doors that describe a statement before they run it ask here. Types of parameters come from where
+//! they stand: beside a column, under a cast, in LIMIT, in the rows of an INSERT.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ParamValues;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{Cast, Placeholder};
+use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast;
+
+use crate::engine::{Engine, Observer, RunningPlan, StatementContext};
+use crate::error::{EngineError, ErrorKind};
+use crate::headings::Headings;
+use crate::parser::{self, Statement};
+use crate::query::lines;
+use crate::session::Session;
+use crate::zone::zoned;
+
+/// Parameters of one statement at most. Source: the PostgreSQL protocol counts them in 16 bits.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// What a statement takes and gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its command tag.
+    pub command: &'static str,
+    /// Type of `$1`, `$2`, …; `None` where the text does not tell it.
+    pub parameters: Vec<Option<DataType>>,
+    /// Columns of its result set; `None` if it has none.
+    pub schema: Option<SchemaRef>,
+    /// Whether it changes something instead of answering.
+    pub is_update: bool,
+}
+
+/// Nobody watches a statement that does not run.
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn running(&self, _plan: RunningPlan) {}
+}
+
+impl Engine {
+    /// Parses and plans a statement without running it.
+    ///
+    /// `parameter_types` are the types that the client has said, by position; what it left open is
+    /// inferred. Tables are resolved, so a wrong name is an error here already.
+    ///
+    /// # Errors
+    /// As [`Engine::run`], as far as planning goes.
+    pub async fn prepare(
+        &self,
+        session: &Session,
+        sql: &str,
+        parameter_types: &[Option<DataType>],
+    ) -> Result<Prepared, EngineError> {
+        let context = StatementContext {
+            query_id: String::new(),
+            parameters: vec![],
+            observer: Arc::new(Unobserved),
+        };
+        let statement = parser::parse(sql)?;
+        let prepared = match statement {
+            Statement::Query(query) => {
+                Box::pin(self.prepare_query(session, *query, parameter_types, &context)).await
+            }
+            Statement::Insert { statement, .. } => {
+                Box::pin(self.prepare_insert(session, *statement, parameter_types, &context)).await
+            }
+            Statement::Explain(_) => Ok(Prepared {
+                command: "EXPLAIN",
+                parameters: vec![],
+                schema: Some(lines("")?.schema()),
+                is_update: false,
+            }),
+            other if other.only_reads() => {
+                // Answered from what is at hand: its rows tell its columns.
+                let outcome = self.command(&mut session.clone(), other).await?;
+                Ok(Prepared {
+                    command: outcome.command,
+                    parameters: vec![],
+                    schema: Some(outcome.rows.schema()),
+                    is_update: false,
+                })
+            }
+            other => Ok(no_rows(other.tag())),
+        };
+        prepared.map_err(|error| crate::engine::locate(error, sql))
+    }
+
+    async fn prepare_query(
+        &self,
+        session: &Session,
+        query: ast::Statement,
+        given: &[Option<DataType>],
+        context: &StatementContext,
+    ) -> Result<Prepared, EngineError> {
+        let headings = Headings::of(&query);
+        let planned = self.plan_open(session, query, context, None).await?;
+        let parameters = parameter_types(&planned.logical, given)?;
+        let state = &planned.statement.state;
+        let filled = fill(planned.logical, &parameters)?;
+        let analyzed = state
+            .analyzer()
+            .execute_and_check(filled, state.config_options(), |_, _| {})?;
+        let schema = headings.rename(analyzed.schema().as_arrow());
+        Ok(Prepared {
+            command: "SELECT",
+            parameters,
+            schema: Some(zoned(&schema, session.settings.get("time_zone"))),
+            is_update: false,
+        })
+    }
+
+    async fn prepare_insert(
+        &self,
+        session: &Session,
+        insert: ast::Statement,
+        given: &[Option<DataType>],
+        context: &StatementContext,
+    ) -> Result<Prepared, EngineError> {
+        let planned = self.plan_open(session, insert, context, None).await?;
+        let LogicalPlan::Dml(DmlStatement { input, .. }) = &planned.logical else {
+            return Err(EngineError::internal("INSERT was not planned as a write"));
+        };
+        Ok(Prepared {
+            parameters: parameter_types(input, given)?,
+            ..no_rows("INSERT")
+        })
+    }
+}
+
+fn no_rows(command: &'static str) -> Prepared {
+    Prepared {
+        command,
+        parameters: vec![],
+        schema: None,
+        is_update: true,
+    }
+}
+
+/// The type of each parameter of `plan`: as given, else as the first place tells that it stands in.
+fn parameter_types(
+    plan: &LogicalPlan,
+    given: &[Option<DataType>],
+) -> Result<Vec<Option<DataType>>, EngineError> {
+    let mut found: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
+    for name in plan.get_parameter_names()? {
+        found.insert(number(&name)?, None);
+    }
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                note(&mut found, expr, &DataType::Int64);
+            }
+        }
+        let inputs = node.inputs();
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                match part {
+                    Expr::Placeholder(Placeholder {
+                        field: Some(field), ..
+                    }) => note(&mut found, part, field.data_type()),
+                    Expr::Cast(Cast { expr, field }) => note(&mut found, expr, field.data_type()),
+                    Expr::ScalarFunction(call) if call.name() == "array_has" => {
+                        if let [array, item] = &call.args[..]
+                            && let Some(input) = inputs.first()
+                            && let Ok(ty) =
+                                datafusion::logical_expr::ExprSchemable::get_type(item, input.schema())
+                        {
+                            let list = DataType::List(Arc::new(Field::new_list_field(ty, true)));
+                            note(&mut found, array, &list);
+                        }
+                    }
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    let count = found.keys().next_back().copied().unwrap_or(0).max(given.len());
+    Ok((1..=count)
+        .map(|n| {
+            let said = given.get(n - 1).cloned().flatten();
+            said.or_else(|| found.get(&n).cloned().flatten())
+        })
+        .collect())
+}
+
+/// Remembers the type of a parameter that has none yet.
+fn note(found: &mut BTreeMap<usize, Option<DataType>>, expr: &Expr, ty: &DataType) {
+    if let Expr::Placeholder(placeholder) = expr
+        && *ty != DataType::Null
+        && let Ok(number) = number(&placeholder.id)
+        && let Some(slot @ None) = found.get_mut(&number)
+    {
+        *slot = Some(ty.clone());
+    }
+}
+
+fn number(name: &str) -> Result<usize, EngineError> {
+    name.trim_start_matches('$')
+        .parse()
+        .ok()
+        .filter(|n| (1..=PARAMETERS_MAX).contains(n))
+        .ok_or_else(|| {
+            EngineError::new(
+                ErrorKind::Syntax,
+                format!("there is no parameter {name}; parameters are $1, $2, …"),
+            )
+        })
+}
+
+/// `plan` with NULLs of the parameters' types, which gives it its final types.
+fn fill(plan: LogicalPlan, parameters: &[Option<DataType>]) -> Result<LogicalPlan, EngineError> {
+    if parameters.is_empty() {
+        return Ok(plan);
+    }
+    let nulls = parameters
+        .iter()
+        .map(|ty| ScalarValue::try_from(ty.as_ref().unwrap_or(&DataType::Utf8View)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(plan.with_param_values(ParamValues::from(nulls))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_number(name: &str, expected: Option<usize>) {
+        assert_eq!(number(name).ok(), expected, "{name}");
+    }
+
+    #[test]
+    fn parameters_are_numbered_from_one() {
+        check_number("$1", Some(1));
+        check_number("$65535", Some(65_535));
+        check_number("$0", None);
+        check_number("$65536", None);
+        check_number("$name", None);
+    }
+}
