@@ -57,6 +57,50 @@ pub trait Catalog: Debug + Send + Sync {
     /// `NotFound` if there is no such namespace.
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>>;
 
+    /// Everything there is with where its metadata is, in any order.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` if the catalog does not answer.
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
+        let mut entries = Vec::new();
+        for namespace in self.list_namespaces().await? {
+            for name in self.list_tables(&namespace).await? {
+                let ident = TableIdent::new(namespace.clone(), &name);
+                let table = self.load_table(&ident).await?;
+                entries.push(CatalogEntry {
+                    ident,
+                    is_view: false,
+                    is_immutable: false,
+                    metadata_location: table.metadata_location().to_owned(),
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Properties of every namespace that has some.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` if the catalog does not answer.
+    async fn all_namespace_properties(&self) -> Result<Vec<(Namespace, HashMap<String, String>)>> {
+        let mut all = Vec::new();
+        for namespace in self.list_namespaces().await? {
+            let properties = self.namespace_properties(&namespace).await?;
+            all.push((namespace, properties));
+        }
+        Ok(all)
+    }
+
+    /// The version of a table that [`Self::list_entries`] told of.
+    ///
+    /// # Errors
+    /// As [`Self::load_table`].
+    async fn load_table_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
+        // A catalog that cannot load an old version has the current one.
+        let _ = metadata_location;
+        self.load_table(ident).await
+    }
+
     /// The current version of a table.
     ///
     /// # Errors
@@ -112,6 +156,19 @@ pub trait Catalog: Debug + Send + Sync {
     /// `Conflict` if a requirement no longer holds; `CommitStateUnknown` if nobody can tell whether
     /// the new version won. After every other error the table is unchanged.
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table>;
+}
+
+/// What one row of a catalog says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogEntry {
+    /// Its name.
+    pub ident: TableIdent,
+    /// Whether it is a view.
+    pub is_view: bool,
+    /// Where its current metadata is.
+    pub metadata_location: String,
+    /// Whether what is there never changes.
+    pub is_immutable: bool,
 }
 
 /// A change of a table's metadata with the conditions under which it is right. Opaque outside.

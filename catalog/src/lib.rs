@@ -25,7 +25,7 @@ mod table;
 mod transform;
 
 pub use cache::{CacheStats, ManifestCache};
-pub use catalog::{Catalog, StagedTable, TableCommit};
+pub use catalog::{Catalog, CatalogEntry, StagedTable, TableCommit};
 pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};

@@ -197,7 +197,7 @@ fn file_name(location: &str) -> &str {
 }
 
 /// Whether the file name holds a UUID, so that nobody will ever write it again.
-fn has_unique_name(location: &str) -> bool {
+pub(crate) fn has_unique_name(location: &str) -> bool {
     file_name(location)
         .split_once('-')
         .and_then(|(_, rest)| rest.get(..36))

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use iceberg::{ErrorKind, TableUpdate};
 
 use crate::cache::ManifestCache;
-use crate::catalog::{Catalog, StagedTable, TableCommit};
+use crate::catalog::{Catalog, CatalogEntry, StagedTable, TableCommit};
 use crate::commit::delete_files;
 use crate::creation::{TableCreation, fresh_location, new_table};
 use crate::error::{CatalogError, Result};
@@ -287,6 +287,15 @@ struct NewVersion {
     old_files: Vec<String>,
 }
 
+fn entry(row: database::EntryRow) -> Option<CatalogEntry> {
+    Some(CatalogEntry {
+        ident: TableIdent::new(row.namespace.parse().ok()?, row.name),
+        is_view: row.is_view,
+        is_immutable: metadata_file::has_unique_name(&row.metadata_location),
+        metadata_location: row.metadata_location,
+    })
+}
+
 #[async_trait]
 impl Catalog for SqlCatalog {
     fn name(&self) -> &str {
@@ -371,6 +380,27 @@ impl Catalog for SqlCatalog {
             namespace: namespace.to_string(),
             contents,
         })
+    }
+
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
+        let rows = self.database.entries().await?;
+        // Names that we would not make stay hidden, as in `list_namespaces`.
+        Ok(rows.into_iter().filter_map(entry).collect())
+    }
+
+    async fn all_namespace_properties(&self) -> Result<Vec<(Namespace, HashMap<String, String>)>> {
+        let mut all: HashMap<String, HashMap<String, String>> = HashMap::new();
+        for (namespace, key, value) in self.database.all_namespace_properties().await? {
+            all.entry(namespace).or_default().insert(key, value);
+        }
+        Ok(all
+            .into_iter()
+            .filter_map(|(name, properties)| Some((name.parse().ok()?, properties)))
+            .collect())
+    }
+
+    async fn load_table_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
+        self.load_at(ident, metadata_location).await
     }
 
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {

@@ -25,6 +25,7 @@ use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
 };
+use crate::directory::Directories;
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
@@ -67,6 +68,7 @@ pub struct EngineConfig {
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) config: Arc<EngineConfig>,
+    pub(crate) directories: Arc<Directories>,
     base: Arc<SessionState>,
 }
 
@@ -247,6 +249,7 @@ impl Engine {
         let base = distribute::configure(builder, &config.channels).build();
         Self {
             config: Arc::new(config),
+            directories: Arc::default(),
             base: Arc::new(base),
         }
     }

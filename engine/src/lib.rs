@@ -7,6 +7,7 @@
 mod chains;
 pub mod cluster;
 mod commands;
+mod directory;
 pub mod distribute;
 mod engine;
 mod error;
@@ -45,6 +46,7 @@ mod writes;
 mod zone;
 
 pub use datafusion::scalar::ScalarValue;
+pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};

@@ -43,6 +43,10 @@ const LOCATION: &str = "SELECT metadata_location FROM iceberg_tables
 const TABLES: &str = "SELECT table_name FROM iceberg_tables
     WHERE catalog_name = $1 AND table_namespace = $2
     AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL) ORDER BY table_name";
+const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location, iceberg_type
+    FROM iceberg_tables WHERE catalog_name = $1 AND metadata_location IS NOT NULL";
+const ALL_PROPERTIES: &str = "SELECT namespace, property_key, property_value
+    FROM iceberg_namespace_properties WHERE catalog_name = $1";
 const INSERT_TABLE: &str = "INSERT INTO iceberg_tables
     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
     VALUES ($1, $2, $3, $4, 'TABLE')";
@@ -92,6 +96,14 @@ pub(super) struct Swap<'a> {
     pub(super) ident: &'a TableIdent,
     pub(super) from: &'a str,
     pub(super) to: &'a str,
+}
+
+/// One row of `iceberg_tables`.
+pub(super) struct EntryRow {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) metadata_location: String,
+    pub(super) is_view: bool,
 }
 
 #[derive(Debug)]
@@ -181,6 +193,38 @@ impl Database {
                 .try_get::<Option<String>, _>(0)
                 .map_err(|error| self.error("read a table", error.into())),
         }
+    }
+
+    pub(super) async fn entries(&self) -> Result<Vec<EntryRow>> {
+        let rows = sqlx::query(ENTRIES)
+            .bind(&self.catalog)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.error("list everything", error.into()))?;
+        rows.iter()
+            .map(|row| {
+                Ok(EntryRow {
+                    namespace: row.try_get(0)?,
+                    name: row.try_get(1)?,
+                    metadata_location: row.try_get(2)?,
+                    is_view: row.try_get::<Option<String>, _>(3)?.as_deref() == Some("VIEW"),
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(|error| self.error("list everything", error.into()))
+    }
+
+    /// Namespace, key and value of every property of a namespace.
+    pub(super) async fn all_namespace_properties(&self) -> Result<Vec<(String, String, String)>> {
+        let rows = sqlx::query(ALL_PROPERTIES)
+            .bind(&self.catalog)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.error("read the schemas", error.into()))?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(|error| self.error("read the schemas", error.into()))
     }
 
     pub(super) async fn tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
