@@ -6,6 +6,9 @@ SHELL := /bin/bash
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/tarn/target
 
+# Given to the benchmark, e.g. `make bench BENCH_ARGS="--rows 1000000 --only transfer"`.
+BENCH_ARGS ?=
+
 # Given to `tarn demo`, e.g. `make demo DEMO_ARGS=--exit`.
 DEMO_ARGS ?=
 
@@ -45,6 +48,13 @@ test: ## Install what the tests need and run every check and test
 	cargo test --locked --workspace --no-run
 	cargo xtask docs --check
 	cargo test --locked --workspace
+
+.PHONY: bench
+bench: ## Build, then time the doors beside PostgreSQL and DuckDB (some 20 minutes)
+	@scripts/require.sh cargo cc python3
+	@scripts/test-tools.sh
+	cargo build --locked --release --bin tarn
+	@"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" benches/doors.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(BENCH_ARGS)
 
 .PHONY: docs
 docs: ## Rewrite the generated pages of docs/

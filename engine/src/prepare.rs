@@ -105,9 +105,10 @@ impl Engine {
         let parameters = parameter_types(&planned.logical, given)?;
         let state = &planned.statement.state;
         let filled = fill(planned.logical, &parameters)?;
-        let analyzed = state
-            .analyzer()
-            .execute_and_check(filled, state.config_options(), |_, _| {})?;
+        let analyzed =
+            state
+                .analyzer()
+                .execute_and_check(filled, state.config_options(), |_, _| {})?;
         let schema = headings.rename(analyzed.schema().as_arrow());
         Ok(Prepared {
             command: "SELECT",
@@ -170,8 +171,10 @@ fn parameter_types(
                     Expr::ScalarFunction(call) if call.name() == "array_has" => {
                         if let [array, item] = &call.args[..]
                             && let Some(input) = inputs.first()
-                            && let Ok(ty) =
-                                datafusion::logical_expr::ExprSchemable::get_type(item, input.schema())
+                            && let Ok(ty) = datafusion::logical_expr::ExprSchemable::get_type(
+                                item,
+                                input.schema(),
+                            )
                         {
                             let list = DataType::List(Arc::new(Field::new_list_field(ty, true)));
                             note(&mut found, array, &list);
@@ -183,7 +186,12 @@ fn parameter_types(
             })
         })
     })?;
-    let count = found.keys().next_back().copied().unwrap_or(0).max(given.len());
+    let count = found
+        .keys()
+        .next_back()
+        .copied()
+        .unwrap_or(0)
+        .max(given.len());
     Ok((1..=count)
         .map(|n| {
             let said = given.get(n - 1).cloned().flatten();

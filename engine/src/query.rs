@@ -50,9 +50,8 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
-        let planned = self
-            .plan_open(session, statement, context, placement)
-            .await?;
+        let open = self.plan_open(session, statement, context, placement);
+        let planned = Box::pin(open).await?;
         Ok(Planned {
             logical: bind(planned.logical, context)?,
             ..planned

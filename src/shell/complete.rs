@@ -14,8 +14,8 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use super::meta;
-use tarn_engine::Splitter;
 use crate::client::Client;
+use tarn_engine::Splitter;
 
 /// Columns that are learned; a lake may have millions.
 const COLUMNS_MAX: usize = 20_000;

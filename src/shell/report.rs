@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
-use tarn_engine::Piece;
 use super::table::truncate;
 use crate::client::{ClientError, ServerError};
+use tarn_engine::Piece;
 
 /// Widest excerpt of a statement under an error, in terminal cells.
 const EXCERPT_WIDTH_MAX: usize = 100;
@@ -215,7 +215,15 @@ mod tests {
             position: Some(position),
             query_id: None,
         }));
-        let shown = describe(&error, &Piece { sql: text, line: 1, offset: 0 }, &Origin::Direct);
+        let shown = describe(
+            &error,
+            &Piece {
+                sql: text,
+                line: 1,
+                offset: 0,
+            },
+            &Origin::Direct,
+        );
         let lines: Vec<&str> = shown.lines().collect();
         assert!(width(lines[1]) <= EXCERPT_WIDTH_MAX + 10, "{shown}");
         let caret = lines[2].find('^').unwrap();

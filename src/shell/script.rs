@@ -11,8 +11,8 @@ use super::format::{Expanded, Format};
 use super::meta::{self, Action};
 use super::report::Origin;
 use super::session::{Outcome, Session, Worst, note};
-use tarn_engine::{Piece, Splitter};
 use super::{EXIT_INTERRUPTED, ShellError};
+use tarn_engine::{Piece, Splitter};
 
 /// Scripts that include scripts, at most this deep.
 const INCLUDE_DEPTH_MAX: usize = 16;
@@ -196,22 +196,28 @@ pub(crate) async fn run_command(
         Action::Query(text) => {
             let format = std::mem::replace(&mut session.settings.format, Format::Table);
             let outcome = session
-                .execute(&Piece {
-                    sql: text,
-                    line: 1,
-                    offset: 0,
-                }, &Origin::Direct)
+                .execute(
+                    &Piece {
+                        sql: text,
+                        line: 1,
+                        offset: 0,
+                    },
+                    &Origin::Direct,
+                )
                 .await;
             session.settings.format = format;
             return Ok(outcome?.into());
         }
         Action::Change(text) => {
             return Ok(session
-                .execute(&Piece {
-                    sql: text,
-                    line: 1,
-                    offset: 0,
-                }, &Origin::Direct)
+                .execute(
+                    &Piece {
+                        sql: text,
+                        line: 1,
+                        offset: 0,
+                    },
+                    &Origin::Direct,
+                )
                 .await?
                 .into());
         }

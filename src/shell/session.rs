@@ -17,9 +17,9 @@ use super::complete::{Names, quote};
 use super::format::{Expanded, Format, FormatError, Sink, TableOptions};
 use super::progress::{self, Line, Watch};
 use super::report::{Origin, describe};
-use tarn_engine::Piece;
 use super::table::Style;
 use crate::client::{Answer, Client, ClientError, Place, Properties};
+use tarn_engine::Piece;
 
 /// Rows that an interactive table shows unless told otherwise.
 const DISPLAY_ROWS_MAX: u64 = 1000;
