@@ -174,9 +174,10 @@ impl Relation {
 type Kept = Option<Arc<Details>>;
 
 /// The directories of every catalog, as last seen. Shared by all statements of a server.
-#[derive(Default)]
 pub(crate) struct Directories {
     kept: Mutex<HashMap<String, Snapshot>>,
+    /// Names of the functions that statements may call.
+    pub(crate) functions: Arc<Vec<String>>,
 }
 
 /// One catalog as last seen.
@@ -195,6 +196,14 @@ impl fmt::Debug for Directories {
 }
 
 impl Directories {
+    /// No catalog seen yet, in a server with these functions.
+    pub(crate) fn new(functions: Vec<String>) -> Self {
+        Self {
+            kept: Mutex::default(),
+            functions: Arc::new(functions),
+        }
+    }
+
     /// What is in `catalog` now.
     pub(crate) async fn read(
         &self,
@@ -290,12 +299,15 @@ async fn load(
             Some(kept) if entry.is_immutable => {
                 all.insert(entry.metadata_location.clone(), kept);
             }
-            _ => missing.push(entry),
+            _ => missing.push(entry.clone()),
         }
     }
     drop(known);
     let mut read = stream::iter(missing)
-        .map(|entry| async move { (entry, details(catalog, entry).await) })
+        .map(|entry: CatalogEntry| async move {
+            let found = details(catalog, &entry).await;
+            (entry, found)
+        })
         .buffer_unordered(LOAD_CONCURRENCY_MAX);
     while let Some((entry, found)) = read.next().await {
         let kept = match found {

@@ -25,6 +25,7 @@ use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
 };
+use crate::decorrelate::Decorrelate;
 use crate::directory::Directories;
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
@@ -34,8 +35,9 @@ use crate::grouping::HideGroupingColumns;
 use crate::literals::CompleteLiterals;
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
+use crate::pg_catalog;
 use crate::planner::StatementPlanner;
-use crate::resolve::{Catalogs, Missing, StatementCatalogs};
+use crate::resolve::{AboutCatalogs, Catalogs, Missing, StatementCatalogs};
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
@@ -216,6 +218,7 @@ pub(crate) struct StatementState {
     pub(crate) state: SessionState,
     pub(crate) placement: PlacementSlot,
     pub(crate) missing: Missing,
+    pub(crate) about: AboutCatalogs,
 }
 
 impl Engine {
@@ -245,11 +248,13 @@ impl Engine {
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
+            .with_analyzer_rule(Arc::new(Decorrelate))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();
+        pg_catalog::note_start();
         Self {
             config: Arc::new(config),
-            directories: Arc::default(),
+            directories: Arc::new(Directories::new(functions::names(&base))),
             base: Arc::new(base),
         }
     }
@@ -270,7 +275,10 @@ impl Engine {
     ) -> Result<Outcome, EngineError> {
         let statement = parser::parse(sql)?;
         let outcome = match statement {
-            Statement::Query(query) => Box::pin(self.query(session, *query, context)).await,
+            Statement::Query(query) => {
+                self.apply_set_config(session, &query).await?;
+                Box::pin(self.query(session, *query, context)).await
+            }
             Statement::Insert { table, statement } => {
                 Box::pin(self.insert(session, &table, *statement, context)).await
             }
@@ -326,8 +334,10 @@ impl Engine {
             Arc::clone(&self.config.system),
             files,
             settings.get("time_zone"),
+            self.catalog_seed(session),
         );
         let missing = catalogs.missing();
+        let about = catalogs.about();
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
         builder
             .scalar_functions()
@@ -345,6 +355,7 @@ impl Engine {
             state,
             placement: slot,
             missing,
+            about,
         })
     }
 }

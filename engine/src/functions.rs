@@ -19,6 +19,7 @@ use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
 use crate::overflow;
+use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
 use crate::write;
@@ -33,6 +34,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .into_iter()
             .chain(grouping::functions())
             .chain(overflow::functions())
+            .chain(pg_catalog::sets::functions())
             .chain([
                 intervals::function(),
                 Arc::new(ScalarUDF::from(OctetLength::new())),
@@ -154,6 +156,8 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .cloned()
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
+        .chain(pg_catalog::function_names().map(str::to_owned))
+        .chain(pg_catalog::sets::SETS.iter().map(|(name, _)| (*name).to_owned()))
         .collect();
     names.sort();
     names.dedup();

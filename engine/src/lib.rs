@@ -4,9 +4,11 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod about;
 mod chains;
 pub mod cluster;
 mod commands;
+mod decorrelate;
 mod directory;
 pub mod distribute;
 mod engine;
@@ -16,7 +18,6 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
-mod information;
 mod intervals;
 mod literals;
 mod maps;
@@ -26,6 +27,7 @@ mod parameters;
 mod parser;
 mod pg_catalog;
 mod planner;
+mod postgres;
 mod prepare;
 mod query;
 mod resolve;
@@ -54,7 +56,8 @@ pub use files::AllowedRoots;
 pub use functions::function_names;
 pub use parameters::parameter;
 pub use pg_catalog::{
-    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+    ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, SERVER_VERSION, backend_pid, pg_type_by_oid, pg_type_named,
+    pg_type_of, preset_value,
 };
 pub use prepare::Prepared;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};

@@ -27,6 +27,8 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::headings::Headings;
 use crate::parser::{Explain, ExplainFormat, Statement};
+use crate::pg_catalog;
+use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
 use crate::using;
@@ -66,9 +68,13 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
     ) -> Result<Planned, EngineError> {
+        postgres::rewrite(&mut statement);
         rewrite::rewrite(&mut statement);
         using::merge(&mut statement)?;
         let calls = files::extract(&mut statement)?;
+        let about = pg_catalog::mentions(&statement);
+        // What is told of catalogs is here already, and only here.
+        let placement = if about { Some(PlacementWish::Never) } else { placement };
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
             let bare = self.statement_state(session, context, placement, HashMap::new())?;
@@ -77,12 +83,20 @@ impl Engine {
                 tables.insert(call.table.clone(), table);
             }
         }
-        let state = self.statement_state(session, context, placement, tables)?;
-        let logical = state
+        let mut state = self.statement_state(session, context, placement, tables)?;
+        let casts = if about {
+            Some(self.tell_of_catalogs(session, &mut state).await?)
+        } else {
+            None
+        };
+        let mut logical = state
             .state
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))
             .await
             .map_err(|error| state.missing.explain(error.into()))?;
+        if let Some(casts) = casts {
+            logical = casts.shown(logical)?;
+        }
         Ok(Planned {
             statement: state,
             logical,

@@ -17,9 +17,9 @@ use tarn_catalog::{Catalog, ManifestCache, Namespace, Table, TableIdent};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
-use crate::information;
 use crate::names;
 use crate::parser::Name;
+use crate::pg_catalog::{self, CatalogContext, CatalogSeed};
 use crate::scan::IcebergTableProvider;
 use crate::system::SystemTables;
 
@@ -225,7 +225,12 @@ pub(crate) struct StatementCatalogs {
     files: Arc<HashMap<String, Arc<dyn TableProvider>>>,
     time_zone: Arc<str>,
     missing: Missing,
+    seed: CatalogSeed,
+    about: AboutCatalogs,
 }
+
+/// What there is in the session's catalog, if the statement asks: read once, before it is planned.
+pub(crate) type AboutCatalogs = Arc<OnceLock<Arc<CatalogContext>>>;
 
 /// What was looked up in vain. The planner also asks for the names of table functions, so a name
 /// that is not there becomes an error only if planning fails.
@@ -258,6 +263,7 @@ impl StatementCatalogs {
         system: Arc<dyn SystemTables>,
         files: HashMap<String, Arc<dyn TableProvider>>,
         time_zone: &str,
+        seed: CatalogSeed,
     ) -> Self {
         Self {
             catalogs,
@@ -266,6 +272,8 @@ impl StatementCatalogs {
             files: Arc::new(files),
             time_zone: time_zone.into(),
             missing: Missing::default(),
+            seed,
+            about: Arc::default(),
         }
     }
 }
@@ -274,6 +282,19 @@ impl StatementCatalogs {
     /// What was looked up in vain so far.
     pub(crate) fn missing(&self) -> Missing {
         self.missing.clone()
+    }
+
+    /// Where what there is in the session's catalog is put.
+    pub(crate) fn about(&self) -> AboutCatalogs {
+        Arc::clone(&self.about)
+    }
+
+    /// What there is in `catalog`.
+    async fn context(&self, catalog: &str) -> Result<Arc<CatalogContext>, EngineError> {
+        match self.about.get() {
+            Some(context) if context.directory.catalog == catalog => Ok(Arc::clone(context)),
+            _ => self.seed.context(catalog).await,
+        }
     }
 }
 
@@ -364,10 +385,9 @@ impl StatementSchema {
             return Ok(Some(self.system_table(name)?));
         }
         let catalog = self.view.catalogs.get(&self.catalog)?;
-        if folded == INFORMATION_SCHEMA {
-            return information::view(&self.view, catalog.as_ref(), name)
-                .await
-                .map(Some);
+        if let Some(schema) = pg_catalog::schema_named(&folded) {
+            let context = self.view.context(catalog.name()).await?;
+            return Ok(Some(pg_catalog::table(schema, name, &context)?));
         }
         let table = self
             .view

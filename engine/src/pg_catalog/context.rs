@@ -9,6 +9,7 @@ use crate::system::SystemTables;
 
 use super::PG_CATALOG;
 use super::relations::Function;
+use super::seed::CatalogSeed;
 use super::shape;
 
 /// Oid of the role that owns everything. Source: PostgreSQL, `BOOTSTRAP_SUPERUSERID`.
@@ -35,31 +36,25 @@ pub(crate) struct CatalogContext {
     pub(crate) roles: Vec<Role>,
     pub(crate) system: Arc<dyn SystemTables>,
     /// Names of the functions that a statement may call.
-    pub(crate) functions: Vec<String>,
+    pub(crate) functions: Arc<Vec<String>>,
     /// The rows of `pg_proc`, made when they are asked for.
     pub(super) function_rows: OnceLock<Vec<Function>>,
 }
 
 impl CatalogContext {
-    pub(crate) fn new(
-        directory: Arc<CatalogDirectory>,
-        catalogs: &[String],
-        session: &Session,
-        roles: Vec<Role>,
-        system: Arc<dyn SystemTables>,
-        functions: Vec<String>,
-    ) -> Self {
+    /// What a session sees of `directory`.
+    pub(super) fn new(directory: Arc<CatalogDirectory>, seed: &CatalogSeed) -> Self {
         let mut oids = Oids::default();
+        let catalogs = seed.catalogs.names().into_iter();
         Self {
             directory,
             catalogs: catalogs
-                .iter()
-                .map(|name| (oids.take(&["catalog", name]), name.clone()))
+                .map(|name| (oids.take(&["catalog", &name]), name))
                 .collect(),
-            session: session.clone(),
-            roles,
-            system,
-            functions,
+            session: seed.session.clone(),
+            roles: seed.roles.clone(),
+            system: Arc::clone(&seed.system),
+            functions: Arc::clone(&seed.directories.functions),
             function_rows: OnceLock::new(),
         }
     }

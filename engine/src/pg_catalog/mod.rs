@@ -10,15 +10,15 @@ mod presets;
 mod provider;
 mod relations;
 mod rows;
+mod seed;
+mod set_config;
 mod shape;
 mod types;
 mod wanted;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::logical_expr::ScalarUDF;
 
 use crate::directory::Relation;
 use crate::error::{EngineError, ErrorKind};
@@ -26,7 +26,11 @@ use crate::names;
 use crate::resolve::INFORMATION_SCHEMA;
 
 pub(crate) use context::{CatalogContext, roles};
-pub(crate) use functions::{RegCasts, is_ours, names as function_names, of_context, sets};
+pub(crate) use seed::CatalogSeed;
+pub(crate) use set_config::changes;
+pub(crate) use functions::{
+    RegCasts, is_ours, names as function_names, note_start, of_context, sets,
+};
 pub(crate) use mentions::mentions;
 pub use presets::{SERVER_VERSION, preset_value};
 pub(crate) use shape::column;
@@ -104,16 +108,6 @@ pub(crate) fn schema_named(name: &str) -> Option<&'static str> {
     [PG_CATALOG, INFORMATION_SCHEMA]
         .into_iter()
         .find(|schema| schema.eq_ignore_ascii_case(name))
-}
-
-/// The functions that a statement about catalogs may call, by name.
-pub(crate) fn statement_functions(
-    context: &Arc<CatalogContext>,
-) -> BTreeMap<String, Arc<ScalarUDF>> {
-    of_context(context)
-        .into_iter()
-        .map(|function| (function.name().to_owned(), function))
-        .collect()
 }
 
 /// The process id that clients see for a session or statement with this id: positive, and always the same.

@@ -60,7 +60,7 @@ fn field(text: &str) -> Option<Field> {
 }
 
 /// A column of the PostgreSQL type `ty`.
-pub(super) fn column(name: &str, ty: &str, nullable: bool) -> Field {
+pub(crate) fn column(name: &str, ty: &str, nullable: bool) -> Field {
     let list = |item: &str| DataType::List(Arc::new(column("item", item, true)));
     let (arrow, noted) = match ty {
         "bool" => (DataType::Boolean, false),

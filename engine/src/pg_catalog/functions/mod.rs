@@ -31,6 +31,7 @@ use super::types::pg_type_of;
 
 pub(super) use describe::type_text;
 pub(crate) use regs::RegCasts;
+pub(crate) use server::note_start;
 
 /// What an argument may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

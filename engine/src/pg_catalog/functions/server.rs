@@ -71,7 +71,7 @@ fn current_schemas(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
 }
 
 /// The value of a setting or a fact.
-pub(crate) fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
+fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
     if name.eq_ignore_ascii_case("search_path") {
         return Some(super::names::quoted(&session.schema));
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Builder, ListArray, StringArray, StructArray,
 };
+use datafusion::arrow::compute::{cast, concat};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -33,6 +34,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         Set::Subscripts,
         Set::Keywords,
         Set::Options,
+        Set::OrEmpty,
     ]
     .into_iter()
     .map(|set| {
@@ -53,6 +55,8 @@ enum Set {
     Subscripts,
     Keywords,
     Options,
+    /// The list, or an empty one for NULL.
+    OrEmpty,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -86,6 +90,7 @@ impl ScalarUDFImpl for SetFunction {
             Set::Subscripts => "generate_subscripts",
             Set::Keywords => "pg_get_keywords",
             Set::Options => "pg_options_to_table",
+            Set::OrEmpty => "tarn_or_empty",
         }
     }
 
@@ -95,6 +100,7 @@ impl ScalarUDFImpl for SetFunction {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let fields = match self.set {
+            Set::OrEmpty => return Ok(DataType::List(item(&types[0])?)),
             Set::ExpandArray => {
                 let item = item(&types[0])?;
                 Fields::from(vec![
@@ -137,6 +143,14 @@ impl ScalarUDFImpl for SetFunction {
             Set::ExpandArray => expand(&lists, &ty)?,
             Set::Subscripts => subscripts(&lists, &ty)?,
             Set::Options => options(&lists, &ty)?,
+            Set::OrEmpty => {
+                let (item, _) = item_field(&ty)?;
+                let lengths = (0..lists.len()).map(|row| {
+                    if lists.is_null(row) { 0 } else { lists.value(row).len() }
+                });
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                ListArray::try_new(item, offsets, items(&lists)?, None)?
+            }
             // Nobody has been granted anything: no list has items.
             Set::AclExplode | Set::Keywords => {
                 return Ok(ColumnarValue::Scalar(ScalarValue::try_new_null(&ty)?));
@@ -181,7 +195,7 @@ fn items(lists: &ListArray) -> Result<ArrayRef> {
         return Ok(lists.values().slice(0, 0));
     }
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-    Ok(datafusion::arrow::compute::concat(&parts)?)
+    Ok(concat(&parts)?)
 }
 
 fn expand(lists: &ListArray, ty: &DataType) -> Result<ListArray> {
@@ -201,11 +215,13 @@ fn subscripts(lists: &ListArray, ty: &DataType) -> Result<ListArray> {
 fn options(lists: &ListArray, ty: &DataType) -> Result<ListArray> {
     let (item, fields) = item_field(ty)?;
     let (_, offsets, nulls) = places(lists);
-    let items = datafusion::arrow::compute::cast(&items(lists)?, &DataType::Utf8)?;
+    let items = cast(&items(lists)?, &DataType::Utf8)?;
     let texts = items.as_string::<i32>();
-    let pair = |text: Option<&str>| text.map(|text| text.split_once('=').unwrap_or((text, "")));
-    let names: StringArray = texts.iter().map(|t| pair(t).map(|(name, _)| name)).collect();
-    let values: StringArray = texts.iter().map(|t| pair(t).map(|(_, value)| value)).collect();
+    let pairs = texts
+        .iter()
+        .map(|text| text.map(|text| text.split_once('=').unwrap_or((text, ""))));
+    let names: StringArray = pairs.clone().map(|pair| pair.map(|(name, _)| name)).collect();
+    let values: StringArray = pairs.map(|pair| pair.map(|(_, value)| value)).collect();
     let rows = StructArray::try_new(fields, vec![Arc::new(names), Arc::new(values)], None)?;
     Ok(ListArray::try_new(item, offsets, Arc::new(rows), nulls)?)
 }

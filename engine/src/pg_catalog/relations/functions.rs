@@ -62,7 +62,7 @@ fn collect(context: &CatalogContext) -> Vec<Function> {
         });
     }
     let mut oids = Oids::default();
-    for name in &context.functions {
+    for name in context.functions.iter() {
         if !known.contains(name.as_str()) {
             out.push(Function {
                 oid: oids.take(&["function", name]),
