@@ -36,6 +36,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let stars: HashSet<String> = select.projection.iter().filter_map(wildcard).collect();
         let mut aliases: HashSet<String> = HashSet::new();
+        let mut casts: HashSet<String> = HashSet::new();
         for (at, item) in select.projection.iter_mut().enumerate() {
             match item {
                 // The column comes once more with the star.
@@ -50,7 +51,8 @@ impl VisitorMut for Rewriter {
                     let twice = table.is_some_and(|table| {
                         stars.contains("") || stars.contains(&table) || (table.is_empty() && !stars.is_empty())
                     });
-                    if twice {
+                    // The planner calls a cast what it calls the value.
+                    if twice || !casts.insert(uncast(expr).to_string()) {
                         *item = SelectItem::ExprWithAlias {
                             expr: expr.clone(),
                             alias: hidden(at),
@@ -69,6 +71,14 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// An expression without the casts around it.
+fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => uncast(expr),
+        other => other,
+    }
+}
+
 fn hidden(at: usize) -> Ident {
     Ident::with_quote('"', format!("tarn column {}", at + 1))
 }
@@ -84,6 +94,7 @@ mod tests {
             "SELECT n.oid AS \"tarn column 1\", n.*, d.x FROM n, d",
         );
         check("SELECT a AS x, b AS x FROM t", "SELECT a AS x, b AS \"tarn column 2\" FROM t");
+        check("SELECT a, a::text FROM t", "SELECT a, a::TEXT AS \"tarn column 2\" FROM t");
         check("SELECT a AS x, b FROM t", "SELECT a AS x, b FROM t");
     }
 }

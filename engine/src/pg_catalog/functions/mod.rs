@@ -288,6 +288,10 @@ impl ScalarUDFImpl for CatalogFunction {
             })?;
         }
         let array = out.finish();
+        if let (true, Some(list)) = (scalar, array.as_list_opt::<i32>()) {
+            // Keeps the field of the items.
+            return Ok(ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))));
+        }
         if scalar {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
         }
