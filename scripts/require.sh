@@ -35,9 +35,9 @@ for tool in "$@"; do
         ;;
     python3)
         if ! command -v python3 >/dev/null; then
-            need python3 "Python 3.10 or newer, for the clients in the tests: apt-get install python3 python3-venv"
-        elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-            need python3 "is $(python3 --version), but 3.10 or newer is needed"
+            need python3 "Python 3.11 or newer, for the clients in the tests: apt-get install python3 python3-venv"
+        elif ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+            need python3 "is $(python3 --version), but 3.11 or newer is needed"
         fi
         ;;
     *)

@@ -14,6 +14,7 @@ use crate::literal::Literal;
 use crate::manifest::{DataFile, DeleteFile, ManifestFiles};
 use crate::metadata_file::corrupt;
 use crate::table::LoadedMetadata;
+use crate::view::LoadedView;
 
 /// The process-wide cache of metadata objects, by location. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +32,7 @@ struct Counters {
 #[derive(Clone)]
 enum Cached {
     Metadata(Arc<LoadedMetadata>),
+    View(Arc<LoadedView>),
     List(Arc<Vec<ice::ManifestFile>>),
     Manifest(Arc<ManifestFiles>),
 }
@@ -98,6 +100,18 @@ impl ManifestCache {
         }
     }
 
+    pub(crate) async fn view(
+        &self,
+        location: &str,
+        read: impl Future<Output = Result<LoadedView>>,
+    ) -> Result<Arc<LoadedView>> {
+        let read = async { Ok(Cached::View(Arc::new(read.await?))) };
+        match self.get(location, Box::pin(read)).await? {
+            Cached::View(loaded) => Ok(loaded),
+            _ => Err(mixed_up(location, "view metadata")),
+        }
+    }
+
     pub(crate) async fn list(
         &self,
         location: &str,
@@ -135,6 +149,7 @@ impl std::fmt::Debug for Cached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Metadata(_) => "Metadata",
+            Self::View(_) => "View",
             Self::List(_) => "List",
             Self::Manifest(_) => "Manifest",
         })
@@ -145,6 +160,7 @@ impl Cached {
     fn approximate_bytes(&self) -> usize {
         match self {
             Self::Metadata(loaded) => loaded.approximate_bytes(),
+            Self::View(loaded) => loaded.approximate_bytes(),
             Self::List(list) => list
                 .iter()
                 .map(|m| {

@@ -10,8 +10,18 @@ use crate::creation::TableCreation;
 use crate::error::Result;
 use crate::ident::{Namespace, TableIdent};
 use crate::table::Table;
+use crate::view::{View, ViewChange, ViewCreation};
 
-/// A catalog of namespaces and tables.
+/// What a name in a namespace stands for. Tables and views share their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryKind {
+    /// A table.
+    Table,
+    /// A view.
+    View,
+}
+
+/// A catalog of namespaces, tables and views.
 #[async_trait]
 pub trait Catalog: Debug + Send + Sync {
     /// Name that statements use, such as `lake`.
@@ -45,11 +55,25 @@ pub trait Catalog: Debug + Send + Sync {
         properties: HashMap<String, String>,
     ) -> Result<()>;
 
+    /// Sets and removes properties of a namespace, all or none.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such namespace.
+    async fn update_namespace(
+        &self,
+        namespace: &Namespace,
+        set: HashMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<()>;
+
     /// Drops an empty namespace.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` if a table or namespace is inside.
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()>;
+
+    /// What `ident` stands for, if anything. No metadata is read.
+    async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>>;
 
     /// Names of the tables in a namespace, sorted.
     ///
@@ -61,22 +85,7 @@ pub trait Catalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// `StorageUnavailable` if the catalog does not answer.
-    async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
-        let mut entries = Vec::new();
-        for namespace in self.list_namespaces().await? {
-            for name in self.list_tables(&namespace).await? {
-                let ident = TableIdent::new(namespace.clone(), &name);
-                let table = self.load_table(&ident).await?;
-                entries.push(CatalogEntry {
-                    ident,
-                    is_view: false,
-                    is_immutable: false,
-                    metadata_location: table.metadata_location().to_owned(),
-                });
-            }
-        }
-        Ok(entries)
-    }
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>>;
 
     /// Properties of every namespace that has some.
     ///
@@ -156,6 +165,50 @@ pub trait Catalog: Debug + Send + Sync {
     /// `Conflict` if a requirement no longer holds; `CommitStateUnknown` if nobody can tell whether
     /// the new version won. After every other error the table is unchanged.
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table>;
+
+    /// Names of the views in a namespace, sorted.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such namespace.
+    async fn list_views(&self, namespace: &Namespace) -> Result<Vec<String>>;
+
+    /// The current version of a view.
+    ///
+    /// # Errors
+    /// `NotFound` for the view or its metadata file, `Corrupt` for metadata that cannot be read.
+    async fn load_view(&self, ident: &TableIdent) -> Result<View>;
+
+    /// The version of a view that [`Self::list_entries`] told of.
+    ///
+    /// # Errors
+    /// As [`Self::load_view`].
+    async fn load_view_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<View>;
+
+    /// Makes a view.
+    ///
+    /// # Errors
+    /// `NotFound` for the namespace; `AlreadyExists` if a table or view has the name; `Invalid` or
+    /// `Unsupported` columns.
+    async fn create_view(&self, creation: ViewCreation) -> Result<View>;
+
+    /// Changes a view: the last writer wins.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if others change it all the time; `CommitStateUnknown` if nobody can tell
+    /// whether it was changed.
+    async fn change_view(&self, ident: &TableIdent, change: ViewChange) -> Result<View>;
+
+    /// Drops a view with its metadata files.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn drop_view(&self, ident: &TableIdent) -> Result<()>;
+
+    /// Gives a view another name.
+    ///
+    /// # Errors
+    /// `NotFound` for the view or the target namespace, `AlreadyExists` for the target.
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()>;
 }
 
 /// What one row of a catalog says.

@@ -31,6 +31,8 @@ pub struct TableCreation {
     pub location: Option<String>,
     /// Its properties; `format-version` is honoured and not stored.
     pub properties: HashMap<String, String>,
+    /// Columns that tell its rows apart. Nobody checks that they do; they must have values.
+    pub primary_key: Vec<String>,
 }
 
 /// A fresh location for a table: `<base>/<namespace>/<table>-<uuid>`.
@@ -73,6 +75,7 @@ pub(crate) fn new_table(
     let mut properties = creation.properties;
     let version = format_version(properties.remove(FORMAT_VERSION_PROPERTY).as_deref())?;
     let schema = schema::from_arrow(&creation.schema, version as u8)?;
+    let schema = with_primary_key(schema, &creation.primary_key)?;
     let spec = partition_spec(&schema, &creation.partition)?;
     let refuse = |error: iceberg::Error| {
         CatalogError::invalid(format!(
@@ -98,6 +101,34 @@ pub(crate) fn new_table(
         Arc::new(loaded),
         stores.clone(),
     ))
+}
+
+fn with_primary_key(schema: ice::Schema, columns: &[String]) -> Result<ice::Schema> {
+    if columns.is_empty() {
+        return Ok(schema);
+    }
+    let key = columns
+        .iter()
+        .map(|column| {
+            schema.field_by_name(column).cloned().ok_or_else(|| {
+                CatalogError::invalid(format!(
+                    "primary key column \"{column}\" is not a column of the table"
+                ))
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let fields = schema.as_struct().fields().iter().map(|field| {
+        let mut field = field.as_ref().clone();
+        field.required |= key.iter().any(|other| other.id == field.id);
+        Arc::new(field)
+    });
+    ice::Schema::builder()
+        .with_fields(fields)
+        .with_identifier_field_ids(key.iter().map(|field| field.id))
+        .build()
+        .map_err(|error| {
+            CatalogError::invalid(format!("the primary key is not valid: {}", error.message()))
+        })
 }
 
 fn format_version(value: Option<&str>) -> Result<ice::FormatVersion> {
@@ -199,6 +230,7 @@ mod tests {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            primary_key: vec![],
         }
     }
 

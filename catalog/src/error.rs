@@ -81,6 +81,14 @@ pub enum CatalogError {
         /// `namespace.table`.
         table: String,
     },
+    /// The view is not in the catalog.
+    #[error("view \"{view}\" not found in catalog \"{catalog}\"")]
+    ViewNotFound {
+        /// Catalog that was asked.
+        catalog: String,
+        /// `namespace.view`.
+        view: String,
+    },
     /// The snapshot is not (or no longer) in the table.
     #[error("snapshot {snapshot_id} not found in table \"{table}\"; it may have expired")]
     SnapshotNotFound {
@@ -129,6 +137,22 @@ pub enum CatalogError {
         /// `namespace.table`.
         table: String,
     },
+    /// A view of that name exists.
+    #[error("view \"{view}\" already exists in catalog \"{catalog}\"")]
+    ViewExists {
+        /// Catalog that was asked.
+        catalog: String,
+        /// `namespace.view`.
+        view: String,
+    },
+    /// A column of that name exists.
+    #[error("column \"{column}\" of table \"{table}\" already exists")]
+    ColumnExists {
+        /// `namespace.table`.
+        table: String,
+        /// Name of the column.
+        column: String,
+    },
     /// Only empty namespaces can be dropped.
     #[error(
         "schema \"{namespace}\" is not empty{}",
@@ -137,7 +161,7 @@ pub enum CatalogError {
     NamespaceNotEmpty {
         /// Namespace that was to be dropped.
         namespace: String,
-        /// Some tables and schemas inside it.
+        /// Some tables, views and schemas inside it.
         contents: Vec<String>,
     },
     /// Another writer changed the table.
@@ -238,10 +262,14 @@ impl CatalogError {
         match self {
             Self::NamespaceNotFound { .. }
             | Self::TableNotFound { .. }
+            | Self::ViewNotFound { .. }
             | Self::SnapshotNotFound { .. }
             | Self::FileNotFound { .. }
             | Self::BucketNotFound { .. } => ErrorCode::NotFound,
-            Self::NamespaceExists { .. } | Self::TableExists { .. } => ErrorCode::AlreadyExists,
+            Self::NamespaceExists { .. } | Self::TableExists { .. } | Self::ViewExists { .. } => {
+                ErrorCode::AlreadyExists
+            }
+            Self::ColumnExists { .. } => ErrorCode::AlreadyExists,
             Self::Conflict { .. } => ErrorCode::Conflict,
             Self::CommitStateUnknown { .. } => ErrorCode::CommitStateUnknown,
             Self::Invalid { .. } | Self::NamespaceNotEmpty { .. } => ErrorCode::Invalid,

@@ -12,6 +12,7 @@ pub mod commit;
 mod creation;
 mod deletes;
 mod error;
+mod evolution;
 mod ident;
 mod literal;
 pub mod manifest;
@@ -23,13 +24,17 @@ mod storage;
 mod summary;
 mod table;
 mod transform;
+mod view;
 
 pub use cache::{CacheStats, ManifestCache};
-pub use catalog::{Catalog, CatalogEntry, StagedTable, TableCommit};
-pub use commit::{NewDataFile, append, create_with_files, delete_files, update_properties};
+pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
+pub use commit::{
+    NewDataFile, append, create_with_files, delete_files, truncate, update_properties,
+};
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
+pub use evolution::{SchemaChange, change_schema};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
@@ -44,3 +49,4 @@ pub use table::{
     Snapshot, Table, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
+pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

@@ -1,5 +1,6 @@
 //! Table metadata files: reading any that follow the spec, writing and naming our own.
 
+use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -91,19 +92,26 @@ pub(crate) fn corrupt(
     }
 }
 
+/// The JSON in a metadata file, which may be compressed.
+pub(crate) fn unpacked<'a>(
+    what: &'static str,
+    location: &str,
+    bytes: &'a Bytes,
+) -> Result<Cow<'a, [u8]>> {
+    if !bytes.starts_with(&GZIP_MAGIC) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut out = Vec::new();
+    MultiGzDecoder::new(bytes.as_ref())
+        .take(METADATA_BYTES_MAX)
+        .read_to_end(&mut out)
+        .map_err(|error| corrupt(what, location, format!("gzip: {error}")))?;
+    Ok(Cow::Owned(out))
+}
+
 fn parse(location: &str, bytes: &Bytes) -> Result<ice::TableMetadata> {
-    let unpacked;
-    let json: &[u8] = if bytes.starts_with(&GZIP_MAGIC) {
-        let mut out = Vec::new();
-        MultiGzDecoder::new(bytes.as_ref())
-            .take(METADATA_BYTES_MAX)
-            .read_to_end(&mut out)
-            .map_err(|error| corrupt("table metadata", location, format!("gzip: {error}")))?;
-        unpacked = out;
-        &unpacked
-    } else {
-        bytes
-    };
+    let json = unpacked("table metadata", location, bytes)?;
+    let json = json.as_ref();
     serde_json::from_slice(json).map_err(|error| {
         let reason = match serde_json::from_slice::<serde_json::Value>(json) {
             Err(syntax) => format!("it is not JSON ({syntax})"),
@@ -181,14 +189,20 @@ fn to_json(metadata: &ice::TableMetadata) -> serde_json::Result<Vec<u8>> {
 /// Ours are called `00003-<uuid>.metadata.json`, Hadoop's `v3.metadata.json`; for any other name the
 /// count of previous versions is close enough, since the UUID makes names unique.
 pub(crate) fn next_version(table: &Table) -> u64 {
-    let name = file_name(table.metadata_location());
+    next_after(table.metadata_location())
+        .unwrap_or_else(|| table.metadata().metadata_log().len() as u64 + 1)
+}
+
+/// The version number after that in the name of a metadata file.
+pub(crate) fn next_after(location: &str) -> Option<u64> {
+    let name = file_name(location);
     let digits = name.strip_prefix('v').unwrap_or(name);
     let end = digits
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(digits.len());
     match digits[..end].parse::<u64>() {
-        Ok(version) if version < u64::from(u32::MAX) => version + 1,
-        _ => table.metadata().metadata_log().len() as u64 + 1,
+        Ok(version) if version < u64::from(u32::MAX) => Some(version + 1),
+        _ => None,
     }
 }
 

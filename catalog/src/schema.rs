@@ -192,6 +192,25 @@ pub(crate) fn from_arrow(schema: &Schema, format_version: u8) -> Result<ice::Sch
         .map_err(|error| CatalogError::invalid(format!("the columns are not valid: {error}")))
 }
 
+/// The Iceberg form of one new column, with ids from `first_id` in depth-first order.
+///
+/// # Errors
+/// As [`from_arrow`].
+pub(crate) fn new_column(
+    field: &Field,
+    first_id: i32,
+    format_version: u8,
+) -> Result<ice::NestedField> {
+    if field.name().is_empty() {
+        return Err(CatalogError::invalid("a column name must not be empty"));
+    }
+    let mut reader = ArrowReader {
+        next_id: first_id,
+        nanoseconds: format_version >= 3,
+    };
+    reader.field(field, field.name(), field.name())
+}
+
 struct ArrowReader {
     next_id: i32,
     nanoseconds: bool,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use iceberg::{ErrorKind, TableUpdate};
 
 use crate::cache::ManifestCache;
-use crate::catalog::{Catalog, CatalogEntry, StagedTable, TableCommit};
+use crate::catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 use crate::commit::delete_files;
 use crate::creation::{TableCreation, fresh_location, new_table};
 use crate::error::{CatalogError, Result};
@@ -22,6 +22,7 @@ use crate::metadata_file;
 use crate::purge;
 use crate::storage::Stores;
 use crate::table::{LoadedMetadata, Table};
+use crate::view::{self, View, ViewChange, ViewCreation};
 
 use database::{Database, Swap, Written};
 
@@ -97,10 +98,24 @@ impl SqlCatalog {
         }
     }
 
-    fn exists(&self, ident: &TableIdent) -> CatalogError {
-        CatalogError::TableExists {
+    fn view_not_found(&self, ident: &TableIdent) -> CatalogError {
+        CatalogError::ViewNotFound {
             catalog: self.name.clone(),
-            table: ident.to_string(),
+            view: ident.to_string(),
+        }
+    }
+
+    /// The error for a name that is taken, as far as can be told by a table or by a view.
+    async fn taken(&self, ident: &TableIdent) -> CatalogError {
+        match self.database.find(ident).await {
+            Ok(Some((EntryKind::View, _))) => CatalogError::ViewExists {
+                catalog: self.name.clone(),
+                view: ident.to_string(),
+            },
+            _ => CatalogError::TableExists {
+                catalog: self.name.clone(),
+                table: ident.to_string(),
+            },
         }
     }
 
@@ -112,13 +127,13 @@ impl SqlCatalog {
         })
     }
 
-    async fn insert(&self, ident: &TableIdent, location: &str) -> Result<()> {
-        match self.database.insert_table(ident, location).await? {
+    async fn insert(&self, kind: EntryKind, ident: &TableIdent, location: &str) -> Result<()> {
+        match self.database.insert(kind, ident, location).await? {
             Written::Yes => Ok(()),
-            Written::Exists => Err(self.exists(ident)),
-            Written::Unknown(source) => match self.database.location(ident).await {
-                Ok(Some(found)) if found == location => Ok(()),
-                Ok(Some(_)) => Err(self.exists(ident)),
+            Written::Exists => Err(self.taken(ident).await),
+            Written::Unknown(source) => match self.database.find(ident).await {
+                Ok(Some((_, found))) if found == location => Ok(()),
+                Ok(Some(_)) => Err(self.taken(ident).await),
                 Ok(None) | Err(_) => Err(CatalogError::CommitStateUnknown {
                     table: ident.to_string(),
                     snapshot_id: None,
@@ -180,6 +195,7 @@ impl SqlCatalog {
             .write_metadata(head.ident(), new.loaded, version)
             .await?;
         let swap = Swap {
+            kind: EntryKind::Table,
             ident: head.ident(),
             from: head.metadata_location(),
             to: table.metadata_location(),
@@ -208,7 +224,8 @@ impl SqlCatalog {
     ///
     /// While the row still holds the old location, the statement may yet arrive: that stays unknown.
     async fn find_swap(&self, swap: &Swap<'_>, source: crate::Cause) -> Result<bool> {
-        let found = self.database.location(swap.ident).await.ok().flatten();
+        let found = self.database.location(swap.kind, swap.ident).await;
+        let found = found.ok().flatten();
         if found.as_deref() == Some(swap.to) {
             return Ok(true);
         }
@@ -263,12 +280,76 @@ impl SqlCatalog {
         metadata_file::load(ident, location, &self.stores, &self.cache).await
     }
 
+    async fn list(&self, kind: EntryKind, namespace: &Namespace) -> Result<Vec<String>> {
+        let names = self.database.names(kind, namespace).await?;
+        if names.is_empty() {
+            self.need_namespace(namespace).await?;
+        }
+        Ok(names)
+    }
+
+    /// Whether there was a table or view `from`, which has the name `to` now.
+    async fn rename(&self, kind: EntryKind, from: &TableIdent, to: &TableIdent) -> Result<bool> {
+        to.check()?;
+        self.need_namespace(&to.namespace).await?;
+        if from == to {
+            let found = self.database.location(kind, from).await?;
+            return Ok(found.is_some());
+        }
+        match self.database.rename(kind, from, to).await? {
+            None => Ok(false),
+            Some(Written::Yes) => Ok(true),
+            Some(Written::Exists) => Err(self.taken(to).await),
+            Some(Written::Unknown(source)) => Err(self.database.error("rename a table", source)),
+        }
+    }
+
+    /// One try to make the next version of `head`; `None` if another writer was faster.
+    async fn swap_view(&self, head: &View, change: &ViewChange) -> Result<Option<View>> {
+        let ident = head.ident();
+        let version = metadata_file::next_after(head.metadata_location()).unwrap_or(1);
+        let metadata = view::next_metadata(head, change)?;
+        let view = view::write(ident, metadata, version, &self.stores).await?;
+        let swap = Swap {
+            kind: EntryKind::View,
+            ident,
+            from: head.metadata_location(),
+            to: view.metadata_location(),
+        };
+        match self.database.swap(&swap).await {
+            Ok(Written::Yes) => Ok(Some(view)),
+            Ok(Written::Exists) => {
+                self.discard_view(&view).await;
+                Ok(None)
+            }
+            Ok(Written::Unknown(source)) => {
+                let found = self.database.location(EntryKind::View, ident).await;
+                if found.is_ok_and(|found| found.as_deref() == Some(swap.to)) {
+                    return Ok(Some(view));
+                }
+                Err(CatalogError::CommitStateUnknown {
+                    table: ident.to_string(),
+                    snapshot_id: None,
+                    source,
+                })
+            }
+            Err(error) => {
+                self.discard_view(&view).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn discard_view(&self, view: &View) {
+        delete_files(&self.stores, &[view.metadata_location().to_owned()]).await;
+    }
+
     async fn purge(&self, ident: &TableIdent) -> Result<()> {
         for _ in 0..SWAPS_MAX {
             let table = self.load_table(ident).await?;
             purge::check(&table)?;
             let at = Some(table.metadata_location());
-            if self.database.delete_table(ident, at).await? {
+            if self.database.delete(EntryKind::Table, ident, at).await? {
                 purge::purge(&table).await;
                 return Ok(());
             }
@@ -358,6 +439,21 @@ impl Catalog for SqlCatalog {
         }
     }
 
+    async fn update_namespace(
+        &self,
+        namespace: &Namespace,
+        mut set: HashMap<String, String>,
+        mut remove: Vec<String>,
+    ) -> Result<()> {
+        self.need_namespace(namespace).await?;
+        set.remove(database::EXISTS_PROPERTY);
+        remove.retain(|key| key != database::EXISTS_PROPERTY);
+        remove.extend(set.keys().cloned());
+        self.database
+            .update_properties(namespace, &set, &remove)
+            .await
+    }
+
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
         self.need_namespace(namespace).await?;
         if self.database.delete_namespace(namespace).await? {
@@ -365,6 +461,7 @@ impl Catalog for SqlCatalog {
         }
         let inside = format!("{namespace}.");
         let mut contents = self.list_tables(namespace).await?;
+        contents.extend(self.list_views(namespace).await?);
         contents.extend(
             self.list_namespaces()
                 .await?
@@ -380,6 +477,10 @@ impl Catalog for SqlCatalog {
             namespace: namespace.to_string(),
             contents,
         })
+    }
+
+    async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>> {
+        Ok(self.database.find(ident).await?.map(|(kind, _)| kind))
     }
 
     async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
@@ -404,28 +505,25 @@ impl Catalog for SqlCatalog {
     }
 
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
-        let tables = self.database.tables(namespace).await?;
-        if tables.is_empty() {
-            self.need_namespace(namespace).await?;
-        }
-        Ok(tables)
+        self.list(EntryKind::Table, namespace).await
     }
 
     async fn load_table(&self, ident: &TableIdent) -> Result<Table> {
-        let location = self.database.location(ident).await?;
+        let location = self.database.location(EntryKind::Table, ident).await?;
         let location = location.ok_or_else(|| self.not_found(ident))?;
         self.load_at(ident, &location).await
     }
 
     async fn table_exists(&self, ident: &TableIdent) -> Result<bool> {
-        Ok(self.database.location(ident).await?.is_some())
+        let found = self.database.location(EntryKind::Table, ident).await?;
+        Ok(found.is_some())
     }
 
     async fn stage_table(&self, creation: TableCreation) -> Result<StagedTable> {
         creation.ident.check()?;
         self.need_namespace(&creation.ident.namespace).await?;
-        if self.table_exists(&creation.ident).await? {
-            return Err(self.exists(&creation.ident));
+        if self.database.find(&creation.ident).await?.is_some() {
+            return Err(self.taken(&creation.ident).await);
         }
         let location = match &creation.location {
             Some(location) => location.clone(),
@@ -444,7 +542,11 @@ impl Catalog for SqlCatalog {
         let table = self
             .write_metadata(staged.ident(), LoadedMetadata::new(metadata), 0)
             .await?;
-        match self.insert(staged.ident(), table.metadata_location()).await {
+        let location = table.metadata_location();
+        match self
+            .insert(EntryKind::Table, staged.ident(), location)
+            .await
+        {
             Ok(()) => Ok(table),
             Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error),
             Err(error) => {
@@ -458,32 +560,26 @@ impl Catalog for SqlCatalog {
         if purge {
             return self.purge(ident).await;
         }
-        if self.database.delete_table(ident, None).await? {
+        let gone = self.database.delete(EntryKind::Table, ident, None).await?;
+        if gone {
             return Ok(());
         }
         Err(self.not_found(ident))
     }
 
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
-        to.check()?;
-        self.need_namespace(&to.namespace).await?;
-        if from == to {
-            let exists = self.table_exists(from).await?;
-            return exists.then_some(()).ok_or_else(|| self.not_found(from));
+        if self.rename(EntryKind::Table, from, to).await? {
+            return Ok(());
         }
-        match self.database.rename_table(from, to).await? {
-            None => Err(self.not_found(from)),
-            Some(Written::Yes) => Ok(()),
-            Some(Written::Exists) => Err(self.exists(to)),
-            Some(Written::Unknown(source)) => Err(self.database.error("rename a table", source)),
-        }
+        Err(self.not_found(from))
     }
 
     async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
         ident.check()?;
         self.need_namespace(&ident.namespace).await?;
         let table = self.load_at(ident, metadata_location).await?;
-        self.insert(ident, metadata_location).await?;
+        self.insert(EntryKind::Table, ident, metadata_location)
+            .await?;
         Ok(table)
     }
 
@@ -501,6 +597,73 @@ impl Catalog for SqlCatalog {
             table: ident.to_string(),
             reason: format!("it changed {SWAPS_MAX} times while this change was tried"),
         })
+    }
+
+    async fn list_views(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        self.list(EntryKind::View, namespace).await
+    }
+
+    async fn load_view(&self, ident: &TableIdent) -> Result<View> {
+        let location = self.database.location(EntryKind::View, ident).await?;
+        let location = location.ok_or_else(|| self.view_not_found(ident))?;
+        view::load(ident, &location, &self.stores, &self.cache).await
+    }
+
+    async fn load_view_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<View> {
+        view::load(ident, metadata_location, &self.stores, &self.cache).await
+    }
+
+    async fn create_view(&self, creation: ViewCreation) -> Result<View> {
+        let ident = &creation.ident;
+        ident.check()?;
+        self.need_namespace(&ident.namespace).await?;
+        if self.database.find(ident).await?.is_some() {
+            return Err(self.taken(ident).await);
+        }
+        let location = self.new_location(ident).await?;
+        let metadata = view::first_metadata(&creation, location)?;
+        let view = view::write(ident, metadata, 0, &self.stores).await?;
+        let entered = self.insert(EntryKind::View, ident, view.metadata_location());
+        match entered.await {
+            Ok(()) => Ok(view),
+            Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error),
+            Err(error) => {
+                self.discard_view(&view).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn change_view(&self, ident: &TableIdent, change: ViewChange) -> Result<View> {
+        for _ in 0..SWAPS_MAX {
+            let head = self.load_view(ident).await?;
+            if let Some(view) = self.swap_view(&head, &change).await? {
+                return Ok(view);
+            }
+        }
+        Err(CatalogError::Conflict {
+            table: ident.to_string(),
+            reason: format!("it changed {SWAPS_MAX} times while this change was tried"),
+        })
+    }
+
+    async fn drop_view(&self, ident: &TableIdent) -> Result<()> {
+        let location = self.database.location(EntryKind::View, ident).await?;
+        let gone = self.database.delete(EntryKind::View, ident, None).await?;
+        if !gone {
+            return Err(self.view_not_found(ident));
+        }
+        if let Some(location) = location {
+            view::remove_files(&location, &self.stores).await;
+        }
+        Ok(())
+    }
+
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        if self.rename(EntryKind::View, from, to).await? {
+            return Ok(());
+        }
+        Err(self.view_not_found(from))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use iceberg::spec as ice;
+
 use crate::commit::NewDataFile;
 use crate::literal::Literal;
 
@@ -11,10 +13,45 @@ pub(crate) struct Changes {
     added_data_files: u64,
     added_records: u64,
     added_bytes: u64,
+    removed: Removed,
     partitions: HashSet<(i32, Vec<Option<Literal>>)>,
+    removed_partitions: HashSet<(i32, String)>,
+}
+
+/// What a commit takes away.
+#[derive(Debug, Default)]
+struct Removed {
+    data_files: u64,
+    records: u64,
+    delete_files: u64,
+    position_deletes: u64,
+    equality_deletes: u64,
+    bytes: u64,
 }
 
 impl Changes {
+    /// Counts a data or delete file of partition spec `spec_id` that the commit removes.
+    pub(crate) fn remove_file(&mut self, file: &ice::DataFile, spec_id: i32) {
+        let removed = &mut self.removed;
+        match file.content_type() {
+            ice::DataContentType::Data => {
+                removed.data_files += 1;
+                removed.records += file.record_count();
+            }
+            ice::DataContentType::PositionDeletes => {
+                removed.delete_files += 1;
+                removed.position_deletes += file.record_count();
+            }
+            ice::DataContentType::EqualityDeletes => {
+                removed.delete_files += 1;
+                removed.equality_deletes += file.record_count();
+            }
+        }
+        removed.bytes += file.file_size_in_bytes();
+        self.removed_partitions
+            .insert((spec_id, format!("{:?}", file.partition())));
+    }
+
     pub(crate) fn add_data_file(&mut self, file: &NewDataFile) {
         self.added_data_files += 1;
         self.added_records += file.record_count;
@@ -39,25 +76,40 @@ impl Changes {
             ("added-data-files", self.added_data_files),
             ("added-records", self.added_records),
             ("added-files-size", self.added_bytes),
+            ("deleted-data-files", self.removed.data_files),
+            ("deleted-records", self.removed.records),
+            ("removed-delete-files", self.removed.delete_files),
+            ("removed-position-deletes", self.removed.position_deletes),
+            ("removed-equality-deletes", self.removed.equality_deletes),
+            ("removed-files-size", self.removed.bytes),
         ] {
             if value > 0 {
                 set(key, value);
             }
         }
-        set("changed-partition-count", self.partitions.len() as u64);
-        for (key, added) in [
-            ("total-data-files", self.added_data_files),
-            ("total-delete-files", 0),
-            ("total-records", self.added_records),
-            ("total-files-size", self.added_bytes),
-            ("total-position-deletes", 0),
-            ("total-equality-deletes", 0),
+        let partitions = self.partitions.len() + self.removed_partitions.len();
+        set("changed-partition-count", partitions as u64);
+        let removed = &self.removed;
+        for (key, added, removed) in [
+            (
+                "total-data-files",
+                self.added_data_files,
+                removed.data_files,
+            ),
+            ("total-delete-files", 0, removed.delete_files),
+            ("total-records", self.added_records, removed.records),
+            ("total-files-size", self.added_bytes, removed.bytes),
+            ("total-position-deletes", 0, removed.position_deletes),
+            ("total-equality-deletes", 0, removed.equality_deletes),
         ] {
             let before = match parent {
                 None => Some(0),
                 Some(parent) => parent.get(key).and_then(|total| total.parse::<u64>().ok()),
             };
-            if let Some(total) = before.and_then(|before| before.checked_add(added)) {
+            let total = before
+                .and_then(|before| before.checked_add(added))
+                .and_then(|total| total.checked_sub(removed));
+            if let Some(total) = total {
                 set(key, total);
             }
         }

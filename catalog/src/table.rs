@@ -21,7 +21,7 @@ use crate::transform::{Transform, hash_bytes};
 /// Table property that holds the comment.
 pub const COMMENT_PROPERTY: &str = "comment";
 /// Table property that holds the name mapping for files without field ids.
-const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+pub(crate) const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
 /// The branch that reads and writes use unless told otherwise.
 pub const MAIN_BRANCH: &str = ice::MAIN_BRANCH;
 
@@ -398,6 +398,20 @@ impl Table {
     /// The current schema. Fields carry their ids and comments in metadata, at every depth.
     pub fn arrow_schema(&self) -> SchemaRef {
         Arc::clone(&self.inner.loaded.arrow_schema)
+    }
+
+    /// Names of the columns that tell rows apart (primary key), in the order of the schema. Nobody checks
+    /// that they do.
+    pub fn identifier_columns(&self) -> Vec<String> {
+        let schema = self.metadata().current_schema();
+        let ids: Vec<i32> = schema.identifier_field_ids().collect();
+        schema
+            .as_struct()
+            .fields()
+            .iter()
+            .filter(|field| ids.contains(&field.id))
+            .map(|field| field.name.clone())
+            .collect()
     }
 
     /// Id of the current schema.

@@ -7,9 +7,13 @@ use std::fs::OpenOptions;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rand::Rng as _;
+use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyPoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Row as _, Transaction};
 
 use crate::error::ControlError;
 
@@ -22,22 +26,56 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serialises migrations of several processes on PostgreSQL: "tarn" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7461_726e;
 
+/// Serialises changes of users and tokens on PostgreSQL.
+const IDENTITIES_LOCK: i64 = MIGRATION_LOCK + 1;
+
 /// Every version of the schema, oldest first. Append only: a released entry never changes.
-const MIGRATIONS: &[&[&str]] = &[&["CREATE TABLE tarn_users (
+const MIGRATIONS: &[&[&str]] = &[
+    &["CREATE TABLE tarn_users (
         id TEXT NOT NULL PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
         password_hash TEXT NOT NULL,
         created_at_ms BIGINT NOT NULL,
         updated_at_ms BIGINT NOT NULL
-    )"]];
+    )"],
+    // An empty password_hash means that there is none. A user of version 1 has no verifier
+    // until its password is seen the next time.
+    &[
+        "ALTER TABLE tarn_users ADD COLUMN scram_verifier TEXT",
+        "ALTER TABLE tarn_users ADD COLUMN scram_salt TEXT",
+        "ALTER TABLE tarn_users ADD COLUMN kind TEXT NOT NULL DEFAULT 'USER'",
+        "ALTER TABLE tarn_users ADD COLUMN is_admin BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE tarn_users ADD COLUMN disabled BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE tarn_users ADD COLUMN valid_until_ms BIGINT",
+        "ALTER TABLE tarn_users ADD COLUMN comment TEXT",
+        "UPDATE tarn_users SET is_admin = 1 WHERE name = 'admin'",
+        "CREATE TABLE tarn_tokens (
+            id TEXT NOT NULL PRIMARY KEY,
+            user_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            token_hash TEXT NOT NULL UNIQUE,
+            scram_verifier TEXT NOT NULL,
+            comment TEXT,
+            created_at_ms BIGINT NOT NULL,
+            expires_at_ms BIGINT,
+            last_used_at_ms BIGINT,
+            UNIQUE (user_id, name)
+        )",
+        "CREATE TABLE tarn_secrets (
+            name TEXT NOT NULL PRIMARY KEY,
+            value TEXT NOT NULL
+        )",
+    ],
+];
 
 /// A pool of connections to an up-to-date metadata database.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pool: AnyPool,
+    kind: Kind,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Sqlite,
     Postgres,
@@ -62,7 +100,51 @@ impl Database {
             .await
             .map_err(opening)?;
         migrate(&pool, kind).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, kind })
+    }
+
+    /// Begins a change that no other process makes at the same time, so that what it has read
+    /// still holds when it commits.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>, ControlError> {
+        let begin = match self.kind {
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Postgres => "BEGIN",
+        };
+        let mut transaction = self
+            .pool
+            .begin_with(begin)
+            .await
+            .map_err(query("begin a change"))?;
+        if self.kind == Kind::Postgres {
+            sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(IDENTITIES_LOCK)
+                .execute(&mut *transaction)
+                .await
+                .map_err(query("wait for other changes"))?;
+        }
+        Ok(transaction)
+    }
+
+    /// The secret of this installation called `name`; made at the first call, the same for every process.
+    pub(crate) async fn secret(&self, name: &str) -> Result<[u8; 32], ControlError> {
+        let fresh: [u8; 32] = rand::rng().random();
+        sqlx::query(
+            "INSERT INTO tarn_secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(STANDARD.encode(fresh))
+        .execute(&self.pool)
+        .await
+        .map_err(query("keep a secret"))?;
+        let row = sqlx::query("SELECT value FROM tarn_secrets WHERE name = $1")
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(query("read a secret"))?;
+        let value: String = row.try_get("value").map_err(query("read a secret"))?;
+        // Whatever stands there, it must be the same for all: an edited one is hashed into shape.
+        let bytes = STANDARD.decode(&value).ok().and_then(|b| b.try_into().ok());
+        Ok(bytes.unwrap_or_else(|| Sha256::digest(value.as_bytes()).into()))
     }
 
     pub(crate) fn pool(&self) -> &AnyPool {

@@ -7,19 +7,20 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, Namespace, Table, TableIdent, Transform, iceberg_type_name,
+    Catalog, DOC_META_KEY, EntryKind, Namespace, Table, TableIdent, Transform, View,
+    iceberg_type_name,
 };
 
 use crate::engine::{Engine, Outcome};
 use crate::error::{EngineError, ErrorKind};
 use crate::functions;
+use crate::lookup::{Found, Lookup, is_temporary};
 use crate::names;
 use crate::parser::{Name, Statement};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA, namespace_of};
 use crate::session::Session;
 use crate::settings::{self, SETTINGS};
 use crate::types::sql_type_name;
-use crate::writes::{already_exists, refuse_views};
 
 impl Engine {
     pub(crate) async fn command(
@@ -56,11 +57,21 @@ impl Engine {
                 }
                 Ok(Outcome::done("DROP TABLE", None))
             }
-            Statement::RenameTable {
-                from,
-                to,
-                if_exists,
-            } => self.rename_table(session, &from, &to, if_exists).await,
+            Statement::DropView { names, if_exists } => {
+                for name in &names {
+                    self.drop_view(session, name, if_exists).await?;
+                }
+                Ok(Outcome::done("DROP VIEW", None))
+            }
+            Statement::Alter(alter) => self.alter(session, *alter).await,
+            Statement::Comment { on, name, text } => self.comment(session, on, &name, text).await,
+            Statement::Truncate { names, delete } => self.truncate(session, &names, delete).await,
+            Statement::Maintain { command, names } => {
+                for name in &names {
+                    self.find(session, name).await?;
+                }
+                Ok(Outcome::done(command, None))
+            }
             Statement::ShowColumns(name) => self.show_columns(session, &name).await,
             Statement::ShowCatalogs { like } => {
                 let names = self.config.catalogs.names();
@@ -77,9 +88,18 @@ impl Engine {
                     .await
             }
             Statement::ShowCreateTable(name) => {
-                let (_, table) = self.find_table(session, &name).await?;
-                let full = FullName::complete(&name, &session.catalog, &session.schema)?;
-                one_column("create_table", vec![create_statement(&full, &table)?])
+                let (found, table) = self.find_table(session, &name).await?;
+                let text = create_statement(&found.full_name(), &table)?;
+                one_column("create_table", vec![text])
+            }
+            Statement::ShowViews { schema, like } => {
+                self.show_views(session, schema.as_ref(), like.as_deref())
+                    .await
+            }
+            Statement::ShowCreateView(name) => {
+                let (found, view) = self.find_view(session, &name).await?;
+                let text = view_statement(&found.full_name(), &view)?;
+                one_column("create_view", vec![text])
             }
             Statement::ShowFunctions { like } => one_column(
                 "function",
@@ -88,21 +108,22 @@ impl Engine {
             Statement::ShowSetting(name) => show_setting(session, name.as_deref()),
             Statement::Use(name) => self.use_schema(session, &name).await,
             Statement::Set { name, value } => {
-                set(session, &name, value.as_deref())?;
+                self.set(session, &name, value.as_deref()).await?;
                 Ok(Outcome::done("SET", None))
             }
             Statement::Reset(name) => {
                 if let Some(name) = name {
-                    set(session, &name, None)?;
+                    self.set(session, &name, None).await?;
                 } else {
                     session.settings.reset_all();
-                    set(session, "search_path", None)?;
+                    self.set(session, "search_path", None).await?;
                 }
                 Ok(Outcome::done("RESET", None))
             }
             Statement::Query(_)
             | Statement::Insert { .. }
             | Statement::CreateTable(_)
+            | Statement::CreateView(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
     }
@@ -168,12 +189,13 @@ impl Engine {
         }
     }
 
-    async fn find_schema(
+    pub(crate) async fn find_schema(
         &self,
         session: &Session,
         name: &Name,
     ) -> Result<(Arc<dyn Catalog>, Namespace), EngineError> {
         let (catalog, schema) = self.schema_target(session, name)?;
+        let schema = Lookup::of(session).schema(&schema)?;
         let namespace = self
             .config
             .catalogs
@@ -194,15 +216,27 @@ impl Engine {
             other => other?,
         };
         let tables = catalog.list_tables(&namespace).await?;
-        if !tables.is_empty() && !cascade {
+        let views = catalog.list_views(&namespace).await?;
+        if !cascade && !(tables.is_empty() && views.is_empty()) {
+            let held = |what: &str, names: &[String]| {
+                (!names.is_empty()).then(|| format!("{what}: {}", names::listing(names, 10)))
+            };
+            let contents: Vec<_> = [held("tables", &tables), held("views", &views)]
+                .into_iter()
+                .flatten()
+                .collect();
             return Err(EngineError::new(
                 ErrorKind::NotEmpty,
                 format!(
-                    "schema \"{namespace}\" is not empty; tables: {}",
-                    names::listing(&tables, 10)
+                    "schema \"{namespace}\" is not empty; {}",
+                    contents.join("; ")
                 ),
             )
-            .with_hint("drop its tables first, or use DROP SCHEMA … CASCADE"));
+            .with_hint("drop what is in it first, or use DROP SCHEMA … CASCADE"));
+        }
+        for view in views {
+            let ident = TableIdent::new(namespace.clone(), view);
+            catalog.drop_view(&ident).await?;
         }
         for table in tables {
             let ident = TableIdent::new(namespace.clone(), table);
@@ -211,40 +245,21 @@ impl Engine {
         Ok(catalog.drop_namespace(&namespace).await?)
     }
 
-    /// The catalog and current version of a table.
-    async fn find_table(
+    /// The current version of a table.
+    pub(crate) async fn find_table(
         &self,
         session: &Session,
         name: &Name,
-    ) -> Result<(Arc<dyn Catalog>, Table), EngineError> {
-        let full = FullName::complete(name, &session.catalog, &session.schema)?;
-        let catalog = Arc::clone(self.config.catalogs.get(&full.catalog)?);
-        let table = self
-            .config
-            .catalogs
-            .table(catalog.as_ref(), &full.schema, &full.table)
-            .await?;
-        Ok((catalog, table))
+    ) -> Result<(Found, Table), EngineError> {
+        let found = self.find(session, name).await?;
+        if found.kind != EntryKind::Table {
+            return Err(found.wrong_kind("SHOW CREATE VIEW shows what it reads"));
+        }
+        let table = found.catalog.load_table(&found.ident).await?;
+        Ok((found, table))
     }
 
-    /// A table's identity in its catalog, without reading its metadata: a table whose metadata is
-    /// damaged can still be dropped or renamed.
-    async fn find_ident(
-        &self,
-        session: &Session,
-        name: &Name,
-    ) -> Result<(Arc<dyn Catalog>, TableIdent), EngineError> {
-        let full = FullName::complete(name, &session.catalog, &session.schema)?;
-        refuse_views(&full)?;
-        let catalog = Arc::clone(self.config.catalogs.get(&full.catalog)?);
-        let ident = self
-            .config
-            .catalogs
-            .ident(catalog.as_ref(), &full.schema, &full.table)
-            .await?;
-        Ok((catalog, ident))
-    }
-
+    /// Drops a table. Its metadata is not read: a damaged table can be dropped.
     async fn drop_table(
         &self,
         session: &Session,
@@ -252,8 +267,7 @@ impl Engine {
         if_exists: bool,
         purge: bool,
     ) -> Result<(), EngineError> {
-        let found = self.find_ident(session, name).await;
-        let (catalog, ident) = match found {
+        let found = match self.find(session, name).await {
             Err(error)
                 if if_exists
                     && matches!(
@@ -265,52 +279,19 @@ impl Engine {
             }
             other => other?,
         };
-        match catalog
-            .drop_table(&ident, purge)
+        if found.kind != EntryKind::Table {
+            return Err(found.wrong_kind("use DROP VIEW"));
+        }
+        // Nobody else can have a use for the files of a temporary table.
+        let purge = purge || is_temporary(&found.ident.namespace.to_string());
+        match found
+            .catalog
+            .drop_table(&found.ident, purge)
             .await
             .map_err(EngineError::from)
         {
             Err(error) if if_exists && error.kind == ErrorKind::UndefinedTable => Ok(()),
             other => other,
-        }
-    }
-
-    async fn rename_table(
-        &self,
-        session: &Session,
-        from: &Name,
-        to: &Name,
-        if_exists: bool,
-    ) -> Result<Outcome, EngineError> {
-        let done = Outcome::done("ALTER TABLE", None);
-        let (catalog, ident) = match self.find_ident(session, from).await {
-            Err(error) if if_exists && error.kind == ErrorKind::UndefinedTable => return Ok(done),
-            other => other?,
-        };
-        let to_full = FullName::complete(to, catalog.name(), &ident.namespace.to_string())?;
-        refuse_views(&to_full)?;
-        if to_full.catalog != catalog.name() {
-            return Err(EngineError::unsupported(format!(
-                "renaming a table from catalog \"{}\" to \"{}\"",
-                catalog.name(),
-                to_full.catalog
-            ))
-            .with_hint("use CREATE TABLE … AS SELECT in the other catalog"));
-        }
-        let namespace = self
-            .config
-            .catalogs
-            .namespace(catalog.as_ref(), &to_full.schema)
-            .await?;
-        let target = TableIdent::new(namespace, to_full.table.clone());
-        match catalog
-            .rename_table(&ident, &target)
-            .await
-            .map_err(EngineError::from)
-        {
-            Err(error) if error.kind == ErrorKind::DuplicateTable => Err(already_exists(&to_full)),
-            Err(error) => Err(error),
-            Ok(()) => Ok(done),
         }
     }
 
@@ -321,7 +302,12 @@ impl Engine {
         {
             return describe(&batch.schema(), |_| None);
         }
-        let (_, table) = self.find_table(session, name).await?;
+        let found = self.find(session, name).await?;
+        if found.kind == EntryKind::View {
+            let view = found.catalog.load_view(&found.ident).await?;
+            return describe(&view.arrow_schema(), |_| None);
+        }
+        let table = found.catalog.load_table(&found.ident).await?;
         let partition = table.partition_spec().clone();
         describe(&table.arrow_schema(), |field| {
             partition
@@ -348,8 +334,22 @@ impl Engine {
             return one_column("table", filtered(names, like));
         }
         let (catalog, namespace) = self.find_schema(session, name).await?;
-        let tables = catalog.list_tables(&namespace).await?;
+        let mut tables = catalog.list_tables(&namespace).await?;
+        tables.extend(catalog.list_views(&namespace).await?);
+        tables.sort();
         one_column("table", filtered(tables, like))
+    }
+
+    async fn show_views(
+        &self,
+        session: &Session,
+        schema: Option<&Name>,
+        like: Option<&str>,
+    ) -> Result<Outcome, EngineError> {
+        let own = vec![session.schema.clone()];
+        let (catalog, namespace) = self.find_schema(session, schema.unwrap_or(&own)).await?;
+        let views = catalog.list_views(&namespace).await?;
+        one_column("view", filtered(views, like))
     }
 
     async fn use_schema(&self, session: &mut Session, name: &Name) -> Result<Outcome, EngineError> {
@@ -377,6 +377,7 @@ impl Engine {
             .await?;
         found.name().clone_into(&mut session.catalog);
         session.schema = namespace.to_string();
+        session.path.clear();
         Ok(Outcome::done("USE", None))
     }
 }
@@ -384,40 +385,68 @@ impl Engine {
 /// Schema of a session that has chosen none.
 const DEFAULT_SCHEMA: &str = "main";
 
-/// `SET` and `RESET` (no value) of one setting; the search path is the session's schema.
-fn set(session: &mut Session, name: &str, value: Option<&str>) -> Result<(), EngineError> {
-    let setting = settings::find(name)?;
-    if setting.name == "search_path" {
-        let path = value.unwrap_or(setting.default);
-        let first = path
-            .split(',')
-            .map(|part| part.trim().trim_matches('"'))
-            .find(|part| !part.is_empty() && *part != "$user" && *part != "pg_catalog")
-            .unwrap_or(setting.default);
-        first.clone_into(&mut session.schema);
-        return Ok(());
-    }
-    match value {
-        Some(value) => session.settings.set(name, value),
-        None => session.settings.reset(name),
+impl Engine {
+    /// `SET` and `RESET` (no value) of one setting; the search path is the session's schemas.
+    async fn set(
+        &self,
+        session: &mut Session,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let setting = settings::find(name)?;
+        if setting.name != "search_path" {
+            return match value {
+                Some(value) => session.settings.set(name, value),
+                None => session.settings.reset(name),
+            };
+        }
+        let path = schemas_of(value.unwrap_or(setting.default));
+        // As in PostgreSQL, schemas that are not there are passed over. What tools call `public` is
+        // the default schema where nobody made one of that name.
+        let mut first = None;
+        for schema in &path {
+            let name = vec![schema.clone()];
+            if first.is_none() && self.find_schema(session, &name).await.is_ok() {
+                first = Some(schema.clone());
+            }
+        }
+        let first = match first {
+            Some(first) => first,
+            None if path.iter().any(|schema| schema == "public") => DEFAULT_SCHEMA.to_owned(),
+            None => path
+                .first()
+                .cloned()
+                .unwrap_or_else(|| setting.default.to_owned()),
+        };
+        session.path = path.into_iter().filter(|other| *other != first).collect();
+        session.schema = first;
+        Ok(())
     }
 }
 
-fn setting_value<'a>(session: &'a Session, name: &str) -> &'a str {
+/// The schemas of a search path; those that are always searched, and the user's own, are left out.
+fn schemas_of(path: &str) -> Vec<String> {
+    const IMPLIED: [&str; 3] = ["$user", "pg_catalog", "pg_temp"];
+    path.split(',')
+        .map(|part| part.trim().trim_matches('"'))
+        .filter(|part| !part.is_empty() && !IMPLIED.contains(part))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn setting_value(session: &Session, name: &str) -> String {
     if name == "search_path" {
-        &session.schema
-    } else {
-        session.settings.get(name)
+        let path = session.search_path();
+        let shown: Vec<String> = path.iter().map(|schema| quoted(schema)).collect();
+        return shown.join(", ");
     }
+    session.settings.get(name).to_owned()
 }
 
 fn show_setting(session: &Session, name: Option<&str>) -> Result<Outcome, EngineError> {
     if let Some(name) = name {
         let setting = settings::find(name)?;
-        return one_column(
-            setting.name,
-            vec![setting_value(session, setting.name).to_owned()],
-        );
+        return one_column(setting.name, vec![setting_value(session, setting.name)]);
     }
     let column = |f: fn(&settings::Setting) -> &str| -> ArrayRef {
         Arc::new(SETTINGS.iter().map(|s| Some(f(s))).collect::<StringArray>())
@@ -440,6 +469,7 @@ async fn schema_names(catalog: &dyn Catalog) -> Result<Vec<String>, EngineError>
         .await?
         .iter()
         .map(ToString::to_string)
+        .filter(|name| !is_temporary(name))
         .collect();
     names.push(INFORMATION_SCHEMA.to_owned());
     names.push(SYSTEM_SCHEMA.to_owned());
@@ -518,7 +548,7 @@ fn transform_sql(transform: Transform, column: &str) -> String {
 }
 
 /// Quotes a name unless it is a plain lower-case word.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = name
         .chars()
         .enumerate()
@@ -593,6 +623,34 @@ fn create_statement(name: &FullName, table: &Table) -> Result<String, EngineErro
     Ok(out)
 }
 
+/// The statement that makes such a view, for SHOW CREATE VIEW.
+fn view_statement(name: &FullName, view: &View) -> Result<String, EngineError> {
+    let text = view.sql().ok_or_else(|| {
+        EngineError::unsupported(format!("view \"{name}\" in the SQL of another engine"))
+    })?;
+    let schema = view.arrow_schema();
+    let columns: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let comment = field.metadata().get(DOC_META_KEY);
+            let comment = comment.map(|doc| format!(" COMMENT {}", literal(doc)));
+            format!("  {}{}", quoted(field.name()), comment.unwrap_or_default())
+        })
+        .collect();
+    let comment = view
+        .comment()
+        .map(|comment| format!("\nCOMMENT {}", literal(comment)));
+    Ok(format!(
+        "CREATE VIEW {}.{}.{} (\n{}\n){} AS\n{text}",
+        quoted(&name.catalog),
+        quoted(&name.schema),
+        quoted(&name.table),
+        columns.join(",\n"),
+        comment.unwrap_or_default()
+    ))
+}
+
 /// A column's type so that CREATE TABLE reads it back; Iceberg's own name where SQL has none.
 fn column_sql(field: &Field) -> String {
     match field.data_type() {
@@ -621,17 +679,12 @@ mod tests {
     }
 
     #[test]
-    fn the_search_path_is_the_sessions_schema() {
-        let mut session = Session::new("u", "lake", "main");
-        set(
-            &mut session,
-            "search_path",
-            Some("\"$user\", sales, public"),
-        )
-        .unwrap();
-        assert_eq!(session.schema, "sales");
-        set(&mut session, "search_path", None).unwrap();
-        assert_eq!(session.schema, "main");
+    fn the_search_path_leaves_out_what_is_implied() {
+        assert_eq!(
+            schemas_of("\"$user\", Sales, \"public\", pg_catalog"),
+            ["Sales", "public"]
+        );
+        assert!(schemas_of("\"$user\"").is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use twox_hash::XxHash64;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::lookup::is_temporary;
 use crate::pg_catalog;
 use crate::resolve::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 use crate::session::Session;
@@ -99,6 +100,35 @@ struct Details {
 }
 
 impl CatalogDirectory {
+    /// What a session sees of it: temporary tables are its own. Nothing else is hidden until there are grants.
+    pub(crate) fn seen_by(self: Arc<Self>, session: &Session) -> Arc<Self> {
+        let own = session.temporary_namespace().map(|own| own.to_string());
+        let hidden = |schema: &SchemaDirectory| {
+            is_temporary(&schema.name) && own.as_deref() != Some(schema.name.as_str())
+        };
+        if !self.schemas.iter().any(hidden) {
+            return self;
+        }
+        let seen = self.schemas.iter().filter(|schema| !hidden(schema)).cloned();
+        Arc::new(Self::new(&self.catalog, seen.collect()))
+    }
+
+    fn new(catalog: &str, schemas: Vec<SchemaDirectory>) -> Self {
+        let by_oid = schemas
+            .iter()
+            .enumerate()
+            .flat_map(|(i, schema)| {
+                let relations = schema.relations.iter().enumerate();
+                relations.map(move |(j, relation)| (relation.oid, (i, j)))
+            })
+            .collect();
+        Self {
+            catalog: catalog.to_owned(),
+            schemas,
+            by_oid,
+        }
+    }
+
     /// The schema called `name`.
     pub fn schema(&self, name: &str) -> Option<&SchemaDirectory> {
         let at = self.schemas.binary_search_by(|schema| schema.name.as_str().cmp(name));
@@ -253,12 +283,12 @@ impl Engine {
         session: &Session,
         catalog: &str,
     ) -> Result<Arc<CatalogDirectory>, EngineError> {
-        // Every session sees everything until there are grants.
-        let _ = session;
         let catalog = self.config.catalogs.get(catalog)?;
-        self.directories
+        let whole = self
+            .directories
             .read(catalog.as_ref(), self.config.system.as_ref())
-            .await
+            .await?;
+        Ok(whole.seen_by(session))
     }
 
     /// The catalogs there are, by name.
@@ -327,6 +357,19 @@ async fn details(
     catalog: &dyn Catalog,
     entry: &CatalogEntry,
 ) -> Result<Details, CatalogError> {
+    if entry.is_view {
+        let view = catalog
+            .load_view_at(&entry.ident, &entry.metadata_location)
+            .await?;
+        return Ok(Details {
+            columns: view.arrow_schema(),
+            comment: view.comment().map(str::to_owned),
+            definition: view.sql().map(|sql| format!("{};", sql.trim_end_matches(';'))),
+            location: None,
+            rows: None,
+            bytes: Some(0),
+        });
+    }
     let table = catalog
         .load_table_at(&entry.ident, &entry.metadata_location)
         .await?;
@@ -384,19 +427,7 @@ fn assemble(
             schema
         })
         .collect();
-    let by_oid = schemas
-        .iter()
-        .enumerate()
-        .flat_map(|(i, schema)| {
-            let relations = schema.relations.iter().enumerate();
-            relations.map(move |(j, relation)| (relation.oid, (i, j)))
-        })
-        .collect();
-    Ok(CatalogDirectory {
-        catalog: catalog.to_owned(),
-        schemas,
-        by_oid,
-    })
+    Ok(CatalogDirectory::new(catalog, schemas))
 }
 
 /// The schemas that every catalog has from the server.

@@ -37,11 +37,12 @@ use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
 use crate::planner::StatementPlanner;
-use crate::resolve::{AboutCatalogs, Catalogs, Missing, StatementCatalogs};
+use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
 use crate::types::SqlTypes;
+use crate::views::Scope;
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Tells this server from others on the same catalogs; the same after a restart.
+    pub server: String,
 }
 
 /// Plans and runs statements. Cheap to clone.
@@ -162,6 +165,21 @@ pub struct StatementContext {
     pub parameters: Vec<ScalarValue>,
     /// Is told how it goes on.
     pub observer: Arc<dyn Observer>,
+}
+
+impl StatementContext {
+    /// For what the engine asks itself: nobody watches, there are no parameters.
+    pub(crate) fn unobserved() -> Self {
+        struct Nobody;
+        impl Observer for Nobody {
+            fn running(&self, _plan: RunningPlan) {}
+        }
+        Self {
+            query_id: String::new(),
+            parameters: vec![],
+            observer: Arc::new(Nobody),
+        }
+    }
 }
 
 /// What a statement gives back.
@@ -285,6 +303,9 @@ impl Engine {
             Statement::CreateTable(create) => {
                 Box::pin(self.create_table(session, *create, context)).await
             }
+            Statement::CreateView(create) => {
+                Box::pin(self.create_view(session, *create, context)).await
+            }
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
         };
@@ -303,6 +324,7 @@ impl Engine {
         context: &StatementContext,
         placement: Option<PlacementWish>,
         files: HashMap<String, Arc<dyn datafusion::catalog::TableProvider>>,
+        scope: Scope,
     ) -> Result<StatementState, EngineError> {
         let settings = &session.settings;
         let target_partitions = match settings.integer("target_partitions") {
@@ -325,7 +347,7 @@ impl Engine {
             .base
             .config()
             .clone()
-            .with_default_catalog_and_schema(&session.catalog, &session.schema);
+            .with_default_catalog_and_schema(&scope.lookup.catalog, SEARCH_PATH);
         options.apply(&mut config);
         distribute::for_statement(&mut config, urls, options, slot.clone())?;
         let catalogs = StatementCatalogs::new(
@@ -334,6 +356,7 @@ impl Engine {
             Arc::clone(&self.config.system),
             files,
             settings.get("time_zone"),
+            scope,
             self.catalog_seed(session),
         );
         let missing = catalogs.missing();

@@ -37,10 +37,16 @@ pub enum ErrorKind {
     Ambiguous,
     /// The table exists already.
     DuplicateTable,
+    /// The column exists already.
+    DuplicateColumn,
     /// The schema exists already.
     DuplicateSchema,
     /// A schema with tables in it cannot be dropped.
     NotEmpty,
+    /// A view where a table is wanted, or a table where a view is.
+    WrongObjectType,
+    /// A definition that contradicts itself.
+    InvalidDefinition,
     /// Types do not fit.
     TypeMismatch,
     /// A value that cannot be read as the wanted type.
@@ -100,8 +106,11 @@ impl ErrorKind {
             Self::UndefinedFunction => "42883",
             Self::Ambiguous => "42702",
             Self::DuplicateTable => "42P07",
+            Self::DuplicateColumn => "42701",
             Self::DuplicateSchema => "42P06",
             Self::NotEmpty => "2BP01",
+            Self::WrongObjectType => "42809",
+            Self::InvalidDefinition => "42P17",
             Self::TypeMismatch => "42804",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
@@ -132,6 +141,8 @@ impl ErrorKind {
             Self::Syntax
             | Self::TooComplex
             | Self::Ambiguous
+            | Self::WrongObjectType
+            | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
             | Self::OutOfRange
@@ -145,7 +156,11 @@ impl ErrorKind {
             | Self::Unsupported => 400,
             Self::Denied => 403,
             Self::UndefinedCatalog | Self::UndefinedSchema | Self::UndefinedTable => 404,
-            Self::DuplicateTable | Self::DuplicateSchema | Self::NotEmpty | Self::Conflict => 409,
+            Self::DuplicateTable
+            | Self::DuplicateColumn
+            | Self::DuplicateSchema
+            | Self::NotEmpty
+            | Self::Conflict => 409,
             Self::Canceled => 499,
             Self::Timeout => 504,
             Self::ResourcesExhausted | Self::WorkerLost | Self::ShuttingDown => 503,
@@ -171,8 +186,11 @@ impl ErrorKind {
             | Self::UndefinedFunction
             | Self::Ambiguous
             | Self::DuplicateTable
+            | Self::DuplicateColumn
             | Self::DuplicateSchema
             | Self::NotEmpty
+            | Self::WrongObjectType
+            | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
             | Self::OutOfRange
@@ -747,6 +765,7 @@ impl EngineError {
             }
             CatalogError::NamespaceNotFound { .. } => ErrorKind::UndefinedSchema,
             CatalogError::NamespaceExists { .. } => ErrorKind::DuplicateSchema,
+            CatalogError::ColumnExists { .. } => ErrorKind::DuplicateColumn,
             CatalogError::NamespaceNotEmpty { .. } => ErrorKind::NotEmpty,
             CatalogError::Shared(inner) => Self::kind_of(inner),
             other => Self::catalog_kind(other.code()),

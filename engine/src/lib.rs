@@ -5,6 +5,7 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod about;
+mod alter;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -20,6 +21,7 @@ mod grouping;
 mod headings;
 mod intervals;
 mod literals;
+mod lookup;
 mod maps;
 mod names;
 mod overflow;
@@ -41,8 +43,10 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+mod temporary;
 mod types;
 mod using;
+mod views;
 pub mod write;
 mod writes;
 mod zone;
@@ -54,6 +58,7 @@ pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, Sta
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use pg_catalog::{
     ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, SERVER_VERSION, backend_pid, pg_type_by_oid, pg_type_named,

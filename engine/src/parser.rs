@@ -13,6 +13,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tarn_catalog::{PartitionFieldDef, Transform};
 
+mod ddl;
+
 use crate::chains;
 use crate::error::{EngineError, ErrorKind};
 pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Statement};
@@ -30,7 +32,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
         .try_with_sql(sql)
         .map_err(|e| syntax(&e))?;
     chains::refuse(sql)?;
-    let mut grammar = Grammar { parser };
+    let mut grammar = Grammar { parser, sql };
     while grammar.parser.consume_token(&Token::SemiColon) {}
     if grammar.at_end() {
         return Err(EngineError::new(
@@ -166,6 +168,7 @@ type Parsed<T> = Result<T, Problem>;
 
 struct Grammar<'a> {
     parser: Parser<'a>,
+    sql: &'a str,
 }
 
 impl Grammar<'_> {
@@ -225,13 +228,18 @@ impl Grammar<'_> {
     fn statement(&mut self) -> Parsed<Statement> {
         let first = self.parser.peek_token();
         let Token::Word(word) = &first.token else {
-            return self.sql();
+            return self.sql_statement();
         };
         match word.value.to_ascii_uppercase().as_str() {
             "EXPLAIN" => self.explain(),
             "CREATE" => self.create(),
             "DROP" => self.drop(),
             "ALTER" => self.alter(),
+            "COMMENT" => self.comment(),
+            "TRUNCATE" => self.truncate(),
+            "VACUUM" => self.maintain("VACUUM"),
+            "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),
+            command @ ("CLUSTER" | "REINDEX") => Err(EngineError::unsupported(command).into()),
             "SHOW" => self.show(),
             "DESCRIBE" | "DESC" => {
                 self.parser.next_token();
@@ -250,15 +258,24 @@ impl Grammar<'_> {
                 }
                 Ok(Statement::Reset(Some(self.name()?.join("."))))
             }
-            _ => self.sql(),
+            _ => self.sql_statement(),
         }
     }
 
     /// A statement that sqlparser parses as a whole.
-    fn sql(&mut self) -> Parsed<Statement> {
-        let statement = self.parser.parse_statement()?;
-        match &statement {
-            ast::Statement::Query(_) => Ok(Statement::Query(Box::new(statement))),
+    fn sql_statement(&mut self) -> Parsed<Statement> {
+        let mut statement = self.parser.parse_statement()?;
+        match &mut statement {
+            ast::Statement::Query(query) => Ok(match ddl::select_into(query) {
+                Some(create) => Statement::CreateTable(Box::new(create)),
+                None => Statement::Query(Box::new(statement)),
+            }),
+            ast::Statement::Delete(delete) => Ok(Statement::Truncate {
+                names: vec![ddl::delete_all(delete)?],
+                delete: true,
+            }),
+            ast::Statement::Update { .. } => Err(EngineError::unsupported("UPDATE").into()),
+            ast::Statement::Merge { .. } => Err(EngineError::unsupported("MERGE").into()),
             ast::Statement::Insert(insert) => {
                 let ast::TableObject::TableName(name) = &insert.table else {
                     return Err(EngineError::unsupported("INSERT INTO a table function").into());
@@ -370,38 +387,24 @@ impl Grammar<'_> {
                 properties,
             });
         }
-        let or_replace = self.words(&["CREATE", "OR", "REPLACE", "TABLE"]);
-        if or_replace || self.words(&["CREATE", "TABLE"]) {
-            return self.create_table(or_replace);
+        if let Some(statement) = self.create_relation()? {
+            return Ok(statement);
         }
-        self.sql()
+        self.sql_statement()
     }
 
-    fn create_table(&mut self, or_replace: bool) -> Parsed<Statement> {
+    fn create_table(&mut self, or_replace: bool, temporary: bool) -> Parsed<Statement> {
         let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
-        let name = self.name()?;
         let mut out = CreateTable {
-            name,
             or_replace,
             if_not_exists,
-            columns: vec![],
-            partition: vec![],
-            properties: HashMap::new(),
-            location: None,
-            comment: None,
-            query: None,
-            with_data: true,
+            temporary,
+            ..CreateTable::named(self.name()?)
         };
         if self.parser.peek_token().token == Token::LParen {
-            let (columns, constraints) = self.parser.parse_columns()?;
-            if let Some(constraint) = constraints.first() {
-                return Err(
-                    EngineError::unsupported(format!("constraint \"{constraint}\""))
-                        .with_hint("Iceberg tables have NOT NULL columns and no other constraints")
-                        .into(),
-                );
-            }
-            out.columns = columns;
+            self.table_elements(&mut out)?;
+        } else if self.word("LIKE") {
+            out.like = Some(self.name()?);
         }
         loop {
             if self.words(&["USING", "ICEBERG"]) {
@@ -413,6 +416,8 @@ impl Grammar<'_> {
                 out.location = Some(self.parser.parse_literal_string()?);
             } else if self.word("COMMENT") {
                 out.comment = Some(self.parser.parse_literal_string()?);
+            } else if self.words(&["ON", "COMMIT"]) {
+                self.on_commit()?;
             } else {
                 break;
             }
@@ -425,7 +430,7 @@ impl Grammar<'_> {
             } else {
                 self.words(&["WITH", "DATA"]);
             }
-        } else if out.columns.is_empty() {
+        } else if out.columns.is_empty() && out.like.is_none() {
             return self.expected("a column list or AS query");
         }
         Ok(Statement::CreateTable(Box::new(out)))
@@ -555,6 +560,9 @@ impl Grammar<'_> {
                 cascade,
             });
         }
+        if self.words(&["DROP", "VIEW"]) {
+            return self.drop_view();
+        }
         if self.words(&["DROP", "TABLE"]) {
             let if_exists = self.words(&["IF", "EXISTS"]);
             let names = self.names()?;
@@ -572,27 +580,7 @@ impl Grammar<'_> {
                 purge,
             });
         }
-        self.sql()
-    }
-
-    fn alter(&mut self) -> Parsed<Statement> {
-        if !self.words(&["ALTER", "TABLE"]) {
-            return self.sql();
-        }
-        let if_exists = self.words(&["IF", "EXISTS"]);
-        let from = self.name()?;
-        if !self.words(&["RENAME", "TO"]) {
-            let found = self.parser.peek_token();
-            return Err(EngineError::unsupported(format!("ALTER TABLE … {found}"))
-                .with_hint("this version has ALTER TABLE name RENAME TO new_name")
-                .into());
-        }
-        let to = self.name()?;
-        Ok(Statement::RenameTable {
-            from,
-            to,
-            if_exists,
-        })
+        self.sql_statement()
     }
 
     fn like(&mut self) -> Parsed<Option<String>> {
@@ -624,6 +612,14 @@ impl Grammar<'_> {
             let like = self.like()?;
             return Ok(Statement::ShowTables { schema, like });
         }
+        if self.word("VIEWS") {
+            let schema = self.in_name()?;
+            let like = self.like()?;
+            return Ok(Statement::ShowViews { schema, like });
+        }
+        if self.words(&["CREATE", "VIEW"]) {
+            return Ok(Statement::ShowCreateView(self.name()?));
+        }
         if self.word("COLUMNS") {
             return match self.in_name()? {
                 Some(name) => Ok(Statement::ShowColumns(name)),
@@ -644,7 +640,7 @@ impl Grammar<'_> {
         }
         if self.at_end() {
             return self.expected(
-                "CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, FUNCTIONS or a setting",
+                "CATALOGS, SCHEMAS, TABLES, VIEWS, COLUMNS, CREATE TABLE, CREATE VIEW, FUNCTIONS or a setting",
             );
         }
         Ok(Statement::ShowSetting(Some(self.name()?.join("."))))
@@ -827,7 +823,7 @@ mod tests {
         ));
         assert!(matches!(
             parse("ALTER TABLE a RENAME TO b"),
-            Ok(Statement::RenameTable { .. })
+            Ok(Statement::Alter(_))
         ));
         assert!(matches!(
             parse("SHOW TABLES FROM x LIKE 'a%'"),

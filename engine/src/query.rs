@@ -32,6 +32,7 @@ use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
 use crate::using;
+use crate::views::Scope;
 use crate::zone::in_zone;
 
 /// Times a query is planned before its first row; the last time it stays in the coordinator.
@@ -64,9 +65,23 @@ impl Engine {
     pub(crate) async fn plan_open(
         &self,
         session: &Session,
+        statement: ast::Statement,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+    ) -> Result<Planned, EngineError> {
+        let scope = Scope::of(self, session, context);
+        self.plan_within(session, statement, context, placement, scope)
+            .await
+    }
+
+    /// As [`Self::plan_open`], with names looked up in `scope`.
+    pub(crate) async fn plan_within(
+        &self,
+        session: &Session,
         mut statement: ast::Statement,
         context: &StatementContext,
         placement: Option<PlacementWish>,
+        scope: Scope,
     ) -> Result<Planned, EngineError> {
         postgres::rewrite(&mut statement);
         rewrite::rewrite(&mut statement);
@@ -77,13 +92,14 @@ impl Engine {
         let placement = if about { Some(PlacementWish::Never) } else { placement };
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
-            let bare = self.statement_state(session, context, placement, HashMap::new())?;
+            let none = HashMap::new();
+            let bare = self.statement_state(session, context, placement, none, scope.clone())?;
             for call in &calls {
                 let table = files::open(call, &self.config.roots, &bare.state).await?;
                 tables.insert(call.table.clone(), table);
             }
         }
-        let mut state = self.statement_state(session, context, placement, tables)?;
+        let mut state = self.statement_state(session, context, placement, tables, scope)?;
         let casts = if about {
             Some(self.tell_of_catalogs(session, &mut state).await?)
         } else {

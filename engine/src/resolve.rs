@@ -13,7 +13,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemTable, SchemaProvider, TableProvider,
 };
 use datafusion::error::Result as DfResult;
-use tarn_catalog::{Catalog, ManifestCache, Namespace, Table, TableIdent};
+use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
@@ -22,11 +22,14 @@ use crate::parser::Name;
 use crate::pg_catalog::{self, CatalogContext, CatalogSeed};
 use crate::scan::IcebergTableProvider;
 use crate::system::SystemTables;
+use crate::views::Scope;
 
 /// Schema name of the views about the server itself.
 pub const SYSTEM_SCHEMA: &str = "system";
 /// Schema name of the SQL standard's views.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// Stands for the schema of names that have none: they are looked up along the search path.
+pub(crate) const SEARCH_PATH: &str = "$search_path";
 /// Names shown at most in a hint.
 const LISTED_MAX: usize = 20;
 
@@ -105,43 +108,6 @@ impl Catalogs {
             ),
         );
         Err(offering(error, schema, &all))
-    }
-
-    /// Loads a table by name: exactly, else case-insensitively if unique.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest;
-    /// or what reading its metadata met.
-    pub(crate) async fn table(
-        &self,
-        catalog: &dyn Catalog,
-        schema: &str,
-        table: &str,
-    ) -> Result<Table, EngineError> {
-        let ident = self.ident(catalog, schema, table).await?;
-        Ok(catalog.load_table(&ident).await?)
-    }
-
-    /// Finds a table by name, as [`Self::table`] does, without reading its metadata.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UndefinedSchema`] or [`ErrorKind::UndefinedTable`], offering the nearest.
-    pub(crate) async fn ident(
-        &self,
-        catalog: &dyn Catalog,
-        schema: &str,
-        table: &str,
-    ) -> Result<TableIdent, EngineError> {
-        let exact = TableIdent::new(namespace_of(schema), table);
-        if catalog.table_exists(&exact).await? {
-            return Ok(exact);
-        }
-        let namespace = self.namespace(catalog, schema).await?;
-        let all = catalog.list_tables(&namespace).await?;
-        if let Some(found) = names::find(table, &all) {
-            return Ok(TableIdent::new(namespace, found));
-        }
-        Err(undefined_table(catalog.name(), &namespace, table, &all))
     }
 }
 
@@ -224,6 +190,7 @@ pub(crate) struct StatementCatalogs {
     pub(crate) system: Arc<dyn SystemTables>,
     files: Arc<HashMap<String, Arc<dyn TableProvider>>>,
     time_zone: Arc<str>,
+    scope: Scope,
     missing: Missing,
     seed: CatalogSeed,
     about: AboutCatalogs,
@@ -255,14 +222,15 @@ impl Missing {
 }
 
 impl StatementCatalogs {
-    /// The view of one statement; `files` are the tables of its file functions, and `time_zone` is that of tables' columns
-    /// with time zone.
+    /// The view of one statement; `files` are the tables of its file functions, `time_zone` is that of tables' columns
+    /// with time zone, and names are looked up in `scope`.
     pub(crate) fn new(
         catalogs: Catalogs,
         cache: ManifestCache,
         system: Arc<dyn SystemTables>,
         files: HashMap<String, Arc<dyn TableProvider>>,
         time_zone: &str,
+        scope: Scope,
         seed: CatalogSeed,
     ) -> Self {
         Self {
@@ -271,6 +239,7 @@ impl StatementCatalogs {
             system,
             files: Arc::new(files),
             time_zone: time_zone.into(),
+            scope,
             missing: Missing::default(),
             seed,
             about: Arc::default(),
@@ -380,25 +349,47 @@ impl StatementSchema {
         if self.catalog == FILES_CATALOG {
             return Ok(self.view.files.get(name).cloned());
         }
-        let folded = self.schema.to_lowercase();
+        let name_of = |schema: &str| vec![self.catalog.clone(), schema.to_owned(), name.to_owned()];
+        if self.schema != SEARCH_PATH {
+            return match self.builtin(&self.schema, name).await? {
+                Some(view) => Ok(Some(view)),
+                None => self.relation(&name_of(&self.schema)).await.map(Some),
+            };
+        }
+        // Built-in schemas may be in the search path.
+        for schema in &self.view.scope.lookup.path {
+            if let Ok(Some(view)) = self.builtin(schema, name).await {
+                return Ok(Some(view));
+            }
+        }
+        self.relation(&vec![name.to_owned()]).await.map(Some)
+    }
+
+    /// A view of the server itself; `None` if `schema` is not one of its schemas.
+    async fn builtin(&self, schema: &str, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        let folded = schema.to_lowercase();
         if folded == SYSTEM_SCHEMA {
             return Ok(Some(self.system_table(name)?));
         }
-        let catalog = self.view.catalogs.get(&self.catalog)?;
         if let Some(schema) = pg_catalog::schema_named(&folded) {
+            let catalog = self.view.catalogs.get(&self.catalog)?;
             let context = self.view.context(catalog.name()).await?;
             return Ok(Some(pg_catalog::table(schema, name, &context)?));
         }
-        let table = self
-            .view
-            .catalogs
-            .table(catalog.as_ref(), &self.schema, name)
-            .await?;
+        Ok(None)
+    }
+
+    /// A table, pinned, or what stands for a view.
+    async fn relation(&self, name: &Name) -> DfResult<Arc<dyn TableProvider>> {
+        let scope = &self.view.scope;
+        let found = self.view.catalogs.find(&scope.lookup, name).await?;
+        if found.kind == EntryKind::View {
+            return Ok(scope.view(&found).await?);
+        }
+        let table = scope.table(&found).await?;
         let snapshot = table.current_snapshot();
         let provider = IcebergTableProvider::new(table, snapshot, self.view.cache.clone());
-        Ok(Some(Arc::new(
-            provider.with_time_zone(&self.view.time_zone),
-        )))
+        Ok(Arc::new(provider.with_time_zone(&self.view.time_zone)))
     }
 
     fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {

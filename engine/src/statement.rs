@@ -40,6 +40,38 @@ pub(crate) enum Statement {
     },
     /// `CREATE TABLE`, with or without `AS`.
     CreateTable(Box<CreateTable>),
+    /// `CREATE VIEW`.
+    CreateView(Box<CreateView>),
+    /// `DROP VIEW`.
+    DropView {
+        /// The views.
+        names: Vec<Name>,
+        /// Do nothing if it is missing.
+        if_exists: bool,
+    },
+    /// `TRUNCATE`, and `DELETE` without a condition.
+    Truncate {
+        /// The tables.
+        names: Vec<Name>,
+        /// Whether it was written as DELETE, which counts rows.
+        delete: bool,
+    },
+    /// `COMMENT ON … IS …`.
+    Comment {
+        /// What it is about.
+        on: Commented,
+        /// Its name; of a column with the column's name last.
+        name: Name,
+        /// The text; none removes it.
+        text: Option<String>,
+    },
+    /// `ANALYZE` and `VACUUM`: nothing needs to be done.
+    Maintain {
+        /// The command.
+        command: &'static str,
+        /// Tables that it names.
+        names: Vec<Name>,
+    },
     /// `DROP TABLE`.
     DropTable {
         /// The tables.
@@ -49,15 +81,8 @@ pub(crate) enum Statement {
         /// Delete the files too.
         purge: bool,
     },
-    /// `ALTER TABLE a RENAME TO b`.
-    RenameTable {
-        /// The table.
-        from: Name,
-        /// Its new name; unqualified = same schema.
-        to: Name,
-        /// Do nothing if it is missing.
-        if_exists: bool,
-    },
+    /// `ALTER TABLE`, `ALTER VIEW`.
+    Alter(Box<Alter>),
     /// `EXPLAIN`.
     Explain(Explain),
     /// `DESCRIBE t`, `SHOW COLUMNS FROM t`.
@@ -81,8 +106,17 @@ pub(crate) enum Statement {
         /// Pattern on the name.
         like: Option<String>,
     },
+    /// `SHOW VIEWS [FROM schema] [LIKE …]`.
+    ShowViews {
+        /// `[catalog.]schema`; the session's if absent.
+        schema: Option<Name>,
+        /// Pattern on the name.
+        like: Option<String>,
+    },
     /// `SHOW CREATE TABLE t`.
     ShowCreateTable(Name),
+    /// `SHOW CREATE VIEW v`.
+    ShowCreateView(Name),
     /// `SHOW FUNCTIONS [LIKE …]`.
     ShowFunctions {
         /// Pattern on the name.
@@ -111,7 +145,9 @@ impl Statement {
             | Self::ShowCatalogs { .. }
             | Self::ShowSchemas { .. }
             | Self::ShowTables { .. }
+            | Self::ShowViews { .. }
             | Self::ShowCreateTable(_)
+            | Self::ShowCreateView(_)
             | Self::ShowFunctions { .. }
             | Self::ShowSetting(_) => true,
             Self::Query(_)
@@ -120,7 +156,12 @@ impl Statement {
             | Self::DropSchema { .. }
             | Self::CreateTable(_)
             | Self::DropTable { .. }
-            | Self::RenameTable { .. }
+            | Self::CreateView(_)
+            | Self::DropView { .. }
+            | Self::Truncate { .. }
+            | Self::Comment { .. }
+            | Self::Maintain { .. }
+            | Self::Alter(_)
             | Self::Explain(_)
             | Self::Use(_)
             | Self::Set { .. }
@@ -138,13 +179,22 @@ impl Statement {
             Self::CreateTable(create) if create.query.is_some() => "CREATE TABLE AS",
             Self::CreateTable(_) => "CREATE TABLE",
             Self::DropTable { .. } => "DROP TABLE",
-            Self::RenameTable { .. } => "ALTER TABLE",
+            Self::CreateView(_) => "CREATE VIEW",
+            Self::DropView { .. } => "DROP VIEW",
+            Self::Truncate { delete: false, .. } => "TRUNCATE TABLE",
+            Self::Truncate { delete: true, .. } => "DELETE",
+            Self::Comment { .. } => "COMMENT",
+            Self::Maintain { command, .. } => command,
+            Self::Alter(alter) if alter.view => "ALTER VIEW",
+            Self::Alter(_) => "ALTER TABLE",
             Self::Explain(_) => "EXPLAIN",
             Self::ShowColumns(_)
             | Self::ShowCatalogs { .. }
             | Self::ShowSchemas { .. }
             | Self::ShowTables { .. }
+            | Self::ShowViews { .. }
             | Self::ShowCreateTable(_)
+            | Self::ShowCreateView(_)
             | Self::ShowFunctions { .. }
             | Self::ShowSetting(_) => "SHOW",
             Self::Use(_) => "USE",
@@ -154,9 +204,130 @@ impl Statement {
     }
 }
 
+/// What COMMENT ON is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Commented {
+    /// A table.
+    Table,
+    /// A view.
+    View,
+    /// A column of a table or view.
+    Column,
+    /// A schema.
+    Schema,
+}
+
+/// `ALTER TABLE`, `ALTER VIEW`.
+#[derive(Debug)]
+pub(crate) struct Alter {
+    /// Whether it was written as ALTER VIEW.
+    pub view: bool,
+    /// The table or view.
+    pub name: Name,
+    /// Do nothing if it is missing.
+    pub if_exists: bool,
+    /// What to change.
+    pub action: AlterAction,
+}
+
+/// What ALTER changes.
+#[derive(Debug)]
+pub(crate) enum AlterAction {
+    /// `RENAME TO name`; an unqualified name stays in its schema.
+    Rename(Name),
+    /// `SET SCHEMA name`.
+    SetSchema(Name),
+    /// Changes of columns, all of them at once.
+    Columns(Vec<ColumnChange>),
+    /// `SET (key = value, …)`, `SET TBLPROPERTIES (…)`.
+    SetProperties(HashMap<String, String>),
+    /// `RESET (key, …)`, `UNSET TBLPROPERTIES (…)`.
+    ResetProperties(Vec<String>),
+    /// `OWNER TO`: everything belongs to its catalog.
+    Owner,
+}
+
+/// One change of a column.
+#[derive(Debug)]
+pub(crate) enum ColumnChange {
+    /// `ADD COLUMN`.
+    Add {
+        /// The column.
+        column: ast::ColumnDef,
+        /// Do nothing if there is one of the name.
+        if_not_exists: bool,
+    },
+    /// `DROP COLUMN`.
+    Drop {
+        /// The column.
+        column: String,
+        /// Do nothing if it is missing.
+        if_exists: bool,
+    },
+    /// `RENAME COLUMN`.
+    Rename {
+        /// The column.
+        column: String,
+        /// Its new name.
+        to: String,
+    },
+    /// `ALTER COLUMN … TYPE`.
+    Type {
+        /// The column.
+        column: String,
+        /// Its new type.
+        to: ast::DataType,
+    },
+    /// `ALTER COLUMN … SET NOT NULL`, `DROP NOT NULL`.
+    NotNull {
+        /// The column.
+        column: String,
+        /// Whether it must have a value from now on.
+        required: bool,
+    },
+}
+
+/// `CREATE VIEW`.
+#[derive(Debug)]
+pub(crate) struct CreateView {
+    /// The view.
+    pub name: Name,
+    /// Replace the view if it exists.
+    pub or_replace: bool,
+    /// Do nothing if it exists.
+    pub if_not_exists: bool,
+    /// Whether it is the session's own.
+    pub temporary: bool,
+    /// Names of its first columns.
+    pub columns: Vec<ViewColumn>,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+    /// `WITH (…)`.
+    pub properties: HashMap<String, String>,
+    /// Its query.
+    pub query: Box<ast::Statement>,
+    /// The query as it was written.
+    pub text: String,
+}
+
+/// A column in the list of CREATE VIEW.
+#[derive(Debug)]
+pub(crate) struct ViewColumn {
+    /// Its name.
+    pub name: String,
+    /// `COMMENT '…'`.
+    pub comment: Option<String>,
+}
+
 /// `CREATE TABLE`.
 #[derive(Debug)]
 pub(crate) struct CreateTable {
+    /// Whether it is the session's own.
+    pub temporary: bool,
+    /// `LIKE other`.
+    pub like: Option<Name>,
+    /// `PRIMARY KEY (…)`.
+    pub primary_key: Vec<String>,
     /// The table.
     pub name: Name,
     /// Replace the table if it exists.
@@ -177,6 +348,27 @@ pub(crate) struct CreateTable {
     pub query: Option<Box<ast::Statement>>,
     /// `AS query WITH NO DATA`: columns only.
     pub with_data: bool,
+}
+
+impl CreateTable {
+    /// A table of which only the name is said.
+    pub(crate) fn named(name: Name) -> Self {
+        Self {
+            name,
+            temporary: false,
+            or_replace: false,
+            if_not_exists: false,
+            columns: vec![],
+            like: None,
+            primary_key: vec![],
+            partition: vec![],
+            properties: HashMap::new(),
+            location: None,
+            comment: None,
+            query: None,
+            with_data: true,
+        }
+    }
 }
 
 /// How EXPLAIN prints.

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray};
-use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, NewDataFile, StagedTable, Stores, Table, TableCreation, TableIdent,
-    append, create_with_files,
+    Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation,
+    TableIdent, append, create_with_files,
 };
 use uuid::Uuid;
 
@@ -72,14 +72,12 @@ impl Engine {
         statement: ast::Statement,
         context: &StatementContext,
     ) -> Result<(Planned, Target), EngineError> {
-        let name = FullName::complete(table, &session.catalog, &session.schema)?;
-        refuse_views(&name)?;
-        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
-        let table = self
-            .config
-            .catalogs
-            .table(catalog.as_ref(), &name.schema, &name.table)
-            .await?;
+        let found = self.find(session, table).await?;
+        if found.kind != EntryKind::Table {
+            return Err(found.wrong_kind("rows go into the tables that the view reads"));
+        }
+        let catalog = found.catalog;
+        let table = catalog.load_table(&found.ident).await?;
         let planned = self.plan(session, statement, context, None).await?;
         let LogicalPlan::Dml(DmlStatement { input, .. }) = planned.logical else {
             return Err(EngineError::internal("INSERT was not planned as a write"));
@@ -133,33 +131,33 @@ impl Engine {
             return Err(EngineError::unsupported("CREATE OR REPLACE TABLE")
                 .with_hint("DROP TABLE IF EXISTS, then CREATE TABLE"));
         }
-        let name = FullName::complete(&create.name, &session.catalog, &session.schema)?;
-        refuse_views(&name)?;
-        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
-        let namespace = self
-            .config
-            .catalogs
-            .namespace(catalog.as_ref(), &name.schema)
+        let (catalog, ident) = self
+            .new_name(session, &create.name, create.temporary)
             .await?;
-        let ident = TableIdent {
-            namespace,
-            name: name.table.clone(),
+        let name = FullName {
+            catalog: catalog.name().to_owned(),
+            schema: ident.namespace.to_string(),
+            table: ident.name.clone(),
         };
         let command = if create.query.is_some() {
             "CREATE TABLE AS"
         } else {
             "CREATE TABLE"
         };
-        if catalog.table_exists(&ident).await? {
+        if let Some(kind) = catalog.find(&ident).await? {
             if create.if_not_exists {
                 return Ok(Outcome::done(command, create.query.is_some().then_some(0)));
             }
-            return Err(already_exists(&name));
+            return Err(already_exists(&name, kind));
         }
         let made = if create.query.is_some() {
             self.create_as(session, &create, context).await.map(Some)
         } else {
-            let creation = creation(session, &create, ident, None)?;
+            let like = match &create.like {
+                Some(name) => Some(self.columns_of(session, name).await?),
+                None => None,
+            };
+            let creation = creation(session, &create, ident, like.map(Source::Like))?;
             check_places(&creation, &self.config.roots, catalog.warehouse())?;
             catalog
                 .create_table(creation)
@@ -174,6 +172,15 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The columns of a table or view.
+    async fn columns_of(&self, session: &Session, name: &Name) -> Result<SchemaRef, EngineError> {
+        let found = self.find(session, name).await?;
+        Ok(match found.kind {
+            EntryKind::Table => found.catalog.load_table(&found.ident).await?.arrow_schema(),
+            EntryKind::View => found.catalog.load_view(&found.ident).await?.arrow_schema(),
+        })
     }
 
     /// CREATE TABLE AS: the table appears with its rows, or not at all.
@@ -207,23 +214,15 @@ impl Engine {
         let Some(query) = &create.query else {
             return Err(EngineError::internal("CREATE TABLE without a query"));
         };
-        let name = FullName::complete(&create.name, &session.catalog, &session.schema)?;
-        let catalog = Arc::clone(self.config.catalogs.get(&name.catalog)?);
-        let namespace = self
-            .config
-            .catalogs
-            .namespace(catalog.as_ref(), &name.schema)
+        let (catalog, ident) = self
+            .new_name(session, &create.name, create.temporary)
             .await?;
         let headings = Headings::of(query);
         let planned = self
             .plan(session, query.as_ref().clone(), context, None)
             .await?;
-        let ident = TableIdent {
-            namespace,
-            name: name.table.clone(),
-        };
         let named = headings.rename_unique(planned.logical.schema().as_arrow());
-        let creation = creation(session, create, ident, Some(named.as_ref()))?;
+        let creation = creation(session, create, ident, Some(Source::Query(named)))?;
         check_places(&creation, &self.config.roots, catalog.warehouse())?;
         let staged = catalog.stage_table(creation).await?;
         let table = staged.table().clone();
@@ -244,7 +243,6 @@ impl Engine {
     }
 }
 
-/// What CREATE TABLE asks of the catalog; columns from its list, or from its query.
 /// Properties that name places where a table's files go.
 const PATH_PROPERTIES: [&str; 4] = [
     "write.data.path",
@@ -259,25 +257,47 @@ fn check_places(
     roots: &AllowedRoots,
     warehouse: &str,
 ) -> Result<(), EngineError> {
-    let named = PATH_PROPERTIES
+    if let Some(place) = &creation.location {
+        roots.check_location(place, warehouse)?;
+    }
+    check_properties(&creation.properties, roots, warehouse)
+}
+
+/// Refuses properties that put parts of a table outside of warehouse and allowed roots.
+pub(crate) fn check_properties(
+    properties: &HashMap<String, String>,
+    roots: &AllowedRoots,
+    warehouse: &str,
+) -> Result<(), EngineError> {
+    for place in PATH_PROPERTIES
         .iter()
-        .filter_map(|key| creation.properties.get(*key));
-    for place in creation.location.iter().chain(named) {
+        .filter_map(|key| properties.get(*key))
+    {
         roots.check_location(place, warehouse)?;
     }
     Ok(())
 }
 
+/// Where the columns of a new table come from, if not from its own list.
+enum Source {
+    /// Its query.
+    Query(SchemaRef),
+    /// Another table.
+    Like(SchemaRef),
+}
+
+/// What CREATE TABLE asks of the catalog.
 fn creation(
     session: &Session,
     create: &CreateTable,
     ident: TableIdent,
-    query: Option<&Schema>,
+    source: Option<Source>,
 ) -> Result<TableCreation, EngineError> {
-    let schema = match query {
+    let schema = match source {
         None => columns(session, &create.columns)?,
-        Some(query) if create.columns.is_empty() => nullable(query),
-        Some(query) => {
+        Some(Source::Like(schema)) => alike(&schema),
+        Some(Source::Query(query)) if create.columns.is_empty() => nullable(&query),
+        Some(Source::Query(query)) => {
             let listed = columns(session, &create.columns)?;
             if listed.fields().len() != query.fields().len() {
                 return Err(EngineError::new(
@@ -306,30 +326,59 @@ fn creation(
             .clone()
             .or_else(|| properties.remove("location")),
         properties,
+        primary_key: primary_key(create),
     })
 }
 
+/// The columns that CREATE TABLE calls PRIMARY KEY, in its list or beside a column.
+fn primary_key(create: &CreateTable) -> Vec<String> {
+    let beside = create.columns.iter().filter(|column| {
+        column
+            .options
+            .iter()
+            .any(|option| matches!(option.option, ast::ColumnOption::PrimaryKey(_)))
+    });
+    let mut key = create.primary_key.clone();
+    key.extend(beside.map(|column| fold(&column.name)));
+    key
+}
+
 fn columns(session: &Session, columns: &[ast::ColumnDef]) -> Result<Schema, EngineError> {
-    let types = SqlTypes::new(session.settings.get("time_zone"));
-    let mut fields = vec![];
-    for column in columns {
-        let mut field = types.column_type(&fold(&column.name), &column.data_type)?;
-        for option in &column.options {
-            field = match &option.option {
-                ast::ColumnOption::NotNull => field.with_nullable(false),
-                ast::ColumnOption::Null => field,
-                ast::ColumnOption::Comment(text) => with_doc(field, text),
-                other => {
-                    return Err(
-                        EngineError::unsupported(format!("column option \"{other}\""))
-                            .with_hint("Iceberg columns take NOT NULL and COMMENT"),
-                    );
-                }
-            };
-        }
-        fields.push(field);
-    }
+    let fields = columns
+        .iter()
+        .map(|column| column_field(session, column))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Schema::new(fields))
+}
+
+/// A column as CREATE TABLE or ADD COLUMN defines it.
+pub(crate) fn column_field(
+    session: &Session,
+    column: &ast::ColumnDef,
+) -> Result<Field, EngineError> {
+    let types = SqlTypes::new(session.settings.get("time_zone"));
+    let mut field = types.column_type(&fold(&column.name), &column.data_type)?;
+    for option in &column.options {
+        field = match &option.option {
+            ast::ColumnOption::NotNull | ast::ColumnOption::PrimaryKey(_) => {
+                field.with_nullable(false)
+            }
+            ast::ColumnOption::Null => field,
+            ast::ColumnOption::Comment(text) => with_doc(field, text),
+            ast::ColumnOption::Default(ast::Expr::Value(value))
+                if value.value == ast::Value::Null =>
+            {
+                field
+            }
+            other => {
+                return Err(
+                    EngineError::unsupported(format!("column option \"{other}\""))
+                        .with_hint("Iceberg columns take NOT NULL, PRIMARY KEY and COMMENT"),
+                );
+            }
+        };
+    }
+    Ok(field)
 }
 
 fn with_doc(field: Field, text: &str) -> Field {
@@ -338,16 +387,35 @@ fn with_doc(field: Field, text: &str) -> Field {
     field.with_metadata(metadata)
 }
 
+/// Metadata of a column that is part of its type.
+const TYPE_METADATA: &str = "ARROW:extension:name";
+
+/// The columns of a table as another table like it has them.
+fn alike(schema: &Schema) -> Schema {
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|f| {
+            let mut metadata = f.metadata().clone();
+            metadata.retain(|key, _| key == TYPE_METADATA || key == DOC_META_KEY);
+            f.as_ref().clone().with_metadata(metadata)
+        })
+        .collect();
+    Schema::new(fields)
+}
+
 /// A query's columns as a new table has them: all may be NULL, none keeps foreign metadata.
 fn nullable(schema: &Schema) -> Schema {
     let fields: Vec<_> = schema
         .fields()
         .iter()
         .map(|f| {
+            let mut metadata = f.metadata().clone();
+            metadata.retain(|key, _| key == TYPE_METADATA);
             f.as_ref()
                 .clone()
                 .with_nullable(true)
-                .with_metadata(HashMap::new())
+                .with_metadata(metadata)
         })
         .collect();
     Schema::new(fields)
@@ -367,10 +435,14 @@ fn unique_columns(schema: &Schema) -> Result<(), EngineError> {
     Ok(())
 }
 
-pub(crate) fn already_exists(name: &FullName) -> EngineError {
+pub(crate) fn already_exists(name: &FullName, kind: EntryKind) -> EngineError {
+    let noun = match kind {
+        EntryKind::Table => "table",
+        EntryKind::View => "view",
+    };
     EngineError::new(
         ErrorKind::DuplicateTable,
-        format!("table \"{name}\" already exists"),
+        format!("{noun} \"{name}\" already exists"),
     )
     .with_hint("use CREATE TABLE IF NOT EXISTS, or another name")
 }
@@ -388,7 +460,7 @@ pub(crate) fn refuse_views(name: &FullName) -> Result<(), EngineError> {
 }
 
 /// What the snapshot's summary says of the statement that made it.
-fn summary(context: &StatementContext) -> HashMap<String, String> {
+pub(crate) fn summary(context: &StatementContext) -> HashMap<String, String> {
     HashMap::from([
         ("engine-name".to_owned(), "tarn".to_owned()),
         (

@@ -85,7 +85,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         channels,
         cluster: Arc::new(workers.clone()),
         system: Arc::new(system.clone()),
+        server: server_id(&folder.path)?,
     });
+    engine.remove_leftovers().await;
     let statements = Statements::new(workers.clone());
     system.attach(statements.clone());
     let door = HttpDoor::new(Service {
@@ -272,6 +274,17 @@ fn cluster_secret(config: &Config, folder: &DataFolder) -> anyhow::Result<Secret
         .with_context(|| format!("{} cannot be written", path.display()))?;
     writeln!(file, "{secret}")?;
     Ok(secret.into())
+}
+
+/// What tells this server from others on the same catalogs: made once, kept in the data folder.
+fn server_id(folder: &Path) -> anyhow::Result<String> {
+    let path = folder.join("server-id");
+    if let Ok(id) = std::fs::read_to_string(&path) {
+        return Ok(id.trim().to_owned());
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    std::fs::write(&path, &id).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(id)
 }
 
 async fn open_catalogs(

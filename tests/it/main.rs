@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod clients;
 mod harness;
 mod lifecycle;
 mod shell;

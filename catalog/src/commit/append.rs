@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use iceberg::spec as ice;
 
 use super::manifest_write::{self, ENTRIES_MAX};
+use super::truncate::has_live_files;
 use super::{NewDataFile, NewManifests, Session, SnapshotOperation};
 use crate::error::{CatalogError, Result};
 use crate::manifest::{read_manifest, read_manifest_list};
@@ -88,7 +89,9 @@ impl SnapshotOperation for Append {
         };
         let mut manifests = added;
         if let Some(parent) = head.current_snapshot() {
-            for manifest in read_manifest_list(head, &parent).await? {
+            // What only lists deleted files belongs to the snapshot that deleted them.
+            let kept = read_manifest_list(head, &parent).await?;
+            for manifest in kept.into_iter().filter(has_live_files) {
                 manifests.push(with_counts(head, manifest).await?);
             }
         }

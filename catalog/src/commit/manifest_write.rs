@@ -28,38 +28,103 @@ pub(super) async fn write_data(
     files: &[NewDataFile],
     session: &mut Session,
 ) -> Result<ice::ManifestFile> {
-    head.check_partition_names(spec_id)?;
-    let spec = head
-        .metadata()
-        .partition_spec_by_id(spec_id)
-        .ok_or_else(|| CatalogError::Conflict {
-            table: head.ident().to_string(),
-            reason: format!("partition spec {spec_id} was removed"),
-        })?;
-    let schema = schema_for_spec(head, spec).ok_or_else(|| CatalogError::Conflict {
-        table: head.ident().to_string(),
-        reason: format!("a source column of partition spec {spec_id} was removed"),
-    })?;
+    let target = Target::new(head, spec_id)?;
     let memory = FileIO::new_with_memory();
-    let output = memory.new_output(MEMORY_NAME).map_err(encode_error)?;
-    let builder = ice::ManifestWriterBuilder::new(
-        output,
-        Some(session.snapshot_id),
-        Arc::clone(&schema),
-        spec.as_ref().clone(),
-    );
-    let mut writer = match head.metadata().format_version() {
-        ice::FormatVersion::V1 => builder.build_v1(),
-        ice::FormatVersion::V2 => builder.build_v2_data(),
-        ice::FormatVersion::V3 => builder.build_v3_data(),
-    };
-    let partition = spec.partition_type(&schema).map_err(encode_error)?;
+    let mut writer = target.writer(&memory, ice::ManifestContentType::Data, session)?;
+    let (schema, spec) = (&target.schema, &target.spec);
+    let partition = spec.partition_type(schema).map_err(encode_error)?;
     for file in files {
-        let entry = data_file(file, &schema, &partition)?;
+        let entry = data_file(file, schema, &partition)?;
         writer
             .add_file(entry, INHERIT_SEQUENCE_NUMBER)
             .map_err(encode_error)?;
     }
+    finish(head, &memory, writer, session).await
+}
+
+/// Writes one manifest that says that `entries`, which `manifest` lists, are deleted.
+pub(super) async fn write_deleted(
+    head: &Table,
+    manifest: &ice::ManifestFile,
+    entries: &[&ice::ManifestEntryRef],
+    session: &mut Session,
+) -> Result<ice::ManifestFile> {
+    let target = Target::new(head, manifest.partition_spec_id)?;
+    let memory = FileIO::new_with_memory();
+    let mut writer = target.writer(&memory, manifest.content, session)?;
+    for entry in entries {
+        // Numbers that an entry leaves out are those of its manifest.
+        let number = |own: Option<i64>| own.unwrap_or(manifest.sequence_number);
+        writer
+            .add_delete_file(
+                entry.data_file().clone(),
+                number(entry.sequence_number),
+                Some(number(entry.file_sequence_number)),
+            )
+            .map_err(encode_error)?;
+    }
+    finish(head, &memory, writer, session).await
+}
+
+/// Spec and schema of a manifest that is to be written.
+struct Target<'a> {
+    head: &'a Table,
+    spec: ice::PartitionSpecRef,
+    schema: ice::SchemaRef,
+}
+
+impl<'a> Target<'a> {
+    fn new(head: &'a Table, spec_id: i32) -> Result<Self> {
+        head.check_partition_names(spec_id)?;
+        let spec = head
+            .metadata()
+            .partition_spec_by_id(spec_id)
+            .ok_or_else(|| CatalogError::Conflict {
+                table: head.ident().to_string(),
+                reason: format!("partition spec {spec_id} was removed"),
+            })?;
+        let schema = schema_for_spec(head, spec).ok_or_else(|| CatalogError::Conflict {
+            table: head.ident().to_string(),
+            reason: format!("a source column of partition spec {spec_id} was removed"),
+        })?;
+        Ok(Self {
+            head,
+            spec: Arc::clone(spec),
+            schema,
+        })
+    }
+
+    fn writer(
+        &self,
+        memory: &FileIO,
+        content: ice::ManifestContentType,
+        session: &Session,
+    ) -> Result<ice::ManifestWriter> {
+        let output = memory.new_output(MEMORY_NAME).map_err(encode_error)?;
+        let builder = ice::ManifestWriterBuilder::new(
+            output,
+            Some(session.snapshot_id),
+            Arc::clone(&self.schema),
+            self.spec.as_ref().clone(),
+        );
+        let deletes = content == ice::ManifestContentType::Deletes;
+        Ok(match self.head.metadata().format_version() {
+            ice::FormatVersion::V1 => builder.build_v1(),
+            ice::FormatVersion::V2 if deletes => builder.build_v2_deletes(),
+            ice::FormatVersion::V2 => builder.build_v2_data(),
+            ice::FormatVersion::V3 if deletes => builder.build_v3_deletes(),
+            ice::FormatVersion::V3 => builder.build_v3_data(),
+        })
+    }
+}
+
+/// Writes what a manifest writer holds to the table's metadata.
+async fn finish(
+    head: &Table,
+    memory: &FileIO,
+    writer: ice::ManifestWriter,
+    session: &mut Session,
+) -> Result<ice::ManifestFile> {
     let mut manifest = writer.write_manifest_file().await.map_err(encode_error)?;
     let input = memory.new_input(MEMORY_NAME).map_err(encode_error)?;
     let bytes = input.read().await.map_err(encode_error)?;

@@ -11,6 +11,7 @@
 mod append;
 mod manifest_write;
 mod retry;
+mod truncate;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,12 +26,14 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::{Catalog, StagedTable, TableCommit};
 use crate::error::{CatalogError, ErrorCode, Result};
 use crate::literal::Literal;
+use crate::manifest::read_manifest_list;
 use crate::storage::Stores;
 use crate::summary::Changes;
 use crate::table::{LoadedMetadata, MAIN_BRANCH, Table, default_retention};
 
 use append::Append;
 use retry::RetryPolicy;
+use truncate::Truncate;
 
 /// Files that are deleted at the same time when a write is cleaned up.
 const DELETES_IN_FLIGHT_MAX: usize = 16;
@@ -154,6 +157,30 @@ pub async fn append(
     }
     let operation = Append::new(table, files)?;
     run(catalog, table, &operation, properties).await
+}
+
+/// Deletes all rows of `table`, whatever is in it by then. No data file is opened.
+///
+/// Returns the new head; a table without files stays as it is.
+///
+/// # Errors
+/// `Conflict` if the table was replaced or stayed contended beyond the `commit.retry.*` limits;
+/// `CommitStateUnknown` if nobody can tell whether the snapshot is in the table.
+#[allow(clippy::implicit_hasher)] // one concrete type through the `Catalog` trait
+pub async fn truncate(
+    catalog: &dyn Catalog,
+    table: &Table,
+    properties: HashMap<String, String>,
+) -> Result<Table> {
+    let head = catalog.load_table(table.ident()).await?;
+    let Some(snapshot) = head.current_snapshot() else {
+        return Ok(head);
+    };
+    let manifests = read_manifest_list(&head, &snapshot).await?;
+    if !manifests.iter().any(truncate::has_live_files) {
+        return Ok(head);
+    }
+    run(catalog, table, &Truncate, properties).await
 }
 
 /// Enters a staged table in the catalog, with `files` as its first snapshot: both or neither.

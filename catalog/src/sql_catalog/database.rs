@@ -10,6 +10,7 @@ use std::time::Duration;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, Executor, Row};
 
+use crate::catalog::EntryKind;
 use crate::error::{CatalogError, Cause, Result};
 use crate::ident::{Namespace, TableIdent};
 
@@ -37,32 +38,34 @@ const CREATE_NAMESPACES: &str = "CREATE TABLE IF NOT EXISTS iceberg_namespace_pr
 /// The column is missing in databases that older tools made.
 const PROBE_TYPE: &str = "SELECT iceberg_type FROM iceberg_tables LIMIT 0";
 const ADD_TYPE: &str = "ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)";
-const LOCATION: &str = "SELECT metadata_location FROM iceberg_tables
-    WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
-    AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
-const TABLES: &str = "SELECT table_name FROM iceberg_tables
+/// Older tools leave `iceberg_type` out, and mean a table.
+const FIND: &str = "SELECT metadata_location, COALESCE(iceberg_type, 'TABLE')
+    FROM iceberg_tables
+    WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3";
+const NAMES: &str = "SELECT table_name FROM iceberg_tables
     WHERE catalog_name = $1 AND table_namespace = $2
-    AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL) ORDER BY table_name";
+    AND COALESCE(iceberg_type, 'TABLE') = $3 ORDER BY table_name";
 const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location, iceberg_type
-    FROM iceberg_tables WHERE catalog_name = $1 AND metadata_location IS NOT NULL";
+    FROM iceberg_tables WHERE catalog_name = $1 AND metadata_location IS NOT NULL
+    AND COALESCE(iceberg_type, 'TABLE') IN ('TABLE', 'VIEW')";
 const ALL_PROPERTIES: &str = "SELECT namespace, property_key, property_value
     FROM iceberg_namespace_properties WHERE catalog_name = $1";
-const INSERT_TABLE: &str = "INSERT INTO iceberg_tables
+const INSERT: &str = "INSERT INTO iceberg_tables
     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
-    VALUES ($1, $2, $3, $4, 'TABLE')";
+    VALUES ($1, $2, $3, $4, $5)";
 const SWAP: &str = "UPDATE iceberg_tables
     SET metadata_location = $1, previous_metadata_location = $2
     WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5
-    AND metadata_location = $2 AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+    AND metadata_location = $2 AND COALESCE(iceberg_type, 'TABLE') = $6";
 const RENAME: &str = "UPDATE iceberg_tables SET table_namespace = $1, table_name = $2
     WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5
-    AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
-const DELETE_TABLE: &str = "DELETE FROM iceberg_tables
+    AND COALESCE(iceberg_type, 'TABLE') = $6";
+const DELETE: &str = "DELETE FROM iceberg_tables
     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
-    AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
-const DELETE_TABLE_AT: &str = "DELETE FROM iceberg_tables
+    AND COALESCE(iceberg_type, 'TABLE') = $4";
+const DELETE_AT: &str = "DELETE FROM iceberg_tables
     WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
-    AND metadata_location = $4 AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)";
+    AND COALESCE(iceberg_type, 'TABLE') = $4 AND metadata_location = $5";
 const NAMESPACES: &str = "SELECT table_namespace FROM iceberg_tables WHERE catalog_name = $1
     UNION SELECT namespace FROM iceberg_namespace_properties WHERE catalog_name = $1";
 /// `$3` is the name with a dot: what is inside starts with it. LIKE would fold case on `SQLite`.
@@ -74,6 +77,8 @@ const NAMESPACE_PROPERTIES: &str = "SELECT property_key, property_value
     FROM iceberg_namespace_properties WHERE catalog_name = $1 AND namespace = $2";
 const INSERT_PROPERTY: &str = "INSERT INTO iceberg_namespace_properties
     (catalog_name, namespace, property_key, property_value) VALUES ($1, $2, $3, $4)";
+const DELETE_PROPERTY: &str = "DELETE FROM iceberg_namespace_properties
+    WHERE catalog_name = $1 AND namespace = $2 AND property_key = $3";
 const DELETE_NAMESPACE: &str = "DELETE FROM iceberg_namespace_properties
     WHERE catalog_name = $1 AND namespace = $2
     AND NOT EXISTS (SELECT 1 FROM iceberg_tables WHERE catalog_name = $1
@@ -91,8 +96,26 @@ pub(super) enum Written {
     Unknown(Cause),
 }
 
-/// One compare-and-swap of a table's metadata location.
+impl EntryKind {
+    /// As `iceberg_type` has it.
+    fn stored(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+        }
+    }
+
+    /// `None` for a kind that we do not know: such rows stay hidden.
+    fn from_stored(stored: &str) -> Option<Self> {
+        [Self::Table, Self::View]
+            .into_iter()
+            .find(|kind| kind.stored() == stored)
+    }
+}
+
+/// One compare-and-swap of the metadata location of a table or view.
 pub(super) struct Swap<'a> {
+    pub(super) kind: EntryKind,
     pub(super) ident: &'a TableIdent,
     pub(super) from: &'a str,
     pub(super) to: &'a str,
@@ -179,20 +202,32 @@ impl Database {
         }
     }
 
-    pub(super) async fn location(&self, ident: &TableIdent) -> Result<Option<String>> {
-        let row = sqlx::query(LOCATION)
+    /// What is called `ident`, and where its metadata is.
+    pub(super) async fn find(&self, ident: &TableIdent) -> Result<Option<(EntryKind, String)>> {
+        let failed = |error: sqlx::Error| self.error("read a table", error.into());
+        let row = sqlx::query(FIND)
             .bind(&self.catalog)
             .bind(ident.namespace.to_string())
             .bind(&ident.name)
             .fetch_optional(&self.pool)
             .await
-            .map_err(|error| self.error("read a table", error.into()))?;
-        match row {
-            None => Ok(None),
-            Some(row) => row
-                .try_get::<Option<String>, _>(0)
-                .map_err(|error| self.error("read a table", error.into())),
-        }
+            .map_err(failed)?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let location: Option<String> = row.try_get(0).map_err(failed)?;
+        let kind: String = row.try_get(1).map_err(failed)?;
+        Ok(EntryKind::from_stored(&kind).zip(location))
+    }
+
+    /// Where the metadata of the table or view `ident` is.
+    pub(super) async fn location(
+        &self,
+        kind: EntryKind,
+        ident: &TableIdent,
+    ) -> Result<Option<String>> {
+        let found = self.find(ident).await?;
+        Ok(found.and_then(|(found, location)| (found == kind).then_some(location)))
     }
 
     pub(super) async fn entries(&self) -> Result<Vec<EntryRow>> {
@@ -227,10 +262,15 @@ impl Database {
             .map_err(|error| self.error("read the schemas", error.into()))
     }
 
-    pub(super) async fn tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
-        let rows = sqlx::query(TABLES)
+    pub(super) async fn names(
+        &self,
+        kind: EntryKind,
+        namespace: &Namespace,
+    ) -> Result<Vec<String>> {
+        let rows = sqlx::query(NAMES)
             .bind(&self.catalog)
             .bind(namespace.to_string())
+            .bind(kind.stored())
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.error("list tables", error.into()))?;
@@ -306,6 +346,39 @@ impl Database {
         self.written("create a schema", insert.await)
     }
 
+    /// Removes the properties `remove`, then adds those of `set`, in one transaction.
+    pub(super) async fn update_properties(
+        &self,
+        namespace: &Namespace,
+        set: &HashMap<String, String>,
+        remove: &[String],
+    ) -> Result<()> {
+        let update = async {
+            let mut transaction = self.pool.begin().await?;
+            for key in remove {
+                sqlx::query(DELETE_PROPERTY)
+                    .bind(&self.catalog)
+                    .bind(namespace.to_string())
+                    .bind(key.to_owned())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            for (key, value) in set {
+                sqlx::query(INSERT_PROPERTY)
+                    .bind(&self.catalog)
+                    .bind(namespace.to_string())
+                    .bind(key.to_owned())
+                    .bind(value.to_owned())
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            transaction.commit().await
+        };
+        update
+            .await
+            .map_err(|error: sqlx::Error| self.error("change a schema", error.into()))
+    }
+
     /// Whether the namespace was there and empty, and is gone now.
     pub(super) async fn delete_namespace(&self, namespace: &Namespace) -> Result<bool> {
         let result = sqlx::query(DELETE_NAMESPACE)
@@ -318,12 +391,18 @@ impl Database {
         Ok(result.rows_affected() > 0)
     }
 
-    pub(super) async fn insert_table(&self, ident: &TableIdent, location: &str) -> Result<Written> {
-        let result = sqlx::query(INSERT_TABLE)
+    pub(super) async fn insert(
+        &self,
+        kind: EntryKind,
+        ident: &TableIdent,
+        location: &str,
+    ) -> Result<Written> {
+        let result = sqlx::query(INSERT)
             .bind(&self.catalog)
             .bind(ident.namespace.to_string())
             .bind(&ident.name)
             .bind(location.to_owned())
+            .bind(kind.stored())
             .execute(&self.pool)
             .await;
         self.written("create a table", result.map(drop))
@@ -336,6 +415,7 @@ impl Database {
             .bind(&self.catalog)
             .bind(swap.ident.namespace.to_string())
             .bind(&swap.ident.name)
+            .bind(swap.kind.stored())
             .execute(&self.pool)
             .await;
         match result {
@@ -344,9 +424,10 @@ impl Database {
         }
     }
 
-    /// `None` if there is no table of the old name.
-    pub(super) async fn rename_table(
+    /// `None` if there is no table or view of the old name.
+    pub(super) async fn rename(
         &self,
+        kind: EntryKind,
         from: &TableIdent,
         to: &TableIdent,
     ) -> Result<Option<Written>> {
@@ -356,6 +437,7 @@ impl Database {
             .bind(&self.catalog)
             .bind(from.namespace.to_string())
             .bind(&from.name)
+            .bind(kind.stored())
             .execute(&self.pool)
             .await;
         match result {
@@ -364,16 +446,23 @@ impl Database {
         }
     }
 
-    /// Whether the table was there, at the metadata location `at` if one is given, and is gone now.
-    pub(super) async fn delete_table(&self, ident: &TableIdent, at: Option<&str>) -> Result<bool> {
+    /// Whether the table or view was there, at the metadata location `at` if one is given, and is
+    /// gone now.
+    pub(super) async fn delete(
+        &self,
+        kind: EntryKind,
+        ident: &TableIdent,
+        at: Option<&str>,
+    ) -> Result<bool> {
         let query = match at {
-            None => sqlx::query(DELETE_TABLE),
-            Some(_) => sqlx::query(DELETE_TABLE_AT),
+            None => sqlx::query(DELETE),
+            Some(_) => sqlx::query(DELETE_AT),
         };
         let mut query = query
             .bind(&self.catalog)
             .bind(ident.namespace.to_string())
-            .bind(&ident.name);
+            .bind(&ident.name)
+            .bind(kind.stored());
         if let Some(at) = at {
             query = query.bind(at.to_owned());
         }

@@ -1,10 +1,12 @@
-//! Who sends a request: HTTP Basic.
+//! Who sends a request: HTTP Basic with a password or token, or a token as Bearer.
+
+use std::net::IpAddr;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
-use tarn_control::{AuthError, Control, ErrorCode, Principal};
+use tarn_control::{AuthError, Control, Origin, Principal};
 
 use super::problem::Problem;
 
@@ -12,38 +14,60 @@ use super::problem::Problem;
 ///
 /// # Errors
 /// 401 without or with wrong credentials (the same answer for an unknown user and a wrong
-/// password), 503 if the metadata database does not answer.
+/// password), 429 after too many failures, 503 if the metadata database does not answer.
 pub(crate) async fn principal(
     headers: &HeaderMap,
     control: &Control,
+    address: IpAddr,
 ) -> Result<Principal, Problem> {
-    let (user, password) = basic(headers).ok_or_else(|| {
-        Problem::plain(
-            StatusCode::UNAUTHORIZED,
-            "authentication is required",
-            "send user and password with HTTP Basic",
-        )
-    })?;
-    control
-        .authenticate(&user, &password)
-        .await
-        .map_err(|error| refused(&error))
+    let origin = Origin {
+        address,
+        door: "http",
+    };
+    let answer = if let Some(token) = bearer(headers) {
+        control.authenticate_token(&token, origin).await
+    } else {
+        let (user, password) = basic(headers).ok_or_else(|| {
+            Problem::plain(
+                StatusCode::UNAUTHORIZED,
+                "authentication is required",
+                "send user and password with HTTP Basic",
+            )
+        })?;
+        control.authenticate(&user, &password, origin).await
+    };
+    answer.map_err(|error| refused(&error))
 }
 
 fn refused(error: &AuthError) -> Problem {
-    if error.code() == ErrorCode::Unauthenticated {
-        return Problem::plain(
+    match error {
+        AuthError::Denied => Problem::plain(
             StatusCode::UNAUTHORIZED,
             "password authentication failed",
             "check user and password; the first user is admin",
-        );
+        ),
+        AuthError::TooMany { .. } => Problem::plain(
+            StatusCode::TOO_MANY_REQUESTS,
+            error.to_string(),
+            "check user and password, then wait",
+        ),
+        error => {
+            tracing::error!(%error, "authentication cannot be decided");
+            Problem::plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "authentication cannot be decided now",
+                "try again; the server's log says why",
+            )
+        }
     }
-    tracing::error!(%error, "authentication cannot be decided");
-    Problem::plain(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "authentication cannot be decided now",
-        "try again; the server's log says why",
-    )
+}
+
+fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| SecretString::from(token.trim()))
 }
 
 fn basic(headers: &HeaderMap) -> Option<(String, SecretString)> {

@@ -10,6 +10,7 @@ mod sql;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -92,7 +93,10 @@ impl HttpDoor {
                 tracing::debug!(%error, "TCP_NODELAY cannot be set");
             }
         });
-        axum::serve(listener, self.router)
+        let service = self
+            .router
+            .into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service)
             .with_graceful_shutdown(async move {
                 stop.await;
                 ready.store(false, Ordering::SeqCst);

@@ -3,6 +3,7 @@
 //! A client that closes the connection drops the handler, or the body, and with it the statement.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -12,7 +13,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -95,10 +96,11 @@ impl Format {
 /// Runs one statement.
 pub(crate) async fn run(
     State(door): State<Door>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Result<Json<SqlRequest>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let principal = auth::principal(&headers, &door.state.control).await?;
+    let principal = auth::principal(&headers, &door.state.control, peer.ip()).await?;
     let Json(request) = body.map_err(|rejection| {
         // A body of the wrong shape is as bad a request as one that is no JSON.
         let status = match rejection.status() {

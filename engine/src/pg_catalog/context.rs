@@ -60,8 +60,15 @@ impl CatalogContext {
     }
 
     /// The schemas in which an unqualified name is looked up, in order.
-    pub(crate) fn search_path(&self) -> [&str; 2] {
-        [PG_CATALOG, self.session.schema.as_str()]
+    pub(crate) fn search_path(&self) -> Vec<String> {
+        let temporary = self.session.temporary_namespace();
+        let mut path: Vec<String> = temporary.iter().map(ToString::to_string).collect();
+        let own = self.session.search_path();
+        if !own.iter().any(|schema| schema == PG_CATALOG) {
+            path.push(PG_CATALOG.to_owned());
+        }
+        path.extend(own);
+        path
     }
 
     /// The relation that `name` or `schema.name` means.
@@ -83,7 +90,7 @@ impl CatalogContext {
         let first = self.search_path().into_iter().find(|schema| {
             self.directory.relation(schema, name).is_some()
         });
-        first == Some(schema)
+        first.as_deref() == Some(schema)
     }
 
     /// The role called `name`.

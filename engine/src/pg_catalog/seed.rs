@@ -30,7 +30,8 @@ impl CatalogSeed {
         let directory = self
             .directories
             .read(catalog.as_ref(), self.system.as_ref())
-            .await?;
+            .await?
+            .seen_by(&self.session);
         Ok(Arc::new(CatalogContext::new(directory, self)))
     }
 }

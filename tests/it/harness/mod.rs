@@ -30,16 +30,21 @@ pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the virtual environment that `make test-tools` installs.
+/// A program of the virtual environment that `make test-tools` installs.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    installed(&format!("venv/bin/{name}"))
+}
+
+/// Something that `make test-tools` installs, by its path in the cache.
 ///
 /// # Panics
 /// If it is not there: a test that needs it cannot be true without it.
-pub(crate) fn tool(name: &str) -> PathBuf {
+pub(crate) fn installed(path: &str) -> PathBuf {
     let cache = std::env::var_os("TARN_CACHE_DIR").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is not set")).join(".cache/tarn"),
         PathBuf::from,
     );
-    let path = cache.join("venv/bin").join(name);
+    let path = cache.join(path);
     assert!(
         path.exists(),
         "{} is missing; run `make test-tools`",

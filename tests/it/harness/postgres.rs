@@ -9,8 +9,8 @@ use super::{START_TIMEOUT, free_ports, wait_for};
 /// The account that PostgreSQL runs under when the tests run as root, which it refuses.
 const ACCOUNT: &str = "postgres";
 
-/// The database user.
-const USER: &str = "tarn";
+/// The database user, who needs no password.
+pub(crate) const USER: &str = "tarn";
 
 /// A running PostgreSQL server with one empty database.
 #[derive(Debug)]
@@ -63,6 +63,11 @@ impl Postgres {
             port,
             _folder: folder,
         }
+    }
+
+    /// Its port on the loopback interface.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its URL, for `[metadata] url`.

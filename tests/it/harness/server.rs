@@ -1,6 +1,7 @@
 //! A Tarn server: the real binary, in a folder of its own, on free ports.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -125,6 +126,7 @@ fn data_dir(folder: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Process,
+    ready: Value,
     client: Client,
     options: ServerOptions,
     folder: Arc<tempfile::TempDir>,
@@ -154,6 +156,7 @@ impl Server {
         let client = Client::new(http, "admin", PASSWORD.into()).unwrap();
         let server = Self {
             process,
+            ready,
             client,
             options,
             folder,
@@ -207,6 +210,17 @@ impl Server {
     /// URL of the HTTP door, without a slash at the end.
     pub(crate) fn url(&self) -> String {
         self.client.url().as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// Where one of its doors listens: `http`, `flight` or `postgres`.
+    pub(crate) fn door(&self, name: &str) -> SocketAddr {
+        let door = self.ready[name].as_str();
+        let door =
+            door.unwrap_or_else(|| panic!("the ready line names no {name} door: {}", self.ready));
+        let address = door.rsplit("//").next().unwrap_or(door);
+        address
+            .parse()
+            .unwrap_or_else(|error| panic!("{door}: {error}"))
     }
 
     /// The folder given as `--data-dir`.

@@ -11,7 +11,7 @@ use super::{Arg, Definition, lenient, strict};
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::presets::{preset_value, version};
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
-use crate::pg_catalog::{PG_CATALOG, backend_pid};
+use crate::pg_catalog::backend_pid;
 use crate::settings;
 
 pub(super) const DEFINITIONS: &[Definition] = &[
@@ -59,21 +59,19 @@ fn started(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
 
 #[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
 fn current_schemas(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    let own = &context.session.schema;
-    let mut schemas = Vec::new();
-    if args[0] == Arg::Bool(true) && own != PG_CATALOG {
-        schemas.push(PG_CATALOG.to_owned());
-    }
-    if context.directory.schema(own).is_some() {
-        schemas.push(own.clone());
-    }
-    Ok(Val::Texts(schemas))
+    let own = context.session.search_path();
+    let implicit = args[0] == Arg::Bool(true);
+    let path = if implicit { context.search_path() } else { own };
+    let there = |schema: &String| context.directory.schema(schema).is_some();
+    Ok(Val::Texts(path.into_iter().filter(there).collect()))
 }
 
 /// The value of a setting or a fact.
 fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
     if name.eq_ignore_ascii_case("search_path") {
-        return Some(super::names::quoted(&session.schema));
+        let path = session.search_path();
+        let quoted = path.iter().map(|schema| super::names::quoted(schema));
+        return Some(quoted.collect::<Vec<_>>().join(", "));
     }
     if let Ok(setting) = settings::find(name) {
         return Some(session.settings.get(setting.name).to_owned());

@@ -12,6 +12,7 @@ use tarn_catalog::DOC_META_KEY;
 use super::Filling;
 use super::fixed::type_row;
 use crate::directory::{Relation, RelationKind, SchemaDirectory};
+use crate::lookup::is_temporary;
 use crate::parser::fold_name;
 use crate::pg_catalog::context::{OWNER_OID, relkind};
 use crate::pg_catalog::rows::Val::{self, Bool, Float, Int, Oid, Text};
@@ -79,7 +80,7 @@ pub(super) fn pg_class(to: &mut Filling<'_>) -> Result<()> {
             ("relam", Oid(if is_table { ICEBERG_AM_OID } else { 0 })),
             ("relpages", Int(i64::try_from(pages).unwrap_or(i64::MAX).min(i64::from(i32::MAX)))),
             ("reltuples", Float(row_estimate(relation))),
-            ("relpersistence", Text("p")),
+            ("relpersistence", Text(if is_temporary(&schema.name) { "t" } else { "p" })),
             ("relkind", Text(kind)),
             ("relnatts", Int(i64::try_from(relation.columns.fields().len()).unwrap_or(0))),
             ("relhasrules", Bool(relation.kind == RelationKind::View)),

@@ -1,0 +1,459 @@
+//! ALTER, COMMENT and TRUNCATE: commits of metadata, no data file is read or written.
+//!
+//! The one exception is SET NOT NULL, which looks for a NULL first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::sql::sqlparser::ast;
+use futures::StreamExt;
+use tarn_catalog::{
+    COMMENT_PROPERTY, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent, ViewChange,
+    change_schema, truncate, update_properties,
+};
+
+use crate::commands::quoted;
+use crate::distribute::PlacementWish;
+use crate::engine::{Engine, Outcome, StatementContext};
+use crate::error::{EngineError, ErrorKind};
+use crate::lookup::{Found, Lookup, is_undefined};
+use crate::names;
+use crate::parser::{self, Name, Statement};
+use crate::query::run;
+use crate::resolve::FullName;
+use crate::session::Session;
+use crate::statement::{Alter, AlterAction, ColumnChange, Commented};
+use crate::writes::{already_exists, check_properties, column_field, refuse_views, summary};
+
+impl Engine {
+    pub(crate) async fn alter(
+        &self,
+        session: &Session,
+        alter: Alter,
+    ) -> Result<Outcome, EngineError> {
+        let done = Outcome::done(
+            if alter.view {
+                "ALTER VIEW"
+            } else {
+                "ALTER TABLE"
+            },
+            None,
+        );
+        let found = match self.find(session, &alter.name).await {
+            Err(error) if alter.if_exists && is_undefined(&error) => return Ok(done),
+            other => other?,
+        };
+        if alter.view && found.kind == EntryKind::Table {
+            return Err(found.wrong_kind("use ALTER TABLE"));
+        }
+        match alter.action {
+            AlterAction::Owner => {}
+            AlterAction::Rename(to) => {
+                let schema = found.ident.namespace.to_string();
+                let to = FullName::complete(&to, found.catalog.name(), &schema)?;
+                self.rename(session, &found, to).await?;
+            }
+            AlterAction::SetSchema(schema) => {
+                let (catalog, namespace) = self.find_schema(session, &schema).await?;
+                let to = FullName {
+                    catalog: catalog.name().to_owned(),
+                    schema: namespace.to_string(),
+                    table: found.ident.name.clone(),
+                };
+                self.rename(session, &found, to).await?;
+            }
+            AlterAction::SetProperties(set) => self.set_properties(&found, set, vec![]).await?,
+            AlterAction::ResetProperties(remove) => {
+                self.set_properties(&found, HashMap::new(), remove).await?;
+            }
+            AlterAction::Columns(changes) => {
+                if found.kind == EntryKind::View {
+                    return Err(found.wrong_kind("CREATE OR REPLACE VIEW changes its columns"));
+                }
+                self.change_columns(session, &found, changes).await?;
+            }
+        }
+        Ok(done)
+    }
+
+    async fn rename(
+        &self,
+        session: &Session,
+        found: &Found,
+        to: FullName,
+    ) -> Result<(), EngineError> {
+        refuse_views(&to)?;
+        let catalog = &found.catalog;
+        if to.catalog != catalog.name() {
+            return Err(EngineError::unsupported(format!(
+                "moving a {} from catalog \"{}\" to \"{}\"",
+                found.noun(),
+                catalog.name(),
+                to.catalog
+            ))
+            .with_hint("use CREATE TABLE … AS SELECT in the other catalog"));
+        }
+        let schema = Lookup::of(session).schema(&to.schema)?;
+        let namespace = self
+            .config
+            .catalogs
+            .namespace(catalog.as_ref(), &schema)
+            .await?;
+        if crate::lookup::is_temporary(&schema) && namespace != found.ident.namespace {
+            return Err(EngineError::new(
+                ErrorKind::InvalidDefinition,
+                "nothing can be moved into the temporary schema",
+            ));
+        }
+        let target = TableIdent::new(namespace, to.table.clone());
+        let renamed = match found.kind {
+            EntryKind::Table => catalog.rename_table(&found.ident, &target).await,
+            EntryKind::View => catalog.rename_view(&found.ident, &target).await,
+        };
+        match renamed.map_err(EngineError::from) {
+            Err(error) if error.kind == ErrorKind::DuplicateTable => {
+                let kind = catalog.find(&target).await?.unwrap_or(EntryKind::Table);
+                Err(already_exists(&to, kind))
+            }
+            other => other,
+        }
+    }
+
+    async fn set_properties(
+        &self,
+        found: &Found,
+        set: HashMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<(), EngineError> {
+        let catalog = found.catalog.as_ref();
+        if found.kind == EntryKind::View {
+            let definition = None;
+            let change = ViewChange {
+                definition,
+                set,
+                remove,
+            };
+            catalog.change_view(&found.ident, change).await?;
+            return Ok(());
+        }
+        check_properties(&set, &self.config.roots, catalog.warehouse())?;
+        let table = catalog.load_table(&found.ident).await?;
+        update_properties(catalog, &table, set, remove).await?;
+        Ok(())
+    }
+
+    async fn change_columns(
+        &self,
+        session: &Session,
+        found: &Found,
+        changes: Vec<ColumnChange>,
+    ) -> Result<(), EngineError> {
+        let catalog = found.catalog.as_ref();
+        let table = catalog.load_table(&found.ident).await?;
+        let name = found.full_name();
+        let mut wanted = vec![];
+        let mut required = vec![];
+        let mut columns = column_names(&table.arrow_schema());
+        for change in changes {
+            if let Some(change) = schema_change(session, &name, change, &mut columns)? {
+                if let SchemaChange::Required {
+                    column,
+                    required: true,
+                } = &change
+                {
+                    required.push(column.clone());
+                }
+                wanted.push(change);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut at_snapshot = None;
+        if !required.is_empty() {
+            at_snapshot = Some(table.current_snapshot().map(|snapshot| snapshot.id));
+            self.refuse_nulls(session, &name, &table, &required).await?;
+        }
+        change_schema(catalog, &table, &wanted, at_snapshot).await?;
+        Ok(())
+    }
+
+    /// Looks for a NULL in columns that may not have any from now on.
+    async fn refuse_nulls(
+        &self,
+        session: &Session,
+        name: &FullName,
+        table: &Table,
+        columns: &[String],
+    ) -> Result<(), EngineError> {
+        let schema = table.arrow_schema();
+        for column in columns {
+            // A column that this statement adds fits only a table without rows.
+            if schema.field_with_name(column).is_err() {
+                continue;
+            }
+            let rows = self
+                .count(
+                    session,
+                    &format!(
+                        "SELECT 1 FROM {}.{}.{} WHERE {} IS NULL LIMIT 1",
+                        quoted(&name.catalog),
+                        quoted(&name.schema),
+                        quoted(&name.table),
+                        quoted(column)
+                    ),
+                )
+                .await?;
+            if rows > 0 {
+                return Err(EngineError::new(
+                    ErrorKind::NotNull,
+                    format!("column \"{column}\" of table \"{name}\" contains NULL values"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many rows a query of ours gives, in this process.
+    async fn count(&self, session: &Session, sql: &str) -> Result<usize, EngineError> {
+        let Statement::Query(query) = parser::parse(sql)? else {
+            return Err(EngineError::internal("not a query"));
+        };
+        let context = StatementContext::unobserved();
+        let wish = Some(PlacementWish::Never);
+        let planned = self.plan(session, *query, &context, wish).await?;
+        let state = &planned.statement.state;
+        let physical = state.create_physical_plan(&planned.logical).await?;
+        let mut rows = run(&planned.statement, &physical, &context)?;
+        let mut count = 0;
+        while let Some(batch) = rows.next().await {
+            count += batch?.num_rows();
+        }
+        Ok(count)
+    }
+
+    pub(crate) async fn comment(
+        &self,
+        session: &Session,
+        on: Commented,
+        name: &Name,
+        text: Option<String>,
+    ) -> Result<Outcome, EngineError> {
+        match on {
+            Commented::Schema => {
+                let (catalog, namespace) = self.find_schema(session, name).await?;
+                let (set, remove) = comment_property(text);
+                catalog.update_namespace(&namespace, set, remove).await?;
+            }
+            Commented::Table | Commented::View => {
+                let found = self.find(session, name).await?;
+                if (on == Commented::View) != (found.kind == EntryKind::View) {
+                    return Err(found.wrong_kind("COMMENT ON the other kind"));
+                }
+                let (set, remove) = comment_property(text);
+                self.set_properties(&found, set, remove).await?;
+            }
+            Commented::Column => self.comment_column(session, name, text).await?,
+        }
+        Ok(Outcome::done("COMMENT", None))
+    }
+
+    async fn comment_column(
+        &self,
+        session: &Session,
+        name: &Name,
+        text: Option<String>,
+    ) -> Result<(), EngineError> {
+        let Some((column, table @ [_, ..])) = name.split_last() else {
+            return Err(EngineError::new(
+                ErrorKind::Syntax,
+                "COMMENT ON COLUMN wants table.column",
+            ));
+        };
+        let found = self.find(session, &table.to_vec()).await?;
+        let catalog = found.catalog.as_ref();
+        if found.kind == EntryKind::Table {
+            let table = catalog.load_table(&found.ident).await?;
+            let columns = column_names(&table.arrow_schema());
+            let column = existing(&found.full_name(), column, &columns)?;
+            let change = SchemaChange::Comment { column, text };
+            change_schema(catalog, &table, &[change], None).await?;
+            return Ok(());
+        }
+        let view = catalog.load_view(&found.ident).await?;
+        let schema = view.arrow_schema();
+        let column = existing(&found.full_name(), column, &column_names(&schema))?;
+        let Some(mut definition) = view.definition() else {
+            return Err(EngineError::unsupported(
+                "a comment on a column of another engine's view",
+            ));
+        };
+        definition.schema = Arc::new(with_comment(&schema, &column, text.as_deref()));
+        let change = ViewChange {
+            definition: Some(definition),
+            ..ViewChange::default()
+        };
+        catalog.change_view(&found.ident, change).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn truncate(
+        &self,
+        session: &Session,
+        names: &[Name],
+        delete: bool,
+    ) -> Result<Outcome, EngineError> {
+        // All of them are found before the first is emptied.
+        let mut tables = vec![];
+        for name in names {
+            let found = self.find(session, name).await?;
+            if found.kind == EntryKind::View {
+                return Err(found.wrong_kind("rows are in the tables that the view reads"));
+            }
+            tables.push((found.catalog.load_table(&found.ident).await?, found));
+        }
+        let mut rows = 0_u64;
+        for (table, found) in tables {
+            if delete {
+                rows += self.rows_of(session, &table, &found.full_name()).await?;
+            }
+            let notes = summary(&StatementContext::unobserved());
+            truncate(found.catalog.as_ref(), &table, notes).await?;
+        }
+        Ok(if delete {
+            Outcome::done("DELETE", Some(rows))
+        } else {
+            Outcome::done("TRUNCATE TABLE", None)
+        })
+    }
+
+    /// How many rows a table has: from its metadata if that is exact, else by reading it.
+    async fn rows_of(
+        &self,
+        session: &Session,
+        table: &Table,
+        name: &FullName,
+    ) -> Result<u64, EngineError> {
+        let Some(snapshot) = table.current_snapshot() else {
+            return Ok(0);
+        };
+        let number = |key: &str| snapshot.summary.get(key)?.parse::<u64>().ok();
+        if let (Some(rows), Some(0)) = (number("total-records"), number("total-delete-files")) {
+            return Ok(rows);
+        }
+        let sql = format!(
+            "SELECT 1 FROM {}.{}.{}",
+            quoted(&name.catalog),
+            quoted(&name.schema),
+            quoted(&name.table)
+        );
+        Ok(self.count(session, &sql).await? as u64)
+    }
+}
+
+fn comment_property(text: Option<String>) -> (HashMap<String, String>, Vec<String>) {
+    match text {
+        Some(text) => ([(COMMENT_PROPERTY.to_owned(), text)].into(), vec![]),
+        None => (HashMap::new(), vec![COMMENT_PROPERTY.to_owned()]),
+    }
+}
+
+fn with_comment(schema: &Schema, column: &str, text: Option<&str>) -> Schema {
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let mut metadata = field.metadata().clone();
+            if field.name() == column {
+                metadata.remove(DOC_META_KEY);
+                if let Some(text) = text {
+                    metadata.insert(DOC_META_KEY.to_owned(), text.to_owned());
+                }
+            }
+            field.as_ref().clone().with_metadata(metadata)
+        })
+        .collect();
+    Schema::new(fields)
+}
+
+fn column_names(schema: &Schema) -> Vec<String> {
+    schema.fields().iter().map(|f| f.name().clone()).collect()
+}
+
+/// The column that `wanted` means: exactly, else case-insensitively if only one fits.
+fn existing(table: &FullName, wanted: &str, columns: &[String]) -> Result<String, EngineError> {
+    if let Some(found) = names::find(wanted, columns) {
+        return Ok(found.to_owned());
+    }
+    let error = EngineError::new(
+        ErrorKind::UndefinedColumn,
+        format!("column \"{wanted}\" of table \"{table}\" does not exist"),
+    );
+    Err(
+        match names::nearest(wanted, columns.iter().map(String::as_str)) {
+            Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+            None => error.with_hint(format!("columns: {}", names::listing(columns, 20))),
+        },
+    )
+}
+
+/// What the catalog has to do for a change of a column; `None` if there is nothing to do. `columns` are
+/// the columns there are by then.
+fn schema_change(
+    session: &Session,
+    table: &FullName,
+    change: ColumnChange,
+    columns: &mut Vec<String>,
+) -> Result<Option<SchemaChange>, EngineError> {
+    Ok(Some(match change {
+        ColumnChange::Add {
+            column,
+            if_not_exists,
+        } => {
+            let field = column_field(session, &column)?;
+            if names::find(field.name(), columns).is_some() {
+                if if_not_exists {
+                    return Ok(None);
+                }
+                return Err(EngineError::new(
+                    ErrorKind::DuplicateColumn,
+                    format!(
+                        "column \"{}\" of table \"{table}\" already exists",
+                        field.name()
+                    ),
+                ));
+            }
+            columns.push(field.name().clone());
+            SchemaChange::Add(field)
+        }
+        ColumnChange::Drop { column, if_exists } => {
+            if if_exists && names::find(&column, columns).is_none() {
+                return Ok(None);
+            }
+            let column = existing(table, &column, columns)?;
+            columns.retain(|other| *other != column);
+            SchemaChange::Drop(column)
+        }
+        ColumnChange::Rename { column, to } => {
+            let column = existing(table, &column, columns)?;
+            columns.retain(|other| *other != column);
+            columns.push(to.clone());
+            SchemaChange::Rename { column, to }
+        }
+        ColumnChange::Type { column, to } => {
+            let column = existing(table, &column, columns)?;
+            let definition = ast::ColumnDef {
+                name: ast::Ident::with_quote('"', column.clone()),
+                data_type: to,
+                options: vec![],
+            };
+            let to = column_field(session, &definition)?;
+            SchemaChange::Type { column, to }
+        }
+        ColumnChange::NotNull { column, required } => SchemaChange::Required {
+            column: existing(table, &column, columns)?,
+            required,
+        },
+    }))
+}

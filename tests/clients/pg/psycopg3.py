@@ -1,0 +1,563 @@
+"""psycopg 3: sync and async, text and binary, pipelines, server-side cursors, COPY, cancel, every type."""
+
+import asyncio
+import datetime
+import decimal
+import threading
+import time
+import uuid
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json
+from psycopg.types.string import TextLoader
+
+from common import DATABASE, TARN, USER, check, equal, run, url
+
+SCHEMA = "c_psycopg3"
+
+LONG_QUERY = "SELECT count(*) FROM generate_series(1, 2000000000) AS a(x), generate_series(1, 1000) AS b(y)"
+
+EVERY_TYPE = (
+    "b boolean, i integer, l bigint, f real, d double precision, n numeric(12,2), s text, bin bytea, u uuid, "
+    "day date, clock time, at timestamp, atz timestamptz, longs bigint[], texts text[], days date[]"
+)
+
+VALUES = (
+    True, 2**31 - 1, -(2**63), 1.5, 1e300, decimal.Decimal("1234567.89"), "naïve ☃", b"\x00\xff",
+    uuid.UUID("11111111-2222-3333-4444-555555555555"), datetime.date(2024, 2, 29), datetime.time(23, 59, 59, 999999),
+    datetime.datetime(2024, 2, 29, 23, 59, 59, 999999), datetime.datetime(1969, 12, 31, 23, 59, 59, 1, tzinfo=datetime.UTC),
+    [1, None, 3], ["a,b", None, 'q"\\'], [datetime.date(1999, 12, 31), None],
+)
+
+
+def connect(**options):
+    return psycopg.connect(url(), connect_timeout=20, **options)
+
+
+def state(function, *arguments):
+    try:
+        function(*arguments)
+    except psycopg.Error as error:
+        return error.sqlstate
+    raise AssertionError("succeeded")
+
+
+def in_async(function):
+    """Marks an async check, which gets a connection of its own."""
+
+    def run_it():
+        async def body():
+            async with await psycopg.AsyncConnection.connect(url(), connect_timeout=20, autocommit=True) as connection:
+                await function(connection)
+
+        asyncio.run(asyncio.wait_for(body(), 60))
+
+    run_it.__name__ = function.__name__
+    return check(run_it)
+
+
+@check
+def start_up_tells_the_parameters():
+    with connect(application_name="a program", options="-c statement_timeout=12345") as connection:
+        status = connection.info.parameter_status
+        assert connection.info.server_version >= 140000, connection.info.server_version
+        for name, value in (
+            ("server_encoding", "UTF8"), ("client_encoding", "UTF8"), ("integer_datetimes", "on"), ("standard_conforming_strings", "on"),
+            ("DateStyle", "ISO, MDY"), ("IntervalStyle", "postgres"), ("is_superuser", "on"), ("session_authorization", USER), ("TimeZone", "UTC"),
+            ("application_name", "a program"),
+        ):
+            equal((name, status(name)), (name, value))
+        equal(connection.execute("SHOW statement_timeout").fetchone(), ("12345ms",))
+        equal(connection.execute("SELECT current_database(), current_user, session_user, pg_backend_pid()").fetchone(),
+              (DATABASE, USER, USER, connection.info.backend_pid))
+        connection.execute("SET TIME ZONE 'Europe/Zurich'")
+        equal(status("TimeZone"), "Europe/Zurich")
+        equal(connection.info.timezone.key, "Europe/Zurich")
+
+
+def goes_in_and_comes_out(name, *, binary):
+    with connect(autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {SCHEMA}.{name} ({EVERY_TYPE})")
+        format = "b" if binary else "t"
+        places = ", ".join([f"%{format}"] * len(VALUES))
+        cursor = connection.cursor(binary=binary)
+        equal(cursor.execute(f"INSERT INTO {SCHEMA}.{name} VALUES ({places})", VALUES).statusmessage, "INSERT 0 1")
+        cursor.execute(f"INSERT INTO {SCHEMA}.{name} VALUES ({', '.join(['%s'] * len(VALUES))})", [None] * len(VALUES))
+        equal(cursor.rowcount, 1)
+        rows = cursor.execute(f"SELECT * FROM {SCHEMA}.{name} ORDER BY l").fetchall()
+        equal(rows, [VALUES, (None,) * len(VALUES)])
+        equal([column.type_display for column in cursor.description], [
+            "bool", "int4", "int8", "float4", "float8", "numeric(12,2)", "text", "bytea", "uuid", "date", "time", "timestamp", "timestamptz",
+            "int8[]", "text[]", "date[]"])
+        # Each of them as a parameter of a comparison.
+        columns = EVERY_TYPE.replace("numeric(12,2)", "numeric").split(", ")
+        for column, value in zip((c.split()[0] for c in columns), VALUES, strict=True):
+            cast = "::bigint[]" if column == "longs" else ""  # psycopg sends smallint[]
+            found = connection.execute(f"SELECT count(*) FROM {SCHEMA}.{name} WHERE {column} = %{format}{cast}", [value]).fetchone()
+            equal((column, found), (column, (1,)))
+
+
+@check
+def every_type_goes_in_and_comes_out_as_text():
+    goes_in_and_comes_out("every_type_text", binary=False)
+
+
+@check
+def every_type_goes_in_and_comes_out_as_binary():
+    goes_in_and_comes_out("every_type_binary", binary=True)
+
+
+@check
+def values_at_the_edges_of_types():
+    edges = [
+        ("bigint", -(2**63)), ("bigint", 2**63 - 1), ("int", -(2**31)), ("smallint", -32768), ("double precision", float("inf")),
+        ("double precision", -0.0), ("real", float("-inf")), ("numeric", decimal.Decimal("1e-9")), ("numeric", decimal.Decimal("0.000000000000000001")),
+        ("numeric", decimal.Decimal("-12345678901234567890123456789.123456789")), ("numeric", decimal.Decimal("10000")), ("numeric", decimal.Decimal("0")),
+        ("text", ""), ("text", "\U0001f600 '\" \\ \n\r\t"), ("bytea", b""), ("bytea", bytes(range(256))), ("date", datetime.date(1, 1, 1)),
+        ("date", datetime.date(9999, 12, 31)), ("time", datetime.time(0, 0)), ("timestamp", datetime.datetime(1, 1, 1)),
+        ("timestamp", datetime.datetime(9999, 12, 31, 23, 59, 59, 999999)), ("timestamptz", datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)),
+        ("interval", datetime.timedelta(days=-3, microseconds=1)), ("interval", datetime.timedelta(days=400, hours=5, microseconds=999999)),
+        ("bigint[]", []), ("bigint[]", [None]), ("text[]", ["", "NULL", "{}", "a\"b\\c", " x "]), ("boolean[]", [True, None, False]),
+        ("numeric[]", [decimal.Decimal("1.5"), None]), ("uuid[]", [uuid.UUID(int=0)]), ("double precision[]", [1.5, float("nan")][:1]),
+        ("timestamptz[]", [datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)]), ("bytea[]", [b"\x00\xff", None]),
+    ]
+    failures = []
+    with connect(autocommit=True) as connection:
+        for kind, value in edges:
+            for given in ("t", "b"):
+                for binary in (False, True):
+                    try:
+                        (back,) = connection.execute(f"SELECT %{given}::{kind}", [value], binary=binary).fetchone()
+                        if (back, type(back)) != (value, type(value)):
+                            failures.append(f"{kind} %{given} binary={binary}: {value!r} came back as {back!r}")
+                    except psycopg.Error as error:
+                        failures.append(f"{kind} %{given} binary={binary}: {value!r}: {error.sqlstate} {error}")
+    assert not failures, "\n".join(failures)
+
+
+@check
+def nan_and_intervals_and_json():
+    with connect(autocommit=True) as connection:
+        for binary in (False, True):
+            row = connection.execute("SELECT 'NaN'::float8, interval '1 day 02:03:04.5', '{\"a\": [1, null]}'::json", binary=binary).fetchone()
+            assert row[0] != row[0], row
+            equal(row[1:], (datetime.timedelta(days=1, hours=2, minutes=3, seconds=4.5), {"a": [1, None]}))
+        equal(connection.execute("SELECT %s::json", [Json({"k": "v"})]).fetchone(), ({"k": "v"},))
+        if TARN:
+            cursor = connection.execute("SELECT named_struct('a', 1, 'b', 'x') AS s, ARRAY[named_struct('a', 1)] AS l")
+            equal([column.type_display for column in cursor.description][0], "json")
+            equal(cursor.fetchone()[0], {"a": 1, "b": "x"})
+
+
+@check
+def parameters_without_a_type_get_one():
+    """psycopg sends strings and None without a type: the server finds it."""
+    with connect(autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {SCHEMA}.inferred (id bigint, name text, day date, amount numeric(10,2), flag boolean)")
+        connection.execute(f"INSERT INTO {SCHEMA}.inferred VALUES (%s, %s, %s, %s, %s)", ["7", "x", "2024-02-29", "1.25", "true"])
+        connection.execute(f"INSERT INTO {SCHEMA}.inferred (name, id) VALUES (%s, %s), (%s, %s)", [None, 8, "y", None])
+        found = connection.execute(f"SELECT * FROM {SCHEMA}.inferred WHERE id = %s AND day = %s AND amount < %s AND flag = %s", ["7", "2024-02-29", "2", "t"])
+        equal(found.fetchall(), [(7, "x", datetime.date(2024, 2, 29), decimal.Decimal("1.25"), True)])
+        equal(connection.execute("SELECT %s, %s::text, coalesce(%s, 'z')", ["a", None, None]).fetchone(), ("a", None, "z"))
+        equal(connection.execute(f"SELECT count(*) FROM {SCHEMA}.inferred WHERE id BETWEEN %s AND %s LIMIT %s OFFSET %s", [1, 8, 5, 0]).fetchone(), (2,))
+        equal(connection.execute(f"SELECT name FROM {SCHEMA}.inferred WHERE id = ANY(%s) ORDER BY id", [[7, 8, 9]]).fetchall(), [("x",), (None,)])
+        equal(connection.execute("SELECT '%%' || %s || '%%'", ["x"]).fetchone(), ("%x%",))
+        equal(connection.execute("SELECT n FROM (VALUES (%s::int), (%s)) AS t(n) ORDER BY n", [2, 1]).fetchall(), [(1,), (2,)])
+        equal(state(connection.execute, "SELECT %s::int", ["x"]), "22P02")
+
+
+@check
+def statements_are_prepared_after_five_runs():
+    with connect(autocommit=True) as connection:
+        for n in range(10):
+            equal(connection.execute("SELECT %s::int * 2", [n]).fetchone(), (n * 2,))
+        count = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
+        assert count >= 1, count
+        for n in range(3):
+            equal(connection.execute("SELECT %s::text || 'x'", [str(n)], prepare=True).fetchone(), (f"{n}x",))
+        connection.execute("DEALLOCATE ALL")
+        connection.prepare_threshold = 0
+        connection.prepared_max = 2
+        for n in range(5):
+            equal(connection.execute(f"SELECT {n} + %s::int", [1]).fetchone(), (n + 1,))
+
+
+@check
+def a_prepared_statement_notices_a_changed_table():
+    with connect(autocommit=True) as connection, connect(autocommit=True) as other:
+        other.execute(f"CREATE TABLE {SCHEMA}.changing (a bigint)")
+        query = f"SELECT * FROM {SCHEMA}.changing"
+        equal(connection.execute(query, prepare=True).fetchall(), [])
+        other.execute(f"INSERT INTO {SCHEMA}.changing VALUES (1)")
+        equal(connection.execute(query, prepare=True).fetchall(), [(1,)])
+        other.execute(f"DROP TABLE {SCHEMA}.changing")
+        equal(state(lambda: connection.execute(query, prepare=True)), "42P01")
+        other.execute(f"CREATE TABLE {SCHEMA}.changing (a bigint, b text)")
+        # Its answer would not be what the client was told: "cached plan must not change result type".
+        equal(state(lambda: connection.execute(query, prepare=True)), "0A000")
+        equal(connection.execute(query, prepare=False).fetchall(), [])
+
+
+@check
+def executemany_and_its_results():
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {SCHEMA}.many (id bigint, name text)")
+        cursor.executemany(f"INSERT INTO {SCHEMA}.many VALUES (%s, %s)", [(n, f"n{n}") for n in range(10)])
+        equal(cursor.rowcount, 10)
+        equal(connection.execute(f"SELECT count(*), sum(id) FROM {SCHEMA}.many").fetchone(), (10, 45))
+        cursor.executemany("SELECT %s::int", [(1,), (2,), (3,)], returning=True)
+        answers = []
+        while True:
+            answers.append(cursor.fetchone())
+            if not cursor.nextset():
+                break
+        equal(answers, [(1,), (2,), (3,)])
+
+
+@check
+def several_statements_in_one_string():
+    with connect(autocommit=True) as connection:
+        cursor = connection.execute("SELECT 1; SELECT 'two'; SELECT 3.5")
+        answers = [cursor.fetchone()]
+        while cursor.nextset():
+            answers.append(cursor.fetchone())
+        equal(answers, [(1,), ("two",), (decimal.Decimal("3.5"),)])
+        equal(state(connection.execute, "SELECT 1; SELECT %s", [1]), "42601")
+
+
+@check
+def pipelines_answer_in_order():
+    with connect(autocommit=True) as connection:
+        with connection.pipeline():
+            cursors = [connection.execute("SELECT %s::int", [n]) for n in range(100)]
+            equal([cursor.fetchone() for cursor in cursors], [(n,) for n in range(100)])
+        with connection.pipeline() as pipeline:
+            first = connection.execute("SELECT 1")
+            pipeline.sync()
+            second = connection.execute("SELECT 2")
+            equal((first.fetchone(), second.fetchone()), ((1,), (2,)))
+        try:
+            with connection.pipeline() as pipeline:
+                before = connection.execute("SELECT 'before'")
+                connection.execute("SELECT 1 / (%s::int)", [0])
+                after = connection.execute("SELECT 'after'")
+                pipeline.sync()
+            raise AssertionError("succeeded")
+        except psycopg.errors.DivisionByZero:
+            pass
+        equal(before.fetchone(), ("before",))
+        try:
+            after.fetchone()
+            raise AssertionError("a statement after the error ran")
+        except (psycopg.errors.PipelineAborted, psycopg.ProgrammingError):
+            pass
+        equal(connection.execute("SELECT 'alive'").fetchone(), ("alive",))
+
+
+@check
+def server_side_cursors_read_in_pieces():
+    with connect() as connection:
+        with connection.cursor("named") as cursor:
+            cursor.execute("SELECT n, 'x' || n FROM generate_series(1, %s::bigint) AS t(n) ORDER BY n", [5000])
+            cursor.itersize = 100
+            equal(cursor.fetchone(), (1, "x1"))
+            equal(cursor.fetchmany(2), [(2, "x2"), (3, "x3")])
+            equal(sum(row[0] for row in cursor), 5000 * 5001 // 2 - 6)
+            equal([column.type_display for column in cursor.description], ["int8", "text"])
+        with connection.cursor("binary cursor", binary=True) as cursor:
+            cursor.execute("SELECT n FROM generate_series(1, 10) AS t(n) ORDER BY n")
+            equal(cursor.fetchall(), [(n,) for n in range(1, 11)])
+        with connection.cursor("scrolling", scrollable=False) as cursor:
+            cursor.execute("SELECT n FROM generate_series(1, 10) AS t(n) ORDER BY n")
+            cursor.scroll(4)
+            equal(cursor.fetchone(), (5,))
+    with connect(autocommit=True) as connection:
+        with connection.cursor("kept", withhold=True) as cursor:
+            cursor.execute("SELECT 1 AS a")
+            equal(cursor.fetchall(), [(1,)])
+
+
+@check
+def streams_come_row_by_row():
+    with connect(autocommit=True) as connection:
+        total = 0
+        for n, in connection.cursor().stream("SELECT n FROM generate_series(1, 20000) AS t(n)"):
+            total += n
+        equal(total, 20000 * 20001 // 2)
+
+
+def every_row(connection, table):
+    return connection.execute(f"SELECT * FROM {SCHEMA}.{table} ORDER BY i").fetchall()
+
+
+def copies(name, *, binary):
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {SCHEMA}.{name} ({EVERY_TYPE})")
+        format = "(FORMAT BINARY)" if binary else ""
+        with cursor.copy(f"COPY {SCHEMA}.{name} FROM STDIN {format}") as copy:
+            copy.set_types("bool int4 int8 float4 float8 numeric text bytea uuid date time timestamp timestamptz int8[] text[] date[]".split())
+            copy.write_row(VALUES)
+            copy.write_row([False, 5] + [None] * (len(VALUES) - 2))
+        equal((cursor.rowcount, cursor.statusmessage), (2, "COPY 2"))
+        expected = [(False, 5) + (None,) * (len(VALUES) - 2), VALUES]
+        equal(every_row(connection, name), expected)
+        with cursor.copy(f"COPY (SELECT * FROM {SCHEMA}.{name} ORDER BY i) TO STDOUT {format}") as copy:
+            copy.set_types("bool int4 int8 float4 float8 numeric text bytea uuid date time timestamp timestamptz int8[] text[] date[]".split())
+            equal(list(copy.rows()), expected)
+        # What comes out goes in again.
+        cursor.execute(f"CREATE TABLE {SCHEMA}.{name}_again ({EVERY_TYPE})")
+        with connect(autocommit=True) as other, other.cursor().copy(f"COPY {SCHEMA}.{name}_again FROM STDIN {format}") as into:
+            with cursor.copy(f"COPY {SCHEMA}.{name} TO STDOUT {format}") as out_of:
+                for data in out_of:
+                    into.write(data)
+        equal(every_row(connection, f"{name}_again"), expected)
+
+
+@check
+def copy_moves_every_type_as_text():
+    copies("copied_text", binary=False)
+
+
+@check
+def copy_moves_every_type_as_binary():
+    copies("copied_binary", binary=True)
+
+
+@check
+def a_failing_copy_writes_nothing():
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {SCHEMA}.copy_fails (id bigint, name text)")
+        statement = f"COPY {SCHEMA}.copy_fails FROM STDIN"
+
+        def broken(data):
+            with cursor.copy(statement) as copy:
+                copy.write(data)
+
+        equal(state(broken, "1\tone\nx\ttwo\n"), "22P02")
+        equal(state(broken, "1\tone\ttoo much\n"), "22P04")
+        try:
+            with cursor.copy(statement) as copy:
+                copy.write("1\tone\n")
+                raise KeyError
+        except KeyError:
+            pass
+        equal(connection.execute(f"SELECT count(*) FROM {SCHEMA}.copy_fails").fetchone(), (0,))
+        equal(state(lambda: cursor.copy(f"COPY {SCHEMA}.nowhere FROM STDIN").__enter__()), "42P01")
+        equal(connection.execute("SELECT 'alive'").fetchone(), ("alive",))
+
+
+@check
+def a_large_copy_arrives_whole():
+    with connect(autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {SCHEMA}.large (id bigint, filler text)")
+        filler = "x" * 1000
+        with cursor.copy(f"COPY {SCHEMA}.large FROM STDIN") as copy:
+            for n in range(10000):
+                copy.write_row((n, filler))
+        equal(cursor.rowcount, 10000)
+        equal(connection.execute(f"SELECT count(*), sum(id), sum(length(filler)) FROM {SCHEMA}.large").fetchone(), (10000, 49995000, 10000000))
+        with cursor.copy(f"COPY {SCHEMA}.large TO STDOUT") as copy:
+            equal(sum(len(bytes(data)) for data in copy), 10000 * 1002 + sum(len(str(n)) for n in range(10000)))
+
+
+@check
+def a_cancel_stops_the_query():
+    with connect(autocommit=True) as connection:
+        threading.Timer(0.7, connection.cancel_safe).start()
+        started = time.monotonic()
+        equal(state(connection.execute, LONG_QUERY), "57014")
+        assert time.monotonic() - started < 15
+        equal(connection.execute("SELECT 'alive'").fetchone(), ("alive",))
+        connection.execute("SET statement_timeout = '300ms'")
+        equal(state(connection.execute, LONG_QUERY), "57014")
+        # A cancel of an idle session does nothing.
+        connection.execute("RESET statement_timeout")
+        connection.cancel_safe()
+        equal(connection.execute("SELECT 'alive'").fetchone(), ("alive",))
+
+
+@check
+def transactions_have_their_states():
+    status = psycopg.pq.TransactionStatus
+    with connect() as connection:
+        equal(connection.info.transaction_status, status.IDLE)
+        connection.execute("SELECT 1")
+        equal(connection.info.transaction_status, status.INTRANS)
+        equal(state(connection.execute, "SELECT 1/0"), "22012")
+        equal(connection.info.transaction_status, status.INERROR)
+        equal(state(connection.execute, "SELECT 1"), "25P02")
+        connection.rollback()
+        equal(connection.info.transaction_status, status.IDLE)
+        with connection.transaction():
+            try:
+                with connection.transaction("inner"):
+                    connection.execute("SELECT nope")
+            except psycopg.errors.UndefinedColumn:
+                pass
+            equal(connection.execute("SELECT 'after'").fetchone(), ("after",))
+        connection.rollback()
+        connection.read_only = True
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.execute("SELECT 1")
+        equal(connection.execute("SHOW transaction_isolation").fetchone(), ("repeatable read",))
+        equal(state(connection.execute, f"CREATE TABLE {SCHEMA}.never (a int)"), "25006")
+        connection.rollback()
+
+
+@check
+def errors_carry_their_facts():
+    with connect(autocommit=True) as connection:
+        try:
+            connection.execute("SELECT 1,\n nope FROM (SELECT 1 AS a) AS t")
+            raise AssertionError("succeeded")
+        except psycopg.errors.UndefinedColumn as error:
+            equal(error.diag.severity_nonlocalized, "ERROR")
+            equal(error.diag.statement_position, "12")
+            assert "nope" in error.diag.message_primary
+        expected = psycopg.errors
+        for statement, kind in (
+            ("SELEC 1", expected.SyntaxError), ("SELECT * FROM nowhere", expected.UndefinedTable), ("SELECT nope()", expected.UndefinedFunction),
+            ("SELECT 'x'::int", expected.InvalidTextRepresentation), ("SELECT 2147483647 + 1::int", expected.NumericValueOutOfRange),
+            ("SELECT '2024-13-01'::date", expected.DatetimeFieldOverflow), (f"CREATE SCHEMA {SCHEMA}", expected.DuplicateSchema),
+            ("SET nonsense = 1", expected.UndefinedObject), ("SELECT (SELECT 1 UNION ALL SELECT 2)", expected.CardinalityViolation),
+        ):
+            try:
+                connection.execute(statement)
+                raise AssertionError(f"succeeded: {statement}")
+            except psycopg.Error as error:
+                equal((statement, type(error).__name__), (statement, kind.__name__))
+        if TARN:
+            connection.execute(f"CREATE TABLE {SCHEMA}.refused (id bigint)")
+            for statement in (f"UPDATE {SCHEMA}.refused SET id = 1 WHERE id = 2", f"DELETE FROM {SCHEMA}.refused WHERE id = 1", "LISTEN x",
+                              f"INSERT INTO {SCHEMA}.refused VALUES (1) RETURNING id", f"CREATE INDEX i ON {SCHEMA}.refused (id)", "DO $$ BEGIN END $$"):
+                equal((statement, state(connection.execute, statement)), (statement, "0A000"))
+
+
+@check
+def row_factories_and_composed_sql():
+    class Point:
+        def __init__(self, x, y):
+            self.x, self.y = x, y
+
+    with connect(autocommit=True) as connection:
+        equal(connection.cursor(row_factory=dict_row).execute("SELECT 1 AS a, 'x' AS b").fetchone(), {"a": 1, "b": "x"})
+        equal(connection.cursor(row_factory=class_row(Point)).execute("SELECT 1 AS x, 2 AS y").fetchone().y, 2)
+        name = 'Odd "name'
+        connection.execute(sql.SQL("CREATE TABLE {} ({} bigint)").format(sql.Identifier(SCHEMA, name), sql.Identifier("Ä b")))
+        connection.execute(sql.SQL("INSERT INTO {} VALUES ({})").format(sql.Identifier(SCHEMA, name), sql.Literal(5)))
+        cursor = connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(SCHEMA, name)))
+        equal((cursor.description[0].name, cursor.fetchall()), ("Ä b", [(5,)]))
+        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, name)))
+        cursor = connection.cursor()
+        cursor.adapters.register_loader("int4", TextLoader)
+        equal(cursor.execute("SELECT 5::int").fetchone(), ("5",))
+
+
+@check
+def type_info_is_fetched():
+    with connect(autocommit=True) as connection:
+        info = psycopg.types.TypeInfo.fetch(connection, "numeric")
+        equal((info.oid, info.array_oid), (1700, 1231))
+        equal(psycopg.types.TypeInfo.fetch(connection, "no_such_type"), None)
+        equal(psycopg.types.TypeInfo.fetch(connection, "hstore"), None)
+
+
+@check
+def client_side_binding_works():
+    with psycopg.connect(url(), autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+        row = connection.execute("SELECT %s, %s, %s, %s, %s, %s, %s", [
+            "it's", 5, None, datetime.date(2024, 1, 1), b"\x00\xff", [1, 2], decimal.Decimal("1.50")]).fetchone()
+        equal(row, ("it's", 5, None, datetime.date(2024, 1, 1), b"\x00\xff", [1, 2], decimal.Decimal("1.50")))
+        equal(connection.execute("SELECT %s; SELECT %s", [1, 2]).fetchone(), (1,))
+
+
+@check
+def raw_queries_take_numbered_places():
+    with psycopg.connect(url(), autocommit=True, cursor_factory=psycopg.RawCursor) as connection:
+        equal(connection.execute("SELECT $2::text, $1::int, $2::text", [1, "b"]).fetchone(), ("b", 1, "b"))
+
+
+@check
+def notices_arrive():
+    with connect(autocommit=True) as connection:
+        said = []
+        connection.add_notice_handler(lambda diagnostic: said.append((diagnostic.severity, diagnostic.sqlstate)))
+        connection.execute("COMMIT")
+        connection.execute(f"DROP TABLE IF EXISTS {SCHEMA}.nowhere")
+        equal(said, [("WARNING", "25P01"), ("NOTICE", "00000")])
+        connection.execute("SET client_min_messages = error")
+        connection.execute("COMMIT")
+        equal(len(said), 2)
+
+
+@check
+def a_lost_connection_frees_its_session():
+    with connect(autocommit=True) as connection:
+        pid = connection.info.backend_pid
+    with connect(autocommit=True) as connection:
+        assert connection.info.backend_pid != pid
+        for _ in range(100):
+            (count,) = connection.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+            if count == 0:
+                break
+            time.sleep(0.05)
+        equal(count, 0)
+
+
+@in_async
+async def async_queries_run_at_once(connection):
+    async def one(n):
+        async with await psycopg.AsyncConnection.connect(url(), autocommit=True) as own:
+            return (await (await own.execute("SELECT %s::int + 1", [n])).fetchone())[0]
+
+    equal(await asyncio.gather(*(one(n) for n in range(10))), list(range(1, 11)))
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT n FROM generate_series(1, 1000) AS t(n) ORDER BY n")
+        equal([row[0] async for row in cursor], list(range(1, 1001)))
+    async with connection.transaction(), connection.cursor("async named") as cursor:
+        await cursor.execute("SELECT n FROM generate_series(1, 1000) AS t(n) ORDER BY n")
+        equal(await cursor.fetchmany(2), [(1,), (2,)])
+
+
+@in_async
+async def async_copy_and_pipeline(connection):
+    await connection.execute(f"CREATE TABLE {SCHEMA}.async_copy (id bigint)")
+    async with connection.cursor() as cursor:
+        async with cursor.copy(f"COPY {SCHEMA}.async_copy FROM STDIN") as copy:
+            for n in range(100):
+                await copy.write_row([n])
+        async with cursor.copy(f"COPY {SCHEMA}.async_copy TO STDOUT") as copy:
+            equal(sorted([int(row[0]) async for row in copy.rows()]), list(range(100)))
+    async with connection.pipeline():
+        cursors = [await connection.execute("SELECT %s::int", [n]) for n in range(50)]
+        equal([(await cursor.fetchone())[0] for cursor in cursors], list(range(50)))
+
+
+@in_async
+async def async_cancel(connection):
+    task = asyncio.create_task(connection.execute(LONG_QUERY))
+    await asyncio.sleep(0.7)
+    await connection.cancel_safe()
+    try:
+        await task
+        raise AssertionError("succeeded")
+    except psycopg.errors.QueryCanceled:
+        pass
+    equal(await (await connection.execute("SELECT 1")).fetchone(), (1,))
+
+
+def setup():
+    with connect(autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        connection.execute(f"CREATE SCHEMA {SCHEMA}")
+
+
+def teardown():
+    with connect(autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+
+
+if __name__ == "__main__":
+    run(setup, teardown)
