@@ -4,6 +4,7 @@
 //! arrive and holds none of them; knows no SQL beyond the look-up of why an
 //! answer was cut short.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,24 @@ pub enum ClientError {
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The authorities of `--ca-file` cannot be used.
+    #[error("the authorities in \"{}\" cannot be used: {reason}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server's certificate is not trusted, or it speaks no TLS.
+    #[error("no secure connection to {url}; {hint}")]
+    Insecure {
+        /// The server's URL.
+        url: String,
+        /// What to do.
+        hint: &'static str,
+        /// What TLS said.
+        source: reqwest::Error,
     },
     /// Nothing answers there.
     #[error("no Tarn server at {url}; start one with `tarn server` or give --url")]
@@ -92,7 +111,10 @@ impl ClientError {
     /// The SQLSTATE a user sees; class 08 is the connection's.
     pub fn code(&self) -> &str {
         match self {
-            Self::InvalidUrl { .. } | Self::Unreachable { .. } => "08001",
+            Self::InvalidUrl { .. }
+            | Self::Authorities { .. }
+            | Self::Insecure { .. }
+            | Self::Unreachable { .. } => "08001",
             Self::Transport { .. } | Self::CutShort { .. } => "08006",
             Self::Foreign { .. } | Self::Decode { .. } => "08P01",
             Self::Server(error) => &error.code,
@@ -102,7 +124,11 @@ impl ClientError {
     /// Whether no statement can succeed: nobody answers, or not to this user.
     pub fn is_unusable(&self) -> bool {
         match self {
-            Self::InvalidUrl { .. } | Self::Unreachable { .. } | Self::Foreign { .. } => true,
+            Self::InvalidUrl { .. }
+            | Self::Authorities { .. }
+            | Self::Insecure { .. }
+            | Self::Unreachable { .. }
+            | Self::Foreign { .. } => true,
             Self::Server(error) => error.status == 401,
             Self::Transport { .. } | Self::CutShort { .. } | Self::Decode { .. } => false,
         }
@@ -171,13 +197,38 @@ pub struct Place {
     pub schema: String,
 }
 
+/// How a client shows who it is.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// User and password, or user and personal access token.
+    Password {
+        /// The user.
+        user: String,
+        /// Its password.
+        password: SecretString,
+    },
+    /// A personal access token alone: it knows its user.
+    Token(SecretString),
+}
+
+/// Which servers a client talks to over https.
+#[derive(Debug, Clone, Default)]
+pub enum ServerTrust {
+    /// Those with a certificate of the system's authorities.
+    #[default]
+    System,
+    /// Those with a certificate of the authorities in a file (PEM), or of the system's.
+    File(PathBuf),
+    /// Any: encrypted, but nobody knows with whom.
+    Anyone,
+}
+
 /// A user at a server. Cheap to clone; clones share connections and session.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     url: Url,
-    user: String,
-    password: SecretString,
+    login: Login,
     session: Option<Uuid>,
     /// What the last answer told of the session.
     place: Arc<Mutex<Option<Place>>>,
@@ -193,6 +244,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::InvalidUrl`].
     pub fn new(url: &str, user: &str, password: SecretString) -> Result<Self, ClientError> {
+        let login = Login::Password {
+            user: user.to_owned(),
+            password,
+        };
+        Self::with_trust(url, login, &ServerTrust::System)
+    }
+
+    /// [`Client::new`] with another kind of login, and for servers with TLS.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidUrl`], [`ClientError::Authorities`].
+    pub fn with_trust(url: &str, login: Login, trust: &ServerTrust) -> Result<Self, ClientError> {
         let url = parse_url(url)?;
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -201,6 +264,13 @@ impl Client {
         if is_loopback(&url) {
             http = http.no_proxy();
         }
+        http = match trust {
+            ServerTrust::System => http,
+            ServerTrust::Anyone => http.danger_accept_invalid_certs(true),
+            ServerTrust::File(path) => authorities(path)?
+                .into_iter()
+                .fold(http, reqwest::ClientBuilder::add_root_certificate),
+        };
         let http = http.build().map_err(|error| ClientError::InvalidUrl {
             url: url.to_string(),
             reason: error.to_string(),
@@ -208,8 +278,7 @@ impl Client {
         Ok(Self {
             http,
             url,
-            user: user.to_owned(),
-            password,
+            login,
             session: None,
             place: Arc::default(),
             properties: Properties::default(),
@@ -285,13 +354,18 @@ impl Client {
         let mut request = self
             .http
             .post(self.endpoint())
-            .basic_auth(&self.user, Some(self.password.expose_secret()))
             .header(reqwest::header::ACCEPT, ARROW_STREAM)
             .header("tarn-query-id", query_id.to_string())
             .json(&Request {
                 statement,
                 properties: &self.properties,
             });
+        request = match &self.login {
+            Login::Password { user, password } => {
+                request.basic_auth(user, Some(password.expose_secret()))
+            }
+            Login::Token(token) => request.bearer_auth(token.expose_secret()),
+        };
         if let Some(session) = self.session {
             request = request.header("tarn-session", session.to_string());
         }
@@ -344,7 +418,10 @@ impl Client {
 
     fn network(&self, source: reqwest::Error) -> ClientError {
         let url = self.address().to_owned();
-        if source.is_connect() {
+        if source.is_connect() && self.url.scheme() == "https" && !is_refused(&source) {
+            let hint = "if it has a certificate of its own, give its authority with --ca-file (tls/ca.pem in the server's data folder)";
+            ClientError::Insecure { url, hint, source }
+        } else if source.is_connect() {
             ClientError::Unreachable { url, source }
         } else {
             ClientError::Transport { url, source }
@@ -595,6 +672,40 @@ fn place_told(headers: &HeaderMap) -> Option<Place> {
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// Whether nobody was there to shake hands with.
+fn is_refused(error: &dyn std::error::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        if let Some(io) = next.downcast_ref::<std::io::Error>()
+            && matches!(
+                io.kind(),
+                std::io::ErrorKind::ConnectionRefused
+                    | std::io::ErrorKind::HostUnreachable
+                    | std::io::ErrorKind::NetworkUnreachable
+                    | std::io::ErrorKind::TimedOut
+            )
+        {
+            return true;
+        }
+        cause = next.source();
+    }
+    false
+}
+
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let unusable = |reason: String| ClientError::Authorities {
+        path: path.to_owned(),
+        reason,
+    };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let found = reqwest::Certificate::from_pem_bundle(&text)
+        .map_err(|error| unusable(error.to_string()))?;
+    if found.is_empty() {
+        return Err(unusable("it holds no certificate".to_owned()));
+    }
+    Ok(found)
 }
 
 fn is_loopback(url: &Url) -> bool {

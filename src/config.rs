@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::Figment;
 use figment::error::{Actual, Kind};
@@ -15,6 +16,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
 use thiserror::Error;
+
+mod limits;
+
+pub use limits::Limits;
 
 /// What is wrong with the configuration.
 #[derive(Debug, Error)]
@@ -56,6 +61,10 @@ pub struct Config {
     pub metadata: Metadata,
     /// Catalogs by name.
     pub catalog: BTreeMap<String, CatalogConfig>,
+    /// Encryption of the doors.
+    pub tls: TlsConfig,
+    /// The HTTP door.
+    pub http: HttpConfig,
     /// Object storage and file functions.
     pub storage: Storage,
     /// The cluster of workers.
@@ -64,6 +73,8 @@ pub struct Config {
     pub memory: Memory,
     /// Disk for operators.
     pub spill: Spill,
+    /// Sessions.
+    pub limits: Limits,
     /// Caches.
     pub cache: Cache,
     /// Logs.
@@ -82,6 +93,92 @@ pub struct Listen {
     pub postgres: String,
     /// Fragments, on a worker.
     pub worker: Option<String>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+    /// Make a certificate for development.
+    pub self_signed: bool,
+    /// Refuse clients without TLS.
+    pub required: Option<bool>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// How long results of submitted queries are kept.
+    pub results_ttl: String,
+    /// Bytes of all kept results.
+    pub results_bytes_max: u64,
+    /// Bytes of one kept result.
+    pub results_query_bytes_max: u64,
+}
+
+impl HttpConfig {
+    /// How long results of submitted queries are kept.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] if it is no duration.
+    pub fn ttl(&self) -> Result<Duration, ConfigError> {
+        duration(&self.results_ttl).ok_or_else(|| ConfigError::Value {
+            key: "http.results_ttl".to_owned(),
+            problem: format!(
+                "\"{}\" is not a duration such as 30s, 15min, 1h or 1d",
+                self.results_ttl
+            ),
+        })
+    }
+}
+
+/// A whole number with a unit.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "min" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(seconds)?)).filter(|d| !d.is_zero())
+}
+
+impl TlsConfig {
+    /// Whether the doors speak TLS.
+    pub fn is_on(&self) -> bool {
+        self.self_signed || self.cert.is_some()
+    }
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match (&self.cert, &self.key) {
+            (Some(_), None) => Err((
+                "tls.key",
+                "missing; tls.cert needs the key that belongs to it",
+            )),
+            (None, Some(_)) => Err((
+                "tls.cert",
+                "missing; tls.key needs the certificate that it belongs to",
+            )),
+            (Some(_), Some(_)) if self.self_signed => Err((
+                "tls.self_signed",
+                "a certificate is given with tls.cert and tls.key; leave out one or the other",
+            )),
+            (None, None) if !self.self_signed && self.required == Some(true) => Err((
+                "tls.required",
+                "nothing to speak TLS with; give tls.cert and tls.key, or tls.self_signed = true",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// `[metadata]`
@@ -126,6 +223,8 @@ pub struct Cluster {
     pub secret: Option<SecretString>,
     /// URL under which others reach this worker.
     pub advertise_url: Option<String>,
+    /// Authority of the coordinator's certificate, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[memory]`
@@ -171,10 +270,13 @@ impl Default for Config {
             listen: Listen::default(),
             metadata: Metadata::default(),
             catalog: BTreeMap::new(),
+            tls: TlsConfig::default(),
+            http: HttpConfig::default(),
             storage: Storage::default(),
             cluster: Cluster::default(),
             memory: Memory::default(),
             spill: Spill::default(),
+            limits: Limits::default(),
             cache: Cache::default(),
             log: Log::default(),
         }
@@ -188,6 +290,16 @@ impl Default for Listen {
             flight: "127.0.0.1:7071".to_owned(),
             postgres: "127.0.0.1:7072".to_owned(),
             worker: None,
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            results_ttl: "1h".to_owned(),
+            results_bytes_max: 20 << 30,
+            results_query_bytes_max: 4 << 30,
         }
     }
 }
@@ -209,6 +321,7 @@ impl Default for Cluster {
             name: "default".to_owned(),
             secret: None,
             advertise_url: None,
+            ca_file: None,
         }
     }
 }
@@ -307,6 +420,41 @@ pub const REFERENCE: &[Key] = &[
         "Where a worker takes fragments.",
     ),
     key(
+        "http.results_ttl",
+        "1h",
+        "How long results of `POST /api/v1/queries` are kept after the query has ended.",
+    ),
+    typed(
+        "http.results_bytes_max",
+        "21474836480",
+        "Disk, in the data folder, for the kept results of all queries.",
+    ),
+    typed(
+        "http.results_query_bytes_max",
+        "4294967296",
+        "Disk for the kept results of one query; a larger one fails.",
+    ),
+    key(
+        "tls.cert",
+        "",
+        "Certificate chain (PEM, leaf first) of all doors. With tls.key, the doors speak TLS; both files are read again when they change and at SIGHUP.",
+    ),
+    key(
+        "tls.key",
+        "",
+        "Private key (PEM, not encrypted) of tls.cert.",
+    ),
+    typed(
+        "tls.self_signed",
+        "false",
+        "For development: make a certificate for this machine, kept in the data folder; clients trust `tls/ca.pem` there.",
+    ),
+    typed(
+        "tls.required",
+        "true with TLS",
+        "Refuse clients that do not speak TLS. `false` serves both on the same ports.",
+    ),
+    key(
         "metadata.url",
         "sqlite in the data folder (control.db)",
         "Database of users and of the SQL catalog: `sqlite:///path/file.db` or `postgres://user:password@host/database`.",
@@ -365,6 +513,11 @@ pub const REFERENCE: &[Key] = &[
         "from listen.worker",
         "URL under which coordinator and other workers reach this worker.",
     ),
+    key(
+        "cluster.ca_file",
+        "the system's authorities",
+        "Authority (PEM) of the certificate of a coordinator with an https URL; flag `--ca-file` of `tarn worker`.",
+    ),
     typed(
         "memory.limit_bytes",
         "70 % of the machine, shared with local workers",
@@ -374,6 +527,21 @@ pub const REFERENCE: &[Key] = &[
         "spill.limit_bytes",
         "107374182400",
         "Disk for spilled operators in one process.",
+    ),
+    typed(
+        "limits.sessions",
+        "5000",
+        "Sessions at once on all doors; administrators may have 3 more.",
+    ),
+    typed(
+        "limits.sessions_per_user",
+        "2000",
+        "Sessions of one user at once.",
+    ),
+    key(
+        "limits.idle_timeout",
+        "12h",
+        "A connection without a statement for this long is ended; 0 for never. Sessions of HTTP clients are forgotten after an hour at most.",
     ),
     typed(
         "cache.manifest_bytes",
@@ -548,6 +716,7 @@ impl Config {
                 problem,
             })
         };
+        self.limits.sessions()?;
         address("listen.http", &self.listen.http)?;
         address("listen.flight", &self.listen.flight)?;
         address("listen.postgres", &self.listen.postgres)?;
@@ -571,6 +740,10 @@ impl Config {
             if ["system", "information_schema", "tarn_files"].contains(&name.as_str()) {
                 return bad(&key, "the name is reserved".to_owned());
             }
+        }
+        self.http.ttl()?;
+        if let Err((key, problem)) = self.tls.check() {
+            return bad(key, problem.to_owned());
         }
         if let Some(endpoint) = &self.storage.s3.endpoint {
             check_endpoint(endpoint).map_err(|problem| ConfigError::Value {
@@ -751,6 +924,43 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90min"), Some(Duration::from_secs(5400)));
+        assert_eq!(duration("2 d"), Some(Duration::from_secs(172_800)));
+        for bad in ["", "5", "h", "0s", "1y", "-1h", "99999999999999999999h"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+        let error = check(&[("TARN__HTTP__RESULTS_TTL", "soon")], "").unwrap_err();
+        assert!(error.to_string().contains("http.results_ttl"), "{error}");
+    }
+
+    #[test]
+    fn half_a_tls_configuration_says_what_is_missing() {
+        check_message(
+            &[("TARN__TLS__CERT", "c.pem")],
+            "",
+            "configuration: tls.key: missing; tls.cert needs the key that belongs to it",
+        );
+        for (key, toml) in [
+            ("tls.cert", "[tls]\nkey = \"k.pem\"\n"),
+            (
+                "tls.self_signed",
+                "[tls]\ncert = \"c\"\nkey = \"k\"\nself_signed = true\n",
+            ),
+            ("tls.required", "[tls]\nrequired = true\n"),
+        ] {
+            let error = check(&[], toml).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("configuration: {key}: ")),
+                "{error}"
+            );
+        }
+        let two_lines = "[tls]\ncert = \"c.pem\"\nkey = \"k.pem\"\n";
+        assert!(check(&[], two_lines).unwrap().tls.is_on());
+        assert!(!check(&[], "").unwrap().tls.is_on());
     }
 
     #[test]

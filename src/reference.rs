@@ -73,15 +73,27 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "DROP SCHEMA [IF EXISTS] schema [, …] [CASCADE | RESTRICT]",
-        "CASCADE drops its tables, too.",
+        "CASCADE drops its tables and views, too; RESTRICT, the default, refuses a schema that is not empty.",
     ),
     (
-        "CREATE TABLE [IF NOT EXISTS] t (column type [NOT NULL] [COMMENT 'text'], …) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']",
-        "An empty Iceberg table, format version 2 unless `format-version` says otherwise.",
+        "CREATE [TEMP] TABLE [IF NOT EXISTS] t (column type [NOT NULL] [PRIMARY KEY] [COMMENT 'text'], …, [PRIMARY KEY (…)]) | (LIKE u) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']",
+        "An empty Iceberg table, format version 2 unless `format-version` says otherwise. A primary key is noted (Iceberg identifier fields), not checked; its columns are NOT NULL.",
     ),
     (
-        "CREATE TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA]",
-        "The table appears with its rows, or not at all.",
+        "CREATE [TEMP] TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA], SELECT … INTO [TEMP] t …",
+        "The table appears with its rows, or not at all. A temporary one belongs to the session (schema `pg_temp`), comes before others of its name, and goes with the session.",
+    ),
+    (
+        "CREATE [OR REPLACE] [TEMP] VIEW [IF NOT EXISTS] v [(column [COMMENT 'text'], …)] [COMMENT 'text'] AS query",
+        "An Iceberg view. Its names are looked up when it is read, in the schemas it was made with: it follows tables that are replaced, and says which column is missing when they no longer fit.",
+    ),
+    (
+        "DROP VIEW [IF EXISTS] v [, …]",
+        "CASCADE and RESTRICT are taken and change nothing: nothing hangs on a view.",
+    ),
+    (
+        "ALTER VIEW [IF EXISTS] v RENAME TO w | SET SCHEMA s | SET (…) | RESET (…)",
+        "ALTER TABLE does the same.",
     ),
     (
         "INSERT INTO t [(columns)] query | VALUES …",
@@ -89,23 +101,39 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "DROP TABLE [IF EXISTS] t [, …] [PURGE]",
-        "PURGE deletes the files, too.",
+        "PURGE deletes the files, too. CASCADE and RESTRICT are taken and change nothing: views that read the table stay, and work again once there is a table of the name.",
     ),
     (
-        "ALTER TABLE [IF EXISTS] t RENAME TO u",
+        "TRUNCATE [TABLE] t [, …], DELETE FROM t [WHERE true]",
+        "Every row goes in one commit of metadata; earlier snapshots keep their files.",
+    ),
+    (
+        "ALTER TABLE [IF EXISTS] t RENAME TO u | SET SCHEMA s | SET (key = value, …) | RESET (key, …)",
         "The files stay where they are.",
+    ),
+    (
+        "ALTER TABLE [IF EXISTS] t ADD COLUMN c type | DROP COLUMN c | RENAME COLUMN c TO d | ALTER COLUMN c TYPE type | ALTER COLUMN c SET NOT NULL | DROP NOT NULL [, …]",
+        "One commit of a new schema; no file is rewritten. Types widen: integer to bigint, real to double precision, numeric to more digits of the same scale. NOT NULL is set if no row has a NULL.",
+    ),
+    (
+        "COMMENT ON TABLE t | VIEW v | COLUMN t.c | SCHEMA s IS 'text' | NULL",
+        "NULL removes the comment.",
+    ),
+    (
+        "ANALYZE [t], VACUUM [t]",
+        "Nothing: statistics are exact with every commit.",
     ),
     (
         "DESCRIBE t, SHOW COLUMNS FROM t",
         "Columns, types, partitioning, comments.",
     ),
     (
-        "SHOW CATALOGS | SCHEMAS [FROM catalog] | TABLES [FROM schema] [LIKE 'pattern']",
-        "Names.",
+        "SHOW CATALOGS | SCHEMAS [FROM catalog] | TABLES [FROM schema] | VIEWS [FROM schema] [LIKE 'pattern']",
+        "Names; TABLES lists views, too.",
     ),
     (
-        "SHOW CREATE TABLE t",
-        "The statement that makes such a table.",
+        "SHOW CREATE TABLE t, SHOW CREATE VIEW v",
+        "The statement that makes such a table or view.",
     ),
     ("SHOW FUNCTIONS [LIKE 'pattern']", "Function names."),
     (

@@ -13,11 +13,13 @@ mod scram;
 mod tests;
 mod token;
 mod user;
+mod welcome;
 
 pub use error::{AuthError, ControlError, ErrorCode};
 pub use login::{Origin, ScramExchange};
 pub use token::{CreatedToken, NewToken, TOKEN_PREFIX, Token};
 pub use user::{AdminBootstrap, NewUser, Principal, User, UserChange, UserId, UserKind};
+pub use welcome::Welcome;
 
 use std::sync::Arc;
 
@@ -146,6 +148,14 @@ impl Control {
         user::visible(&self.inner.database, by).await
     }
 
+    /// Who may stay of those that have logged in before.
+    ///
+    /// # Errors
+    /// [`ControlError::Query`] if the database fails.
+    pub async fn welcome(&self) -> Result<Welcome, ControlError> {
+        welcome::read(&self.inner.database).await
+    }
+
     /// Creates a user for the administrator `by`.
     ///
     /// # Errors
@@ -168,7 +178,14 @@ impl Control {
         name: &str,
         change: UserChange,
     ) -> Result<User, ControlError> {
-        user::alter(&self.inner.database, &self.inner.passwords, by, name, change).await
+        user::alter(
+            &self.inner.database,
+            &self.inner.passwords,
+            by,
+            name,
+            change,
+        )
+        .await
     }
 
     /// Drops the user `name` and its tokens for the administrator `by`, who cannot be the user.

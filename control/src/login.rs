@@ -81,8 +81,12 @@ pub(crate) async fn by_token(
         inner.limits.check(attempt)?;
         return Err(denied(inner, attempt, origin));
     };
+    let principal = Principal {
+        token: Some(token.id.clone()),
+        ..account.user.principal()
+    };
     token::touch(&inner.database, token);
-    Ok(account.user.principal())
+    Ok(principal)
 }
 
 async fn find_token(
@@ -235,11 +239,14 @@ impl ScramExchange {
         let Some(now) = still else {
             return Err(denied(inner, attempt, self.origin));
         };
-        match candidate.token {
-            Some(token) => token::touch(&inner.database, token),
-            None => inner.limits.succeeded(attempt),
+        let mut principal = now.user.principal();
+        if let Some(token) = candidate.token {
+            principal.token = Some(token.id.clone());
+            token::touch(&inner.database, token);
+        } else {
+            inner.limits.succeeded(attempt);
         }
-        Ok((answer.into_bytes(), now.user.principal()))
+        Ok((answer.into_bytes(), principal))
     }
 }
 

@@ -414,8 +414,10 @@ mod tests {
         let passwords = Passwords::new().await.unwrap();
         let stored = passwords.make(&"right".into(), b"salt").await.unwrap();
         let closed = || Err(AuthError::Busy);
-        let answer = passwords.check(&"right".into(), Some(&stored), closed);
-        assert!(matches!(answer.await, Err(AuthError::Busy)));
+        let answer = passwords
+            .check(&"right".into(), Some(&stored), closed)
+            .await;
+        assert!(matches!(answer, Err(AuthError::Busy)));
         assert!(check(&passwords, "right", Some(&stored)).await);
     }
 

@@ -58,12 +58,7 @@ impl Verifier {
     /// The verifier of `password`. Takes about a millisecond for 4096 iterations.
     pub(crate) fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
         let mut salted: Bytes32 = [0; 32];
-        pbkdf2::pbkdf2_hmac::<Sha256>(
-            prepare(password).as_bytes(),
-            salt,
-            iterations,
-            &mut salted,
-        );
+        pbkdf2::pbkdf2_hmac::<Sha256>(prepare(password).as_bytes(), salt, iterations, &mut salted);
         Self {
             salt: salt.to_vec(),
             iterations,
@@ -371,7 +366,12 @@ mod tests {
             "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
              WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
         );
-        for (wrong, by) in [("4096", "4095"), ("4096", "900000000"), ("$W", "W"), ("=", "")] {
+        for (wrong, by) in [
+            ("4096", "4095"),
+            ("4096", "900000000"),
+            ("$W", "W"),
+            ("=", ""),
+        ] {
             assert!(Verifier::parse(&text.replace(wrong, by)).is_err(), "{by}");
         }
         assert!(!format!("{verifier:?}").contains("WG5d"));

@@ -61,6 +61,7 @@ fn user(name: &str, password: Option<&str>) -> NewUser {
         kind: UserKind::User,
         password: password.map(SecretString::from),
         is_admin: false,
+        disabled: false,
         valid_until_ms: None,
         comment: None,
     }
@@ -92,7 +93,10 @@ impl Client {
         let nonce = "fyko+d2lbbFgONRv9qkxdawL".to_owned();
         Self {
             password: password.to_owned(),
-            first_bare: format!("n={},r={nonce}", name.replace('=', "=3D").replace(',', "=2C")),
+            first_bare: format!(
+                "n={},r={nonce}",
+                name.replace('=', "=3D").replace(',', "=2C")
+            ),
             nonce,
             server_signature: vec![],
         }
@@ -113,7 +117,10 @@ impl Client {
         assert!(iterations >= 4096);
         // Hi() of RFC 5802, written out.
         let password = stringprep::saslprep(&self.password).unwrap();
-        let mut round = mac(password.as_bytes(), &[&salt[..], &1_u32.to_be_bytes()].concat());
+        let mut round = mac(
+            password.as_bytes(),
+            &[&salt[..], &1_u32.to_be_bytes()].concat(),
+        );
         let mut salted = round.clone();
         for _ in 1..iterations {
             round = mac(password.as_bytes(), &round);
@@ -123,7 +130,11 @@ impl Client {
         let message = format!("{},{server_first},{without_proof}", self.first_bare);
         let client_key = mac(&salted, b"Client Key");
         let signature = mac(&Sha256::digest(&client_key), message.as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(a, b)| a ^ b).collect();
+        let proof: Vec<u8> = client_key
+            .iter()
+            .zip(&signature)
+            .map(|(a, b)| a ^ b)
+            .collect();
         self.server_signature = mac(&mac(&salted, b"Server Key"), message.as_bytes());
         format!("{without_proof},p={}", STANDARD.encode(proof))
     }
@@ -169,7 +180,12 @@ async fn the_admin_password_is_generated_once() {
     // Also after a restart.
     let again = open(&folder).await;
     check_login(&again, ADMIN_NAME, password.expose_secret(), true).await;
-    assert!(login(&again, ADMIN_NAME, password.expose_secret()).await.unwrap().is_admin);
+    assert!(
+        login(&again, ADMIN_NAME, password.expose_secret())
+            .await
+            .unwrap()
+            .is_admin
+    );
 }
 
 #[tokio::test]
@@ -208,7 +224,10 @@ async fn a_renamed_admin_is_not_replaced_by_a_generated_one() {
         name: Some("root".to_owned()),
         ..UserChange::default()
     };
-    control.alter_user(ADMIN_NAME, ADMIN_NAME, rename).await.unwrap();
+    control
+        .alter_user(ADMIN_NAME, ADMIN_NAME, rename)
+        .await
+        .unwrap();
     let found = control.ensure_admin(None).await.unwrap();
     assert!(!found.created && found.generated_password.is_none());
     check_login(&control, "root", "admin", true).await;
@@ -249,7 +268,10 @@ async fn an_unknown_user_gets_the_same_salt_each_time_and_after_a_restart() {
     assert_eq!(offers[0], offers[2]);
     assert_ne!(offers[0], offers[3]);
     let lengths: Vec<usize> = offers.iter().map(String::len).collect();
-    assert!(lengths.iter().all(|length| *length == lengths[0]), "{offers:?}");
+    assert!(
+        lengths.iter().all(|length| *length == lengths[0]),
+        "{offers:?}"
+    );
 }
 
 #[tokio::test]
@@ -303,7 +325,10 @@ async fn a_user_of_version_1_gets_a_verifier_at_the_next_login() {
     let control = open(&folder).await;
     let without = scram_login(&control, "ann", "old", home()).await;
     assert!(matches!(without, Err(AuthError::Denied)), "{without:?}");
-    assert!(matches!(login(&control, "ann", "wrong").await, Err(AuthError::Denied)));
+    assert!(matches!(
+        login(&control, "ann", "wrong").await,
+        Err(AuthError::Denied)
+    ));
     assert!(!login(&control, "ann", "old").await.unwrap().is_admin);
     check_login(&control, "ann", "old", true).await;
     check_login(&control, "ann", "wrong", false).await;
@@ -317,30 +342,68 @@ async fn a_user_of_version_1_gets_a_verifier_at_the_next_login() {
 async fn whatever_changes_of_a_user_is_noticed_at_once_by_every_process() {
     let (control, folder) = opened().await;
     let other = open(&folder).await;
-    control.create_user(ADMIN_NAME, user("ann", Some("old"))).await.unwrap();
+    control
+        .create_user(ADMIN_NAME, user("ann", Some("old")))
+        .await
+        .unwrap();
     check_login(&other, "ann", "old", true).await;
     let change = |change| control.alter_user(ADMIN_NAME, "ann", change);
 
     let password = Some(Some(SecretString::from("new")));
-    change(UserChange { password, ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        password,
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "old", false).await;
     check_login(&other, "ann", "new", true).await;
 
-    change(UserChange { disabled: Some(true), ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        disabled: Some(true),
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "new", false).await;
-    change(UserChange { disabled: Some(false), ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        disabled: Some(false),
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "new", true).await;
 
     let valid_until_ms = Some(Some(now_ms() - 1));
-    change(UserChange { valid_until_ms, ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        valid_until_ms,
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "new", false).await;
-    change(UserChange { valid_until_ms: Some(None), ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        valid_until_ms: Some(None),
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "new", true).await;
 
-    change(UserChange { is_admin: Some(true), ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        is_admin: Some(true),
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     assert!(login(&other, "ann", "new").await.unwrap().is_admin);
 
-    change(UserChange { password: Some(None), ..UserChange::default() }).await.unwrap();
+    change(UserChange {
+        password: Some(None),
+        ..UserChange::default()
+    })
+    .await
+    .unwrap();
     check_login(&other, "ann", "new", false).await;
 
     control.drop_user(ADMIN_NAME, "ann").await.unwrap();
@@ -351,7 +414,10 @@ async fn whatever_changes_of_a_user_is_noticed_at_once_by_every_process() {
 async fn a_password_given_as_a_verifier_works_everywhere() {
     let (control, _folder) = opened().await;
     let verifier = scram::Verifier::derive("pencil", b"some salt", 5000).to_text();
-    control.create_user(ADMIN_NAME, user("ann", Some(&verifier))).await.unwrap();
+    control
+        .create_user(ADMIN_NAME, user("ann", Some(&verifier)))
+        .await
+        .unwrap();
     check_login(&control, "ann", "pencil", true).await;
     check_login(&control, "ann", "pen", false).await;
     // The login has added a hash; the salt stays.
@@ -361,7 +427,10 @@ async fn a_password_given_as_a_verifier_works_everywhere() {
 #[tokio::test]
 async fn an_id_outlives_name_and_password() {
     let (control, _folder) = opened().await;
-    let ann = control.create_user(ADMIN_NAME, user("ann", Some("old"))).await.unwrap();
+    let ann = control
+        .create_user(ADMIN_NAME, user("ann", Some("old")))
+        .await
+        .unwrap();
     let change = UserChange {
         password: Some(Some("new".into())),
         name: Some("anna".to_owned()),
@@ -376,31 +445,58 @@ async fn an_id_outlives_name_and_password() {
 async fn only_administrators_manage_others() {
     let (control, _folder) = opened().await;
     for name in ["ann", "bob"] {
-        control.create_user(ADMIN_NAME, user(name, Some("pw"))).await.unwrap();
+        control
+            .create_user(ADMIN_NAME, user(name, Some("pw")))
+            .await
+            .unwrap();
     }
     let denied = |result: Result<(), ControlError>| {
         let error = result.unwrap_err();
         assert_eq!(error.code(), ErrorCode::NotAllowed, "{error}");
     };
-    denied(control.create_user("ann", user("eve", None)).await.map(drop));
+    denied(
+        control
+            .create_user("ann", user("eve", None))
+            .await
+            .map(drop),
+    );
     denied(control.drop_user("ann", "bob").await.map(drop));
     denied(control.drop_user("nobody", "bob").await.map(drop));
-    denied(control.create_token("ann", token("bob", "t")).await.map(drop));
+    denied(
+        control
+            .create_token("ann", token("bob", "t"))
+            .await
+            .map(drop),
+    );
     denied(control.tokens("ann", Some("bob")).await.map(drop));
     denied(control.revoke_token("ann", "bob", "t").await);
     let admin = |name: &str| {
         let (control, name) = (control.clone(), name.to_owned());
-        let change = UserChange { is_admin: Some(true), ..UserChange::default() };
+        let change = UserChange {
+            is_admin: Some(true),
+            ..UserChange::default()
+        };
         async move { control.alter_user("ann", &name, change).await.map(drop) }
     };
     denied(admin("ann").await);
     denied(admin("bob").await);
-    let password = UserChange { password: Some(Some("x".into())), ..UserChange::default() };
-    denied(control.alter_user("ann", "bob", password.clone()).await.map(drop));
+    let password = UserChange {
+        password: Some(Some("x".into())),
+        ..UserChange::default()
+    };
+    denied(
+        control
+            .alter_user("ann", "bob", password.clone())
+            .await
+            .map(drop),
+    );
     control.alter_user("ann", "ann", password).await.unwrap();
     check_login(&control, "ann", "x", true).await;
     let seen = control.visible_users("ann").await.unwrap();
-    assert_eq!(seen.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["ann"]);
+    assert_eq!(
+        seen.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
+        ["ann"]
+    );
     assert_eq!(control.visible_users(ADMIN_NAME).await.unwrap().len(), 3);
 }
 
@@ -413,10 +509,22 @@ async fn somebody_can_always_administer_the_installation() {
     };
     let default = UserChange::default;
     let changes = [
-        UserChange { disabled: Some(true), ..default() },
-        UserChange { is_admin: Some(false), ..default() },
-        UserChange { valid_until_ms: Some(Some(now_ms() + 1_000_000)), ..default() },
-        UserChange { password: Some(None), ..default() },
+        UserChange {
+            disabled: Some(true),
+            ..default()
+        },
+        UserChange {
+            is_admin: Some(false),
+            ..default()
+        },
+        UserChange {
+            valid_until_ms: Some(Some(now_ms() + 1_000_000)),
+            ..default()
+        },
+        UserChange {
+            password: Some(None),
+            ..default()
+        },
     ];
     for change in changes.clone() {
         last(control.alter_user(ADMIN_NAME, ADMIN_NAME, change).await);
@@ -440,13 +548,25 @@ async fn names_that_cannot_be_used_are_refused() {
     let (control, _folder) = opened().await;
     let long = "x".repeat(257);
     for name in ["", " a", "a:b", "a\nb", "public", "pg_monitor", &long] {
-        let error = control.create_user(ADMIN_NAME, user(name, None)).await.unwrap_err();
-        assert!(matches!(error, ControlError::UnusableName { .. }), "{error}");
+        let error = control
+            .create_user(ADMIN_NAME, user(name, None))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ControlError::UnusableName { .. }),
+            "{error}"
+        );
     }
-    let error = control.create_user(ADMIN_NAME, user(ADMIN_NAME, None)).await.unwrap_err();
+    let error = control
+        .create_user(ADMIN_NAME, user(ADMIN_NAME, None))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ErrorCode::Exists);
     for name in ["Ann", "ann@example.com", "größe", "o'neil"] {
-        control.create_user(ADMIN_NAME, user(name, Some("pw"))).await.unwrap();
+        control
+            .create_user(ADMIN_NAME, user(name, Some("pw")))
+            .await
+            .unwrap();
         check_login(&control, name, "pw", true).await;
     }
 }
@@ -458,7 +578,10 @@ async fn a_token_is_a_password_on_every_door_until_it_is_revoked() {
     let mut robot = user("robot", None);
     robot.kind = UserKind::Service;
     control.create_user(ADMIN_NAME, robot).await.unwrap();
-    let created = control.create_token(ADMIN_NAME, token("robot", "ci")).await.unwrap();
+    let created = control
+        .create_token(ADMIN_NAME, token("robot", "ci"))
+        .await
+        .unwrap();
     let secret = created.secret.expose_secret().to_owned();
     assert!(secret.starts_with(TOKEN_PREFIX) && secret.len() == TOKEN_PREFIX.len() + 43);
     assert!(!format!("{created:?}").contains(&secret));
@@ -468,33 +591,51 @@ async fn a_token_is_a_password_on_every_door_until_it_is_revoked() {
     };
     check_login(&other, "robot", &secret, true).await;
     let principal = bearer(&other, &secret).await.unwrap();
-    assert_eq!((principal.name.as_str(), principal.kind), ("robot", UserKind::Service));
+    assert_eq!(
+        (principal.name.as_str(), principal.kind),
+        ("robot", UserKind::Service)
+    );
     check_login(&other, ADMIN_NAME, &secret, false).await;
     check_login(&other, "robot", &secret[..secret.len() - 1], false).await;
     let not_a_token = bearer(&other, "admin").await;
     assert!(matches!(not_a_token, Err(AuthError::Denied)));
     // Its hash is stored, it is not.
     let pool = AnyPool::connect(&url(&folder)).await.unwrap();
-    let row = sqlx::query("SELECT token_hash FROM tarn_tokens").fetch_one(&pool).await.unwrap();
+    let row = sqlx::query("SELECT token_hash FROM tarn_tokens")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
     let hash: String = sqlx::Row::get(&row, "token_hash");
     assert_eq!(hash.len(), 64);
     assert!(!hash.contains(&secret));
 
     control.revoke_token("robot", "robot", "ci").await.unwrap();
     check_login(&other, "robot", &secret, false).await;
-    assert!(matches!(bearer(&other, &secret).await, Err(AuthError::Denied)));
-    let error = control.revoke_token("robot", "robot", "ci").await.unwrap_err();
+    assert!(matches!(
+        bearer(&other, &secret).await,
+        Err(AuthError::Denied)
+    ));
+    let error = control
+        .revoke_token("robot", "robot", "ci")
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ErrorCode::NotFound);
 }
 
 #[tokio::test]
 async fn tokens_expire_and_fall_with_their_user() {
     let (control, _folder) = opened().await;
-    control.create_user(ADMIN_NAME, user("ann", Some("pw"))).await.unwrap();
+    control
+        .create_user(ADMIN_NAME, user("ann", Some("pw")))
+        .await
+        .unwrap();
     let mut short = token("ann", "short");
     short.expires_at_ms = Some(now_ms() + 700);
     let short = control.create_token("ann", short).await.unwrap();
-    let long = control.create_token("ann", token("ann", "long")).await.unwrap();
+    let long = control
+        .create_token("ann", token("ann", "long"))
+        .await
+        .unwrap();
     check_login(&control, "ann", short.secret.expose_secret(), true).await;
     while now_ms() < short.token.expires_at_ms.unwrap() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -506,34 +647,130 @@ async fn tokens_expire_and_fall_with_their_user() {
     let error = control.create_token("ann", past).await.unwrap_err();
     assert!(matches!(error, ControlError::ExpiresInThePast));
     // A new password does not touch tokens; disabling does.
-    let password = UserChange { password: Some(Some("new".into())), ..UserChange::default() };
+    let password = UserChange {
+        password: Some(Some("new".into())),
+        ..UserChange::default()
+    };
     control.alter_user("ann", "ann", password).await.unwrap();
     check_login(&control, "ann", long.secret.expose_secret(), true).await;
-    let disabled = UserChange { disabled: Some(true), ..UserChange::default() };
-    control.alter_user(ADMIN_NAME, "ann", disabled).await.unwrap();
+    let disabled = UserChange {
+        disabled: Some(true),
+        ..UserChange::default()
+    };
+    control
+        .alter_user(ADMIN_NAME, "ann", disabled)
+        .await
+        .unwrap();
     check_login(&control, "ann", long.secret.expose_secret(), false).await;
     control.drop_user(ADMIN_NAME, "ann").await.unwrap();
-    control.create_user(ADMIN_NAME, user("ann", Some("pw"))).await.unwrap();
+    control
+        .create_user(ADMIN_NAME, user("ann", Some("pw")))
+        .await
+        .unwrap();
     check_login(&control, "ann", long.secret.expose_secret(), false).await;
     assert!(control.tokens(ADMIN_NAME, None).await.unwrap().is_empty());
 }
 
 #[tokio::test]
+async fn who_is_logged_in_stays_welcome_until_something_is_taken_away() {
+    let (control, _folder) = opened().await;
+    let create = async |name: &str| {
+        let created = control
+            .create_user(ADMIN_NAME, user(name, Some("pw")))
+            .await;
+        created.unwrap();
+    };
+    create("ann").await;
+    let made = control
+        .create_token("ann", token("ann", "t"))
+        .await
+        .unwrap();
+    let ann = login(&control, "ann", "pw").await.unwrap();
+    let by_token = login(&control, "ann", made.secret.expose_secret())
+        .await
+        .unwrap();
+    assert_eq!((&ann.id, &ann.token), (&by_token.id, &None));
+    assert_eq!(by_token.token.as_ref(), Some(&made.token.id));
+    let welcome =
+        async |principal: &Principal| control.welcome().await.unwrap().includes(principal);
+    assert!(welcome(&ann).await && welcome(&by_token).await);
+    let change = |change| control.alter_user(ADMIN_NAME, "ann", change);
+    let default = UserChange::default;
+
+    // More rights end nothing; fewer do.
+    change(UserChange {
+        is_admin: Some(true),
+        ..default()
+    })
+    .await
+    .unwrap();
+    let root = login(&control, "ann", "pw").await.unwrap();
+    assert!(welcome(&ann).await && welcome(&root).await);
+    change(UserChange {
+        is_admin: Some(false),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(welcome(&ann).await && !welcome(&root).await);
+
+    control.revoke_token("ann", "ann", "t").await.unwrap();
+    assert!(welcome(&ann).await && !welcome(&by_token).await);
+    change(UserChange {
+        disabled: Some(true),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(!welcome(&ann).await);
+    change(UserChange {
+        disabled: Some(false),
+        ..default()
+    })
+    .await
+    .unwrap();
+    assert!(welcome(&ann).await);
+    // Somebody else may have the name now.
+    change(UserChange {
+        name: Some("anna".to_owned()),
+        ..default()
+    })
+    .await
+    .unwrap();
+    create("ann").await;
+    assert!(!welcome(&ann).await);
+}
+
+#[tokio::test]
 async fn tokens_are_listed_with_their_last_use() {
     let (control, _folder) = opened().await;
-    control.create_user(ADMIN_NAME, user("ann", None)).await.unwrap();
+    control
+        .create_user(ADMIN_NAME, user("ann", None))
+        .await
+        .unwrap();
     let mut first = token("ann", "first");
     first.comment = Some("for the laptop".to_owned());
     let first = control.create_token("ann", first).await.unwrap();
-    control.create_token(ADMIN_NAME, token(ADMIN_NAME, "own")).await.unwrap();
+    control
+        .create_token(ADMIN_NAME, token(ADMIN_NAME, "own"))
+        .await
+        .unwrap();
     let listed = control.tokens("ann", None).await.unwrap();
     assert_eq!(listed, [first.token]);
     assert_eq!(control.tokens(ADMIN_NAME, None).await.unwrap().len(), 2);
-    assert_eq!(control.tokens(ADMIN_NAME, Some("ann")).await.unwrap(), listed);
-    let again = control.create_token("ann", token("ann", "first")).await.unwrap_err();
+    assert_eq!(
+        control.tokens(ADMIN_NAME, Some("ann")).await.unwrap(),
+        listed
+    );
+    let again = control
+        .create_token("ann", token("ann", "first"))
+        .await
+        .unwrap_err();
     assert_eq!(again.code(), ErrorCode::Exists);
     let before_ms = now_ms();
-    login(&control, "ann", first.secret.expose_secret()).await.unwrap();
+    login(&control, "ann", first.secret.expose_secret())
+        .await
+        .unwrap();
     let deadline = before_ms + 10_000;
     let used_ms = loop {
         let listed = control.tokens("ann", None).await.unwrap();
@@ -551,9 +788,15 @@ async fn a_user_has_a_bounded_number_of_tokens() {
     let (control, _folder) = opened().await;
     for n in 0..100 {
         let name = n.to_string();
-        control.create_token(ADMIN_NAME, token(ADMIN_NAME, &name)).await.unwrap();
+        control
+            .create_token(ADMIN_NAME, token(ADMIN_NAME, &name))
+            .await
+            .unwrap();
     }
-    let error = control.create_token(ADMIN_NAME, token(ADMIN_NAME, "more")).await.unwrap_err();
+    let error = control
+        .create_token(ADMIN_NAME, token(ADMIN_NAME, "more"))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), ErrorCode::LimitReached);
 }
 
@@ -561,7 +804,11 @@ async fn a_user_has_a_bounded_number_of_tokens() {
 async fn a_guesser_must_wait_and_nobody_else() {
     let (control, _folder) = opened().await;
     let guesser = origin("192.0.2.1");
-    let own = control.create_token(ADMIN_NAME, token(ADMIN_NAME, "t")).await.unwrap().secret;
+    let own = control
+        .create_token(ADMIN_NAME, token(ADMIN_NAME, "t"))
+        .await
+        .unwrap()
+        .secret;
     let mut denied = 0;
     let retry_after = loop {
         let by_scram = scram_login(&control, ADMIN_NAME, "guess", guesser).await;
@@ -574,11 +821,16 @@ async fn a_guesser_must_wait_and_nobody_else() {
     assert_eq!(denied, 10);
     assert!(retry_after > Duration::from_secs(20), "{retry_after:?}");
     // Also with the right password, and on the other doors; but not with a token or elsewhere.
-    let answer = control.authenticate(ADMIN_NAME, &"admin".into(), guesser).await;
+    let answer = control
+        .authenticate(ADMIN_NAME, &"admin".into(), guesser)
+        .await;
     let error = answer.unwrap_err();
     assert_eq!(error.code(), ErrorCode::TooManyFailures);
     assert!(error.code().is_retryable());
-    control.authenticate(ADMIN_NAME, &own, guesser).await.unwrap();
+    control
+        .authenticate(ADMIN_NAME, &own, guesser)
+        .await
+        .unwrap();
     control.authenticate_token(&own, guesser).await.unwrap();
     check_login(&control, ADMIN_NAME, "admin", true).await;
 }
@@ -590,7 +842,9 @@ async fn many_guesses_at_once_are_no_more_guesses() {
         let control = control.clone();
         tokio::spawn(async move {
             let password = SecretString::from(format!("guess{n}"));
-            control.authenticate(ADMIN_NAME, &password, origin("192.0.2.1")).await
+            control
+                .authenticate(ADMIN_NAME, &password, origin("192.0.2.1"))
+                .await
         })
     });
     let mut denied = 0;

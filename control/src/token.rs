@@ -170,10 +170,7 @@ async fn make_room(
     .fetch_one(&mut *change)
     .await
     .map_err(query("count tokens"))?;
-    let count = |column: &str| {
-        row.try_get::<i64, _>(column)
-            .map_err(query("count tokens"))
-    };
+    let count = |column: &str| row.try_get::<i64, _>(column).map_err(query("count tokens"));
     if count("same")? > 0 {
         return Err(ControlError::TokenExists {
             user: owner.user.name.clone(),
@@ -226,7 +223,11 @@ pub(crate) async fn list(
          FROM tarn_tokens t JOIN tarn_users u ON u.id = t.user_id
          WHERE $1 = '' OR t.user_id = $1 ORDER BY u.name, t.name",
     )
-    .bind(owner.map(|owner| owner.user.id.to_string()).unwrap_or_default())
+    .bind(
+        owner
+            .map(|owner| owner.user.id.to_string())
+            .unwrap_or_default(),
+    )
     .fetch_all(&mut *connection)
     .await
     .map_err(query("read tokens"))?;
@@ -366,8 +367,10 @@ pub(crate) fn touch(database: &Database, token: Found) {
 
 fn hash(secret: &SecretString) -> String {
     let digest = Sha256::digest(secret.expose_secret().as_bytes());
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    digest
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }

@@ -69,6 +69,8 @@ pub struct Principal {
     pub is_admin: bool,
     /// A person or a program.
     pub kind: UserKind,
+    /// Id of the token it logged in with; `None` for a password.
+    pub token: Option<String>,
 }
 
 /// A user as administrators see it. Times are milliseconds since 1970 (UTC).
@@ -108,6 +110,7 @@ impl User {
             name: self.name.clone(),
             is_admin: self.is_admin,
             kind: self.kind,
+            token: None,
         }
     }
 }
@@ -123,6 +126,8 @@ pub struct NewUser {
     pub password: Option<SecretString>,
     /// Whether it may administer others.
     pub is_admin: bool,
+    /// Whether it is kept from logging in.
+    pub disabled: bool,
     /// From when on it cannot log in, in milliseconds since 1970 (UTC).
     pub valid_until_ms: Option<i64>,
     /// What it is for.
@@ -285,6 +290,7 @@ fn admin() -> NewUser {
         kind: UserKind::User,
         password: None,
         is_admin: true,
+        disabled: false,
         valid_until_ms: None,
         comment: None,
     }
@@ -560,7 +566,7 @@ async fn insert_into(
     let inserted = sqlx::query(
         "INSERT INTO tarn_users (id, name, password_hash, scram_verifier, scram_salt, kind, is_admin,
                                  disabled, valid_until_ms, comment, created_at_ms, updated_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11) ON CONFLICT (name) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (name) DO NOTHING",
     )
     .bind(Uuid::now_v7().to_string())
     .bind(&new.name)
@@ -569,6 +575,7 @@ async fn insert_into(
     .bind(STANDARD.encode(salt_of(stored, salt)))
     .bind(new.kind.name())
     .bind(i64::from(new.is_admin))
+    .bind(i64::from(new.disabled))
     .bind(new.valid_until_ms)
     .bind(new.comment.as_deref().map(without_nul))
     .bind(now_ms)
@@ -690,7 +697,13 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), ControlEr
 }
 
 /// Names that SQL uses for something else. Source: PostgreSQL, `CREATE ROLE`.
-const RESERVED: [&str; 5] = ["public", "none", "current_user", "current_role", "session_user"];
+const RESERVED: [&str; 5] = [
+    "public",
+    "none",
+    "current_user",
+    "current_role",
+    "session_user",
+];
 
 fn not_found(name: &str) -> ControlError {
     ControlError::UserNotFound {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use tarn_engine::{EngineError, RunningPlan};
+use tarn_engine::{EngineError, ErrorKind, RunningPlan, Session};
+use uuid::Uuid;
 
 /// Where a statement stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +44,12 @@ pub(crate) struct Live {
     pub(crate) rows_out: u64,
     pub(crate) rows_scanned: u64,
     pub(crate) bytes_scanned: u64,
+    /// Number and tasks of each stage on workers.
+    pub(crate) stages: Vec<(u32, u32)>,
     pub(crate) tasks_total: u32,
     pub(crate) tasks_done: u32,
     pub(crate) distributed: bool,
+    pub(crate) error_kind: Option<ErrorKind>,
     pub(crate) error_code: Option<&'static str>,
     pub(crate) error: Option<String>,
     pub(crate) plan: Option<RunningPlan>,
@@ -55,6 +59,7 @@ pub(crate) struct Live {
 pub(crate) struct Entry {
     pub(crate) query_id: String,
     pub(crate) user: String,
+    pub(crate) session_id: Uuid,
     pub(crate) statement: String,
     pub(crate) catalog: String,
     pub(crate) schema: String,
@@ -75,18 +80,17 @@ impl std::fmt::Debug for Entry {
 impl Entry {
     pub(crate) fn new(
         query_id: String,
-        user: &str,
-        statement: &str,
-        catalog: &str,
-        schema: &str,
+        session: &Session,
+        statement: String,
         door: &'static str,
     ) -> Arc<Self> {
         Arc::new(Self {
             query_id,
-            user: user.to_owned(),
-            statement: statement.to_owned(),
-            catalog: catalog.to_owned(),
-            schema: schema.to_owned(),
+            user: session.user.clone(),
+            session_id: session.id,
+            statement,
+            catalog: session.catalog.clone(),
+            schema: session.schema.clone(),
             door,
             started_at: Utc::now(),
             started: Instant::now(),
@@ -96,9 +100,11 @@ impl Entry {
                 rows_out: 0,
                 rows_scanned: 0,
                 bytes_scanned: 0,
+                stages: vec![],
                 tasks_total: 0,
                 tasks_done: 0,
                 distributed: false,
+                error_kind: None,
                 error_code: None,
                 error: None,
                 plan: None,
@@ -124,6 +130,7 @@ impl Entry {
         live.state = state;
         live.ended = Some(elapsed);
         if let Some(error) = error {
+            live.error_kind = Some(error.kind);
             live.error_code = Some(error.kind.sqlstate());
             live.error = Some(error.message.clone());
         }

@@ -6,15 +6,21 @@
 
 mod history;
 mod http;
+mod identities;
 mod service;
 mod sessions;
+mod socket;
 mod statements;
 mod system;
+mod tls;
 mod workers;
 
-pub use http::{Floats, HttpDoor};
+pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
+pub use identities::ControlIdentities;
 pub use service::Service;
-pub use sessions::Sessions;
+pub use sessions::{SessionEnd, SessionGuard, SessionLimits, Sessions};
+pub use socket::{Patience, Peer, Socket, incoming};
 pub use statements::{Door, Running, StatementRequest, Statements};
 pub use system::System;
+pub use tls::{HANDSHAKE_TIMEOUT, Tls, TlsError, TlsProtocol};
 pub use workers::{HEARTBEAT_INTERVAL, WorkerInfo, WorkerState, Workers};

@@ -2,12 +2,15 @@
 //!
 //! Knows no protocol.
 
+use std::net::IpAddr;
+
 use tarn_catalog::ManifestCache;
 use tarn_control::{Control, Principal};
-use tarn_engine::{Engine, Session};
+use tarn_engine::{Engine, EngineError, Session};
+use uuid::Uuid;
 
-use crate::sessions::Sessions;
-use crate::statements::Statements;
+use crate::sessions::{SessionGuard, Sessions};
+use crate::statements::{Door, Statements};
 
 /// The parts of a server that its doors share.
 #[derive(Clone, Debug)]
@@ -31,6 +34,37 @@ pub struct Service {
 impl Service {
     /// A fresh session of `principal` in the default catalog and schema.
     pub fn session(&self, principal: &Principal) -> Session {
-        Session::new(&principal.name, &self.default_catalog, &self.default_schema)
+        let mut session = Session::new(
+            &principal.name,
+            &self.default_catalog,
+            &self.default_schema,
+        );
+        session.is_admin = principal.is_admin;
+        session
+    }
+
+    /// The kept session `id` of `principal`, or a fresh one.
+    pub fn resume(&self, principal: &Principal, id: Option<Uuid>) -> Session {
+        let kept = id.and_then(|id| self.sessions.get(&principal.name, id));
+        let mut session = kept.unwrap_or_else(|| self.session(principal));
+        // What the user may do is what it may do now.
+        session.is_admin = principal.is_admin;
+        session
+    }
+
+    /// Opens a session of a connection, which ends when the guard is dropped.
+    ///
+    /// # Errors
+    /// [`tarn_engine::ErrorKind::TooManySessions`].
+    pub fn open(
+        &self,
+        principal: &Principal,
+        door: Door,
+        address: IpAddr,
+    ) -> Result<(Session, SessionGuard), EngineError> {
+        let guard = self.sessions.open(principal, door, address)?;
+        let mut session = self.session(principal);
+        session.id = guard.id();
+        Ok((session, guard))
     }
 }

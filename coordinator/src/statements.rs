@@ -4,7 +4,7 @@
 //! all have ended. What a statement means is the engine's business.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +18,11 @@ use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
     Engine, EngineError, ErrorKind, Observer, Prepared, Rows, RunningPlan, ScalarValue, Session,
-    StatementContext,
+    StatementContext, redacted,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use uuid::Uuid;
 
 use crate::history::{Entry, State};
 use crate::workers::Workers;
@@ -105,6 +106,16 @@ impl Statements {
         running.sort_by_key(|entry| std::cmp::Reverse(entry.started_at));
         running.extend(registry.ended.iter().rev().cloned());
         running
+    }
+
+    /// The entry of a statement that runs or has ended lately.
+    pub(crate) fn find(&self, query_id: &str) -> Option<Arc<Entry>> {
+        let registry = self.lock();
+        if let Some((entry, _)) = registry.running.get(query_id) {
+            return Some(Arc::clone(entry));
+        }
+        let mut ended = registry.ended.iter().rev();
+        ended.find(|entry| entry.query_id == query_id).cloned()
     }
 
     pub(crate) fn workers(&self) -> &Workers {
@@ -227,6 +238,38 @@ impl Statements {
         token.inspect(CancellationToken::cancel).is_some()
     }
 
+    /// Cancels a running statement for `user`, or for anybody; `false` if there is none of that id
+    /// that the user may see.
+    pub(crate) fn cancel_of(&self, query_id: &str, user: Option<&str>) -> bool {
+        let registry = self.lock();
+        let found = registry.running.get(query_id);
+        let found = found.filter(|(entry, _)| user.is_none_or(|user| user == entry.user));
+        let token = found.map(|(_, token)| token.clone());
+        drop(registry);
+        token.inspect(CancellationToken::cancel).is_some()
+    }
+
+    /// Cancels the running statements of a session.
+    pub(crate) fn cancel_session(&self, session: Uuid) {
+        let registry = self.lock();
+        let running = registry.running.values();
+        let tokens: Vec<_> = running
+            .filter(|(entry, _)| entry.session_id == session)
+            .map(|(_, token)| token.clone())
+            .collect();
+        drop(registry);
+        for token in tokens {
+            token.cancel();
+        }
+    }
+
+    /// Sessions that run a statement now.
+    pub(crate) fn busy_sessions(&self) -> HashSet<Uuid> {
+        let registry = self.lock();
+        let running = registry.running.values();
+        running.map(|(entry, _)| entry.session_id).collect()
+    }
+
     fn check_open(&self) -> Result<(), EngineError> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(EngineError::new(
@@ -239,15 +282,8 @@ impl Statements {
 
     fn begin(&self, request: &StatementRequest, session: &Session) -> Result<Guard, EngineError> {
         self.check_open()?;
-        let text: String = request.sql.chars().take(TEXT_MAX).collect();
-        let entry = Entry::new(
-            request.query_id.clone(),
-            &session.user,
-            &text,
-            &session.catalog,
-            &session.schema,
-            request.door.name(),
-        );
+        let text: String = redacted(&request.sql).chars().take(TEXT_MAX).collect();
+        let entry = Entry::new(request.query_id.clone(), session, text, request.door.name());
         let token = CancellationToken::new();
         let mut registry = self.lock();
         if registry.running.contains_key(&request.query_id) {
@@ -330,6 +366,7 @@ impl Observer for EntryObserver {
         live.state = State::Running;
         live.distributed = distributed;
         live.tasks_total = u32::try_from(shape.tasks).unwrap_or(u32::MAX);
+        live.stages = plan.stages();
         live.plan = Some(plan);
     }
 }
@@ -427,6 +464,11 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
+    /// Ends the statement with an error of the door's.
+    pub(crate) fn fail(self, error: &EngineError) {
+        self.guard.fail(error);
+    }
+
     /// Columns of the result.
     pub fn schema(&self) -> SchemaRef {
         self.rows

@@ -1,4 +1,6 @@
-//! The rows of `system.queries`, `system.workers` and `system.settings`.
+//! The rows of the `system.*` views, and what administrators end through them.
+//!
+//! Views about users and tokens come from the metadata database, the others from memory.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,29 +8,78 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use tarn_engine::{EngineError, SETTINGS, SystemTables};
+use tarn_engine::{
+    EngineError, Identities, SETTINGS, SystemTables, Viewer, tokens_view, users_view,
+};
+use uuid::Uuid;
 
 use crate::history::{Entry, State};
+use crate::sessions::{Listed, Sessions};
 use crate::statements::Statements;
 use crate::workers::{WorkerState, Workers};
 
-const NAMES: &[&str] = &["queries", "settings", "workers"];
+const NAMES: &[&str] = &[
+    "queries", "sessions", "settings", "tokens", "users", "workers",
+];
 
 /// Answers the engine's questions about this server.
 #[derive(Clone, Debug)]
 pub struct System {
     workers: Workers,
+    sessions: Sessions,
+    identities: Arc<dyn Identities>,
     statements: Arc<OnceLock<Statements>>,
+    /// Who looks; `None` sees what concerns nobody.
+    viewer: Option<Viewer>,
 }
 
 impl System {
-    /// Views over these workers; [`Self::attach`] adds the statements.
-    pub fn new(workers: Workers) -> Self {
+    /// Views over these; [`Self::attach`] adds the statements.
+    pub fn new(workers: Workers, sessions: Sessions, identities: Arc<dyn Identities>) -> Self {
         Self {
             workers,
+            sessions,
+            identities,
             statements: Arc::default(),
+            viewer: None,
         }
+    }
+
+    /// Whether the viewer may see a row about `user`.
+    fn shows(&self, user: &str) -> bool {
+        let viewer = self.viewer.as_ref();
+        viewer.is_some_and(|viewer| viewer.is_admin || viewer.user == user)
+    }
+
+    /// The user whose queries and sessions the viewer may end; `None` is everybody's.
+    fn reach(&self) -> Option<&str> {
+        match &self.viewer {
+            Some(viewer) if viewer.is_admin => None,
+            Some(viewer) => Some(&viewer.user),
+            None => Some(""),
+        }
+    }
+
+    fn session_rows(&self) -> Result<RecordBatch, EngineError> {
+        let mut all = self.sessions.list();
+        all.retain(|session| self.shows(&session.user));
+        let text = |f: &dyn Fn(&Listed) -> Option<String>| -> ArrayRef {
+            Arc::new(all.iter().map(f).collect::<StringArray>())
+        };
+        let idle: Int64Array = all
+            .iter()
+            .map(|session| i64::try_from(session.idle.as_millis()).ok())
+            .collect();
+        Ok(RecordBatch::try_from_iter_with_nullable(vec![
+            ("session_id", text(&|s| Some(s.id.to_string())), false),
+            ("user_name", text(&|s| Some(s.user.clone())), false),
+            ("door", text(&|s| Some(s.door.to_owned())), false),
+            ("address", text(&|s| s.address.map(|a| a.to_string())), true),
+            ("started_at", times(all.iter().map(|s| s.started_at)), false),
+            ("idle_ms", Arc::new(idle) as ArrayRef, true),
+        ])?)
     }
 
     /// Adds the statements, which are made after the engine that asks.
@@ -45,6 +96,7 @@ impl System {
             .unwrap_or_default();
         let shown: Vec<Shown> = entries
             .iter()
+            .filter(|entry| self.shows(&entry.user))
             .map(|entry| Shown::new(entry, &self.workers))
             .collect();
         let text = |f: &dyn Fn(&Shown) -> Option<String>| -> ArrayRef {
@@ -71,6 +123,11 @@ impl System {
             ("query_id", text(&|s| Some(s.entry.query_id.clone())), false),
             ("state", text(&|s| Some(s.state.name().to_owned())), false),
             ("user_name", text(&|s| Some(s.entry.user.clone())), false),
+            (
+                "session_id",
+                text(&|s| Some(s.entry.session_id.to_string())),
+                false,
+            ),
             (
                 "statement",
                 text(&|s| Some(s.entry.statement.clone())),
@@ -130,7 +187,15 @@ impl System {
     }
 }
 
+#[async_trait]
 impl SystemTables for System {
+    fn seen_by(&self, viewer: &Viewer) -> Arc<dyn SystemTables> {
+        Arc::new(Self {
+            viewer: Some(viewer.clone()),
+            ..self.clone()
+        })
+    }
+
     fn names(&self) -> &[&'static str] {
         NAMES
     }
@@ -140,28 +205,50 @@ impl SystemTables for System {
             "queries" => self.queries().map(Some),
             "workers" => self.worker_rows().map(Some),
             "settings" => settings().map(Some),
+            "sessions" => self.session_rows().map(Some),
+            "users" => users_view(&[]).map(Some),
+            "tokens" => tokens_view(&[]).map(Some),
             _ => Ok(None),
         }
+    }
+
+    async fn load(&self, name: &str) -> Result<Option<RecordBatch>, EngineError> {
+        let by = self.viewer.as_ref().map_or("", |viewer| &viewer.user);
+        match name.to_lowercase().as_str() {
+            "users" => users_view(&self.identities.visible_roles(by).await?).map(Some),
+            "tokens" => tokens_view(&self.identities.tokens(by, None).await?).map(Some),
+            _ => self.read(name),
+        }
+    }
+
+    fn kill_query(&self, query_id: &str) -> bool {
+        let statements = self.statements.get();
+        statements.is_some_and(|statements| statements.cancel_of(query_id, self.reach()))
+    }
+
+    fn kill_session(&self, session_id: &str) -> bool {
+        let id = Uuid::parse_str(session_id.trim());
+        id.is_ok_and(|id| self.sessions.kill(id, self.reach()))
     }
 }
 
 /// One row of `system.queries`.
-struct Shown<'a> {
-    entry: &'a Entry,
-    state: State,
-    elapsed_ms: u64,
-    rows_out: u64,
-    rows_scanned: u64,
-    bytes_scanned: u64,
-    tasks_total: u32,
-    tasks_done: u32,
-    distributed: bool,
-    error_code: Option<&'static str>,
-    error: Option<String>,
+pub(crate) struct Shown<'a> {
+    pub(crate) entry: &'a Entry,
+    pub(crate) state: State,
+    pub(crate) elapsed_ms: u64,
+    pub(crate) rows_out: u64,
+    pub(crate) rows_scanned: u64,
+    pub(crate) bytes_scanned: u64,
+    pub(crate) tasks_total: u32,
+    pub(crate) tasks_done: u32,
+    pub(crate) distributed: bool,
+    pub(crate) error_code: Option<&'static str>,
+    pub(crate) error: Option<String>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(entry: &'a Entry, workers: &Workers) -> Self {
+    pub(crate) fn new(entry: &'a Entry, workers: &Workers) -> Self {
         let elapsed = entry.elapsed();
         let live = entry.live().clone();
         let mut out = Self {

@@ -19,7 +19,7 @@ impl Engine {
             catalogs: self.config.catalogs.clone(),
             system: Arc::clone(&self.config.system),
             session: session.clone(),
-            roles: pg_catalog::roles([(session.user.as_str(), session.is_admin)]),
+            identities: Arc::clone(&self.config.identities),
         }
     }
 
@@ -53,6 +53,10 @@ impl Engine {
         query: &ast::Statement,
     ) -> Result<(), EngineError> {
         for (name, value) in pg_catalog::changes(query) {
+            // What always has this value need not be set.
+            if pg_catalog::preset_value(&name) == Some(value.as_str()) {
+                continue;
+            }
             let set = Statement::Set {
                 name: name.to_lowercase(),
                 value: Some(value),

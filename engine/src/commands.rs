@@ -120,6 +120,7 @@ impl Engine {
                 }
                 Ok(Outcome::done("RESET", None))
             }
+            Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
             | Statement::CreateTable(_)

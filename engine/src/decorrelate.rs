@@ -68,7 +68,8 @@ fn is_easy(plan: &LogicalPlan, expr: &Expr, subquery: &Subquery) -> bool {
     if !scalar {
         pull_up = pull_up.with_exists_sub_query(matches!(expr, Expr::Exists(_)));
     }
-    inner.clone().rewrite(&mut pull_up).is_ok() && pull_up.can_pull_up
+    let pulled = inner.clone().rewrite(&mut pull_up);
+    pull_up.can_pull_up && pulled.is_ok_and(|done| free(&done.data).is_empty())
 }
 
 /// Whether an expression must be turned into a join here.
@@ -205,21 +206,49 @@ fn with_column(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Column)> 
 
 /// The columns of `input` that `plan` reads from outside.
 fn outer_columns(plan: &LogicalPlan, input: &LogicalPlan) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
-    let _ = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                if let Expr::OuterReferenceColumn(_, column) = part
-                    && input.schema().has_column(column)
-                    && !columns.contains(column)
-                {
-                    columns.push(column.clone());
+    let mut columns = free(plan);
+    columns.retain(|column| input.schema().has_column(column));
+    columns
+}
+
+/// The columns that `plan` reads from outside. What a subquery inside of it reads from `plan` itself is not among
+/// them.
+fn free(plan: &LogicalPlan) -> Vec<Column> {
+    let mut found: Vec<Column> = Vec::new();
+    let mut add = |columns: Vec<Column>| {
+        for column in columns {
+            if !found.contains(&column) {
+                found.push(column);
+            }
+        }
+    };
+    let inputs = plan.inputs();
+    let bound = |column: &Column| inputs.iter().any(|input| input.schema().has_column(column));
+    let _ = plan.apply_expressions(|expr| {
+        expr.apply(|part| {
+            match part {
+                Expr::OuterReferenceColumn(_, column) => add(vec![column.clone()]),
+                Expr::ScalarSubquery(subquery)
+                | Expr::Exists(Exists { subquery, .. })
+                | Expr::InSubquery(InSubquery { subquery, .. }) => {
+                    let mut inner = free(&subquery.subquery);
+                    inner.retain(|column| !bound(column));
+                    add(inner);
                 }
-                Ok(TreeNodeRecursion::Continue)
-            })
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
         })
     });
-    columns
+    for (at, input) in inputs.iter().enumerate() {
+        let mut inner = free(input);
+        if let (LogicalPlan::Join(join), 1) = (plan, at) {
+            // LATERAL reads what is left of it.
+            inner.retain(|column| !join.left.schema().has_column(column));
+        }
+        add(inner);
+    }
+    found
 }
 
 /// The distinct values of `columns` in `input`, under names of their own.

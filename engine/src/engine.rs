@@ -21,6 +21,7 @@ use datafusion::scalar::ScalarValue;
 use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
+use crate::casts::{LiteralBytes, SqlCasts};
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
@@ -32,6 +33,7 @@ use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
+use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
@@ -65,6 +67,8 @@ pub struct EngineConfig {
     pub cluster: Arc<dyn ClusterView>,
     /// Rows of `system.*`.
     pub system: Arc<dyn SystemTables>,
+    /// Users and tokens.
+    pub identities: Arc<dyn Identities>,
     /// Tells this server from others on the same catalogs; the same after a restart.
     pub server: String,
 }
@@ -110,6 +114,11 @@ impl RunningPlan {
     /// Its stages and tasks on workers.
     pub fn shape(&self) -> PlanShape {
         distribute::shape_of(&self.plan)
+    }
+
+    /// Number and tasks of each stage on workers, last one first.
+    pub fn stages(&self) -> Vec<(u32, u32)> {
+        distribute::stages_of(&self.plan)
     }
 
     /// What its scans in this process have read so far.
@@ -254,7 +263,7 @@ impl Engine {
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-            vec![Arc::new(DecimalsBesideFloats)];
+            vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
@@ -264,6 +273,7 @@ impl Engine {
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
+            .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(Decorrelate))
@@ -353,7 +363,7 @@ impl Engine {
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),
             self.config.cache.clone(),
-            Arc::clone(&self.config.system),
+            self.seen_by(session),
             files,
             settings.get("time_zone"),
             scope,

@@ -41,6 +41,20 @@ pub enum ErrorKind {
     DuplicateColumn,
     /// The schema exists already.
     DuplicateSchema,
+    /// No such user, token, query or session.
+    UndefinedObject,
+    /// The user or token exists already.
+    DuplicateObject,
+    /// What is to be changed is needed as it is.
+    ObjectInUse,
+    /// There is no room for one more.
+    LimitReached,
+    /// No room for one more session.
+    TooManySessions,
+    /// The session was ended by an administrator.
+    SessionEnded,
+    /// The session was ended because it did nothing.
+    IdleSession,
     /// A schema with tables in it cannot be dropped.
     NotEmpty,
     /// A view where a table is wanted, or a table where a view is.
@@ -118,7 +132,12 @@ impl ErrorKind {
             Self::Cardinality => "21000",
             Self::NotNull => "23502",
             Self::InvalidParameter => "22023",
-            Self::UndefinedSetting => "42704",
+            Self::UndefinedSetting | Self::UndefinedObject => "42704",
+            Self::DuplicateObject => "42710",
+            Self::ObjectInUse => "55006",
+            Self::LimitReached => "54000",
+            Self::TooManySessions => "53300",
+            Self::IdleSession => "57P05",
             Self::Unsupported => "0A000",
             Self::Denied => "42501",
             Self::Canceled | Self::Timeout => "57014",
@@ -126,7 +145,7 @@ impl ErrorKind {
             Self::CommitStateUnknown => "40003",
             Self::ResourcesExhausted => "53200",
             Self::WorkerLost => "57P02",
-            Self::ShuttingDown => "57P01",
+            Self::ShuttingDown | Self::SessionEnded => "57P01",
             Self::StorageUnavailable => "58030",
             Self::StorageDenied => "58000",
             Self::FileNotFound => "58P01",
@@ -153,17 +172,28 @@ impl ErrorKind {
             | Self::UndefinedSetting
             | Self::UndefinedFunction
             | Self::UndefinedColumn
+            | Self::LimitReached
             | Self::Unsupported => 400,
             Self::Denied => 403,
-            Self::UndefinedCatalog | Self::UndefinedSchema | Self::UndefinedTable => 404,
+            Self::UndefinedCatalog
+            | Self::UndefinedSchema
+            | Self::UndefinedTable
+            | Self::UndefinedObject => 404,
             Self::DuplicateTable
             | Self::DuplicateColumn
             | Self::DuplicateSchema
+            | Self::DuplicateObject
+            | Self::ObjectInUse
             | Self::NotEmpty
             | Self::Conflict => 409,
+            Self::TooManySessions => 429,
             Self::Canceled => 499,
             Self::Timeout => 504,
-            Self::ResourcesExhausted | Self::WorkerLost | Self::ShuttingDown => 503,
+            Self::ResourcesExhausted
+            | Self::WorkerLost
+            | Self::ShuttingDown
+            | Self::SessionEnded
+            | Self::IdleSession => 503,
             Self::StorageUnavailable | Self::StorageDenied | Self::FileNotFound => 502,
             Self::CommitStateUnknown | Self::Corrupt | Self::Internal => 500,
         }
@@ -176,6 +206,7 @@ impl ErrorKind {
             | Self::WorkerLost
             | Self::StorageUnavailable
             | Self::ResourcesExhausted
+            | Self::TooManySessions
             | Self::ShuttingDown => true,
             Self::Syntax
             | Self::TooComplex
@@ -188,6 +219,12 @@ impl ErrorKind {
             | Self::DuplicateTable
             | Self::DuplicateColumn
             | Self::DuplicateSchema
+            | Self::UndefinedObject
+            | Self::DuplicateObject
+            | Self::ObjectInUse
+            | Self::LimitReached
+            | Self::SessionEnded
+            | Self::IdleSession
             | Self::NotEmpty
             | Self::WrongObjectType
             | Self::InvalidDefinition
@@ -431,8 +468,9 @@ pub(crate) fn with_class(error: DataFusionError, kind: ErrorKind) -> DataFusionE
 
 /// The class that a worker put on an error of a type that is not known here.
 fn classed(context: &str, error: EngineError) -> EngineError {
-    const SENT: [ErrorKind; 8] = [
+    const SENT: [ErrorKind; 9] = [
         ErrorKind::NotNull,
+        ErrorKind::InvalidText,
         ErrorKind::TypeMismatch,
         ErrorKind::InvalidParameter,
         ErrorKind::Unsupported,

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::casts;
 use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
@@ -22,6 +23,7 @@ use crate::overflow;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
+use crate::unknowns::UnknownLiterals;
 use crate::write;
 
 /// Table functions, which are replaced before planning.
@@ -35,6 +37,8 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .chain(grouping::functions())
             .chain(overflow::functions())
             .chain(pg_catalog::sets::functions())
+            .chain(pg_catalog::plain::functions())
+            .chain(casts::functions())
             .chain([
                 intervals::function(),
                 Arc::new(ScalarUDF::from(OctetLength::new())),
@@ -46,6 +50,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         .push(single::function());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(MapAccess));
+    planners.insert(0, Arc::new(UnknownLiterals));
     planners.insert(0, Arc::new(IntervalArithmetic));
     builder
 }
@@ -157,6 +162,7 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
+        .chain(pg_catalog::plain::NAMES.iter().map(|name| (*name).to_owned()))
         .chain(pg_catalog::sets::SETS.iter().map(|(name, _)| (*name).to_owned()))
         .collect();
     names.sort();

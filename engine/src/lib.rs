@@ -5,7 +5,9 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod about;
+mod admin;
 mod alter;
+mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
@@ -19,6 +21,8 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod identities;
+mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
@@ -32,6 +36,7 @@ mod planner;
 mod postgres;
 mod prepare;
 mod query;
+mod redact;
 mod resolve;
 mod rewrite;
 mod runtime;
@@ -45,8 +50,10 @@ mod stores;
 mod system;
 mod temporary;
 mod types;
+mod unknowns;
 mod using;
 mod views;
+mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
@@ -58,6 +65,9 @@ pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, Sta
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;
 pub use functions::function_names;
+pub use identities::{
+    Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
+};
 pub use lookup::is_temporary;
 pub use parameters::parameter;
 pub use pg_catalog::{
@@ -65,12 +75,13 @@ pub use pg_catalog::{
     pg_type_of, preset_value,
 };
 pub use prepare::Prepared;
+pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};
 pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use split::{Piece, Splitter, split};
-pub use system::SystemTables;
+pub use system::{SystemTables, Viewer};
 pub use tarn_catalog::{StorageConfig, Stores};
 pub use types::sql_type_name;
 pub use zone::recast;

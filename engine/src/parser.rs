@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tarn_catalog::{PartitionFieldDef, Transform};
 
+mod admin;
 mod ddl;
 
 use crate::chains;
@@ -226,6 +227,9 @@ impl Grammar<'_> {
     }
 
     fn statement(&mut self) -> Parsed<Statement> {
+        if let Some(admin) = self.admin()? {
+            return Ok(Statement::Admin(Box::new(admin)));
+        }
         let first = self.parser.peek_token();
         let Token::Word(word) = &first.token else {
             return self.sql_statement();

@@ -78,6 +78,10 @@ impl Engine {
                 schema: Some(lines("")?.schema()),
                 is_update: false,
             }),
+            Statement::Admin(admin) if !admin.only_reads() => Ok(Prepared {
+                schema: admin.columns(session)?,
+                ..no_rows(admin.tag())
+            }),
             other if other.only_reads() => {
                 // Answered from what is at hand: its rows tell its columns.
                 let outcome = self.command(&mut session.clone(), other).await?;

@@ -20,13 +20,15 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
+use tarn_catalog::EntryKind;
 
 use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::headings::Headings;
-use crate::parser::{Explain, ExplainFormat, Statement};
+use crate::inserts;
+use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
 use crate::pg_catalog;
 use crate::postgres;
 use crate::rewrite;
@@ -84,8 +86,20 @@ impl Engine {
         scope: Scope,
     ) -> Result<Planned, EngineError> {
         postgres::rewrite(&mut statement);
-        rewrite::rewrite(&mut statement);
+        rewrite::rewrite(&mut statement, &context.parameters);
         using::merge(&mut statement)?;
+        if let ast::Statement::Insert(insert) = &mut statement
+            && let ast::TableObject::TableName(name) = &insert.table
+            && let Ok(found) = self
+                .config
+                .catalogs
+                .find(&scope.lookup, &fold_name(name))
+                .await
+            && found.kind == EntryKind::Table
+        {
+            let table = scope.table(&found).await?;
+            inserts::cast_uuids(insert, &table.arrow_schema());
+        }
         let calls = files::extract(&mut statement)?;
         let about = pg_catalog::mentions(&statement);
         // What is told of catalogs is here already, and only here.

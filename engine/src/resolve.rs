@@ -369,7 +369,7 @@ impl StatementSchema {
     async fn builtin(&self, schema: &str, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let folded = schema.to_lowercase();
         if folded == SYSTEM_SCHEMA {
-            return Ok(Some(self.system_table(name)?));
+            return Ok(Some(self.system_table(name).await?));
         }
         if let Some(schema) = pg_catalog::schema_named(&folded) {
             let catalog = self.view.catalogs.get(&self.catalog)?;
@@ -392,8 +392,8 @@ impl StatementSchema {
         Ok(Arc::new(provider.with_time_zone(&self.view.time_zone)))
     }
 
-    fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
-        let batch = self.view.system.read(name)?.ok_or_else(|| {
+    async fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {
+        let batch = self.view.system.load(name).await?.ok_or_else(|| {
             let all: Vec<String> = self
                 .view
                 .system

@@ -9,13 +9,18 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, Select, SelectItem, Value, VisitMut, VisitorMut,
+    FunctionArguments, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Value, VisitMut,
+    VisitorMut, visit_expressions,
 };
 
-/// Rewrites every number and every list of columns in `statement`.
-pub(crate) fn rewrite(statement: &mut ast::Statement) {
+use datafusion::scalar::ScalarValue;
+
+use crate::text_forms::parse_interval;
+
+/// Rewrites every number and every list of columns in `statement`, which runs with `parameters`.
+pub(crate) fn rewrite(statement: &mut ast::Statement, parameters: &[ScalarValue]) {
     // Nothing breaks off the visit.
-    let _ = VisitMut::visit(statement, &mut Rewriter);
+    let _ = VisitMut::visit(statement, &mut Rewriter { parameters });
 }
 
 /// `mod(a, b)`, which DataFusion has as `a % b` only.
@@ -44,9 +49,95 @@ fn remainder(expr: &Expr) -> Option<Expr> {
     })))
 }
 
-struct Rewriter;
+/// `'1.50'::numeric` keeps its two digits: a numeric without precision has the scale of its literal or
+/// parameter.
+fn keep_digits(expr: &mut Expr, parameters: &[ScalarValue]) {
+    let Expr::Cast {
+        expr: inner,
+        data_type:
+            DataType::Numeric(info @ ExactNumberInfo::None)
+            | DataType::Decimal(info @ ExactNumberInfo::None)
+            | DataType::Dec(info @ ExactNumberInfo::None),
+        ..
+    } = expr
+    else {
+        return;
+    };
+    let Expr::Value(literal) = inner.as_ref() else {
+        return;
+    };
+    let scale = match &literal.value {
+        Value::SingleQuotedString(text) | Value::Number(text, _) => text_scale(text),
+        Value::Placeholder(name) => name
+            .trim_start_matches('$')
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| parameters.get(number.checked_sub(1)?))
+            .and_then(value_scale),
+        _ => None,
+    };
+    if let Some(scale) = scale {
+        *info = ExactNumberInfo::PrecisionAndScale(DIGITS_MAX as u64, scale);
+    }
+}
 
-impl VisitorMut for Rewriter {
+fn value_scale(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::Decimal128(_, _, scale) | ScalarValue::Decimal256(_, _, scale) => {
+            Some(i64::from(*scale)).filter(|scale| (0..=38).contains(scale))
+        }
+        other => text_scale(other.try_as_str().flatten()?),
+    }
+}
+
+/// Digits after the point of a plain number that fits a decimal.
+fn text_scale(text: &str) -> Option<i64> {
+    let text = text.trim().trim_start_matches(['-', '+']);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let count = whole.trim_start_matches('0').len() + fraction.len();
+    let fits = digits(whole)
+        && digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && count <= DIGITS_MAX;
+    i64::try_from(fraction.len()).ok().filter(|_| fits)
+}
+
+/// Most digits of a decimal. Source: Iceberg spec, "Primitive Types".
+const DIGITS_MAX: usize = 38;
+
+/// An interval literal in words that DataFusion reads: it knows neither clocks nor ISO 8601.
+fn plain_interval(expr: &mut Expr) {
+    let Expr::Interval(interval) = expr else {
+        return;
+    };
+    if interval.leading_field.is_some() {
+        return;
+    }
+    let Expr::Value(literal) = interval.value.as_mut() else {
+        return;
+    };
+    let Value::SingleQuotedString(text) = &mut literal.value else {
+        return;
+    };
+    if let Some(value) = parse_interval(text) {
+        let nanos = value.nanoseconds.unsigned_abs();
+        let sign = if value.nanoseconds < 0 { "-" } else { "" };
+        *text = format!(
+            "{} months {} days {sign}{}.{:09} seconds",
+            value.months,
+            value.days,
+            nanos / 1_000_000_000,
+            nanos % 1_000_000_000
+        );
+    }
+}
+
+struct Rewriter<'a> {
+    parameters: &'a [ScalarValue],
+}
+
+impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -60,6 +151,8 @@ impl VisitorMut for Rewriter {
             *expr = remainder;
             return ControlFlow::Continue(());
         }
+        keep_digits(expr, self.parameters);
+        plain_interval(expr);
         let Expr::Value(literal) = expr else {
             return ControlFlow::Continue(());
         };
@@ -79,14 +172,36 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_sorted_casts(query);
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let wildcard = select.projection.iter().any(|item| {
+            matches!(
+                item,
+                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+            )
+        });
+        let plain = |item: &SelectItem| match item {
+            SelectItem::UnnamedExpr(expr) => column(expr),
+            _ => None,
+        };
+        let columns: HashSet<String> = select.projection.iter().filter_map(plain).collect();
         let mut taken: HashSet<String> = HashSet::new();
         for item in &mut select.projection {
             let SelectItem::UnnamedExpr(expr) = item else {
                 continue;
             };
-            let text = expr.to_string();
-            if taken.insert(text.clone()) {
+            // The planner does not see a cast in a name: `id::text` is called `id`.
+            let bare = without_casts(expr);
+            let text = bare.to_string();
+            let is_cast = bare != *expr;
+            let hidden = column(&bare)
+                .filter(|_| is_cast)
+                .is_some_and(|name| wildcard || columns.contains(&name));
+            if taken.insert(text.clone()) && !hidden {
                 continue;
             }
             let mut number = 1;
@@ -102,6 +217,78 @@ impl VisitorMut for Rewriter {
     }
 }
 
+/// Gives casts in the select list of `query` a name of their own where ORDER BY would not find, or would confuse,
+/// theirs: `SELECT t::date … ORDER BY t` sorts by the date.
+fn name_sorted_casts(query: &mut Query) {
+    let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind)
+    else {
+        return;
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return;
+    };
+    let plain: HashSet<String> = keys
+        .iter()
+        .filter_map(|key| match &key.expr {
+            Expr::Identifier(name) => Some(crate::parser::fold(name)),
+            _ => None,
+        })
+        .collect();
+    let mut mentioned = HashSet::new();
+    for key in keys {
+        let _ = visit_expressions(&key.expr, |expr| {
+            mentioned.extend(column(expr));
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expr @ Expr::Cast { .. }) = item else {
+            continue;
+        };
+        let Some(name) = column(&without_casts(expr)).filter(|name| mentioned.contains(name))
+        else {
+            continue;
+        };
+        let alias = if plain.contains(&name) {
+            name
+        } else {
+            format!("{name}_1")
+        };
+        *item = SelectItem::ExprWithAlias {
+            expr: expr.clone(),
+            alias: Ident::with_quote('"', alias),
+        };
+    }
+}
+
+/// The last part of the name, if `expr` is a column.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(crate::parser::fold(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(crate::parser::fold),
+        _ => None,
+    }
+}
+
+/// `expr` without its casts, at every depth.
+fn without_casts(expr: &Expr) -> Expr {
+    struct Strip;
+    impl VisitorMut for Strip {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } = expr {
+                let inner = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()));
+                *expr = inner;
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut bare = expr.clone();
+    let _ = VisitMut::visit(&mut bare, &mut Strip);
+    bare
+}
+
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -113,7 +300,7 @@ mod tests {
         let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
             .unwrap()
             .remove(0);
-        rewrite(&mut statement);
+        rewrite(&mut statement, &[]);
         assert_eq!(statement.to_string(), expected);
     }
 
@@ -130,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_numeric_without_precision_keeps_the_digits_of_its_literal() {
+        check_rewritten(
+            "SELECT '1.50'::numeric, -1.5::numeric, 'x'::numeric",
+            "SELECT '1.50'::NUMERIC(38,2), -1.5::NUMERIC(38,1), 'x'::NUMERIC",
+        );
+    }
+
+    #[test]
+    fn an_interval_is_written_in_units() {
+        check_rewritten(
+            "SELECT INTERVAL '1 day 02:03:04.5', INTERVAL 'P1Y', INTERVAL '1' DAY",
+            "SELECT INTERVAL '0 months 1 days 7384.500000000 seconds', INTERVAL '12 months 0 days 0.000000000 seconds', INTERVAL '1' DAY",
+        );
+    }
+
+    #[test]
     fn mod_is_the_remainder() {
         check_rewritten("SELECT mod(a + 1, 3)", "SELECT ((a + 1) % (3))");
     }
@@ -141,5 +344,22 @@ mod tests {
             "SELECT 0, 0 AS \"0_1\", i, 0 AS \"0_2\" FROM t",
         );
         check_rewritten("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id FROM a, b");
+        check_rewritten(
+            "SELECT id::TEXT, id::INT FROM t",
+            "SELECT id::TEXT, id::INT AS \"id_1\" FROM t",
+        );
+        check_rewritten(
+            "SELECT t.id, id::TEXT FROM t",
+            "SELECT t.id, id::TEXT AS \"id_1\" FROM t",
+        );
+        check_rewritten(
+            "SELECT *, id::TEXT FROM t",
+            "SELECT *, id::TEXT AS \"id_1\" FROM t",
+        );
+        check_rewritten("SELECT id::TEXT FROM t", "SELECT id::TEXT FROM t");
+        check_rewritten(
+            "SELECT a::DATE, b::DATE, c::DATE FROM t ORDER BY a, t.b",
+            "SELECT a::DATE AS \"a\", b::DATE AS \"b_1\", c::DATE FROM t ORDER BY a, t.b",
+        );
     }
 }

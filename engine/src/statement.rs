@@ -5,12 +5,16 @@ use std::collections::HashMap;
 use datafusion::sql::sqlparser::ast;
 use tarn_catalog::PartitionFieldDef;
 
+use crate::admin::Admin;
+
 /// A possibly qualified name, outermost part first, already folded.
 pub(crate) type Name = Vec<String>;
 
 /// One parsed statement.
 #[derive(Debug)]
 pub(crate) enum Statement {
+    /// About users, tokens, queries and sessions.
+    Admin(Box<Admin>),
     /// `SELECT`, `VALUES`, `WITH`, `TABLE t`.
     Query(Box<ast::Statement>),
     /// `INSERT INTO t [(columns)] query`.
@@ -141,6 +145,7 @@ impl Statement {
     /// Whether it is a command that only answers, from what is at hand.
     pub(crate) fn only_reads(&self) -> bool {
         match self {
+            Self::Admin(admin) => admin.only_reads(),
             Self::ShowColumns(_)
             | Self::ShowCatalogs { .. }
             | Self::ShowSchemas { .. }
@@ -172,6 +177,7 @@ impl Statement {
     /// Its command tag.
     pub(crate) fn tag(&self) -> &'static str {
         match self {
+            Self::Admin(admin) => admin.tag(),
             Self::Query(_) => "SELECT",
             Self::Insert { .. } => "INSERT",
             Self::CreateSchema { .. } => "CREATE SCHEMA",

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use std::sync::Arc;
 
+use crate::casts::with_uuid;
 use crate::error::{EngineError, ErrorKind};
 use crate::pg_catalog;
 
@@ -143,6 +144,10 @@ impl SqlTypes {
     /// [`ErrorKind::Unsupported`] for a type that Iceberg does not have.
     pub(crate) fn column_type(&self, column: &str, sql: &SqlType) -> Result<Field, EngineError> {
         match self.arrow_type(sql)? {
+            None if is_serial(sql) => Err(EngineError::unsupported(format!(
+                "column \"{column}\": type {sql}"
+            ))
+            .with_hint("use bigint and give the values, or row_number() OVER () in an INSERT … SELECT")),
             Some(DataType::Interval(_)) | None => Err(EngineError::new(
                 ErrorKind::Unsupported,
                 format!("column \"{column}\": type {sql} is not supported in a table"),
@@ -153,9 +158,7 @@ impl SqlTypes {
             Some(ty) => {
                 let field = Field::new(column, ty, true);
                 Ok(if matches!(sql, SqlType::Uuid) {
-                    field.with_metadata(
-                        [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into(),
-                    )
+                    with_uuid(field)
                 } else {
                     field
                 })
@@ -164,11 +167,29 @@ impl SqlTypes {
     }
 }
 
+/// Whether a type is PostgreSQL's integer with a sequence behind it.
+fn is_serial(sql: &SqlType) -> bool {
+    const SERIAL: [&str; 6] = [
+        "serial",
+        "bigserial",
+        "smallserial",
+        "serial2",
+        "serial4",
+        "serial8",
+    ];
+    matches!(sql, SqlType::Custom(name, _) if SERIAL.contains(&name.to_string().to_lowercase().as_str()))
+}
+
 impl TypePlanner for SqlTypes {
     fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
-        Ok(self
-            .arrow_type(sql_type)?
-            .map(|ty| Arc::new(noted(Field::new("", ty, true), sql_type))))
+        Ok(self.arrow_type(sql_type)?.map(|ty| {
+            let field = Field::new("", ty, true);
+            Arc::new(if matches!(sql_type, SqlType::Uuid) {
+                with_uuid(field)
+            } else {
+                noted(field, sql_type)
+            })
+        }))
     }
 }
 

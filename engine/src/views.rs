@@ -254,11 +254,15 @@ fn column_names(schema: &Schema) -> Vec<String> {
 
 /// An error inside of a view, said so that the view is named.
 fn in_view(error: EngineError, name: &FullName) -> EngineError {
-    let hint = match error.kind {
-        ErrorKind::UndefinedTable | ErrorKind::UndefinedColumn if error.hint.is_none() => Some(
-            "what the view reads was changed; CREATE OR REPLACE VIEW makes it fit again".to_owned(),
-        ),
-        _ => error.hint,
+    let advice = "CREATE OR REPLACE VIEW makes it fit what it reads again";
+    let changed = matches!(
+        error.kind,
+        ErrorKind::UndefinedTable | ErrorKind::UndefinedColumn
+    );
+    let hint = match error.hint {
+        None if changed => Some(advice.to_owned()),
+        Some(hint) if changed && !hint.contains(advice) => Some(format!("{hint}; {advice}")),
+        other => other,
     };
     EngineError {
         kind: error.kind,

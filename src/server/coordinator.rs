@@ -16,7 +16,10 @@ use tarn_catalog::{
     Stores,
 };
 use tarn_control::Control;
-use tarn_coordinator::{HttpDoor, Service, Sessions, Statements, System, Workers};
+use tarn_coordinator::{
+    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls,
+    Workers,
+};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
 use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
@@ -24,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, machine, print_ready, signals};
+use super::{VERSION, machine, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -44,6 +47,7 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let http = address("listen.http", &config.listen.http)?;
+    let tls = tls::open(&config, &folder.path)?;
     let secret_text = cluster_secret(&config, &folder)?;
     let secret = ClusterSecret::new(secret_text.expose_secret())?;
     let stores = Stores::new(StorageConfig {
@@ -74,7 +78,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         stores.clone(),
         channels.clone(),
     );
-    let system = System::new(workers.clone());
+    let sessions = Sessions::new(config.limits.sessions()?);
+    let identities = Arc::new(ControlIdentities::new(control.clone(), sessions.clone()));
+    let system = System::new(workers.clone(), sessions.clone(), identities.clone());
     let engine = Engine::new(EngineConfig {
         catalogs,
         stores,
@@ -85,31 +91,42 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         channels,
         cluster: Arc::new(workers.clone()),
         system: Arc::new(system.clone()),
+        identities,
         server: server_id(&folder.path)?,
     });
     engine.remove_leftovers().await;
     let statements = Statements::new(workers.clone());
     system.attach(statements.clone());
-    let door = HttpDoor::new(Service {
-        engine,
-        statements: statements.clone(),
-        sessions: Sessions::default(),
-        control: control.clone(),
-        cache,
-        default_catalog: DEFAULT_CATALOG.to_owned(),
-        default_schema: DEFAULT_SCHEMA.to_owned(),
-    })?;
+    sessions.attach(statements.clone());
+    sessions.watch(control.clone());
+    let door = HttpDoor::new(
+        Service {
+            engine,
+            statements: statements.clone(),
+            sessions,
+            control: control.clone(),
+            cache,
+            default_catalog: DEFAULT_CATALOG.to_owned(),
+            default_schema: DEFAULT_SCHEMA.to_owned(),
+        },
+        results_config(&config, &folder)?,
+    )?;
 
     let listener = listen(http).await?;
     let bound = listener.local_addr()?;
     let (stop_door, door_stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(door.serve(listener, async move {
+    let registration = local_registration(&door, tls.as_ref(), bound).await?;
+    let watched = tls.clone();
+    let serving = tokio::spawn(door.serve(listener, tls, async move {
         let _ = door_stopped.await;
     }));
+    if let Some(watched) = watched {
+        tokio::spawn(async move { watched.watch().await });
+    }
     let children = Children::start(
         config.workers,
         &ChildPlan {
-            coordinator: format!("http://{}", reachable(bound)),
+            coordinator: registration,
             cluster: config.cluster.name.clone(),
             secret: secret_text,
             listen: worker_address(&config)?,
@@ -145,6 +162,33 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     control.close().await;
     tracing::info!("server stopped");
     Ok(())
+}
+
+fn results_config(config: &Config, folder: &DataFolder) -> Result<ResultsConfig, ConfigError> {
+    Ok(ResultsConfig {
+        dir: folder.path.join("spill").join("results"),
+        ttl: config.http.ttl()?,
+        bytes_max: config.http.results_bytes_max,
+        query_bytes_max: config.http.results_query_bytes_max,
+    })
+}
+
+/// The URL at which local workers register: the HTTP door, or one of their own beside a door with TLS.
+async fn local_registration(
+    door: &HttpDoor,
+    tls: Option<&Tls>,
+    bound: SocketAddr,
+) -> anyhow::Result<String> {
+    if tls.is_none() {
+        return Ok(format!("http://{}", reachable(bound)));
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .context("no free port for the registration of local workers")?;
+    let local = listener.local_addr()?;
+    // It ends with the process, as the workers do.
+    tokio::spawn(door.workers().serve(listener, std::future::pending()));
+    Ok(format!("http://{local}"))
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {

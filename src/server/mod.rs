@@ -5,6 +5,7 @@ mod coordinator;
 mod logs;
 mod machine;
 mod signals;
+mod tls;
 mod worker;
 
 pub use coordinator::run as run_server;

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use tarn_catalog::Stores;
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::{ResourceLimits, runtime_env};
-use tarn_worker::{FragmentServer, Membership, ProgressBoard, WorkerIdentity, join};
+use tarn_worker::{FragmentServer, Membership, ProgressBoard, Trust, WorkerIdentity, join};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -33,9 +33,12 @@ const RETRIES_LOGGED: u32 = 20;
 /// Flags of `tarn worker`.
 #[derive(Args, Clone, Debug)]
 pub struct WorkerArgs {
-    /// URL of the coordinator's HTTP door, e.g. <http://10.0.0.1:7070>
+    /// URL of the coordinator's HTTP door, e.g. <http://10.0.0.1:7070>; with TLS it begins with `https`
     #[arg(long)]
     pub coordinator: Url,
+    /// Authority (PEM) of the coordinator's certificate [default: the system's authorities]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// Name of the cluster [default: default]
     #[arg(long)]
     pub cluster: Option<String>,
@@ -58,6 +61,11 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         );
     };
     let secret = ClusterSecret::new(secret.expose_secret())?;
+    let ca_file = args
+        .ca_file
+        .as_deref()
+        .or(config.cluster.ca_file.as_deref());
+    let trust = Trust::new(ca_file)?;
     let listener = listen(&config).await?;
     let bound = listener.local_addr()?;
     let identity = WorkerIdentity {
@@ -71,7 +79,7 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
     let stop = stop_signal(args.parent_pipe);
     tokio::pin!(stop);
     let joined = tokio::select! {
-        joined = join_patiently(&args.coordinator, &identity, &secret) => joined?,
+        joined = join_patiently(&args.coordinator, &identity, &secret, &trust) => joined?,
         _ = &mut stop => return Ok(()),
     };
     let stores = Stores::new(joined.storage);
@@ -103,7 +111,7 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         }
         tracing::warn!(coordinator = %args.coordinator, "coordinator is gone; trying again");
         membership = tokio::select! {
-            joined = join_patiently(&args.coordinator, &identity, &secret) => joined?.membership,
+            joined = join_patiently(&args.coordinator, &identity, &secret, &trust) => joined?.membership,
             orderly = &mut stop => {
                 let _ = stop_server.send(());
                 tracing::info!(orderly, "worker leaves");
@@ -188,10 +196,11 @@ async fn join_patiently(
     coordinator: &Url,
     identity: &WorkerIdentity,
     secret: &ClusterSecret,
+    trust: &Trust,
 ) -> anyhow::Result<tarn_worker::Joined> {
     let mut tries = 0u32;
     loop {
-        match join(coordinator, identity, secret).await {
+        match join(coordinator, identity, secret, trust).await {
             Ok(joined) => return Ok(joined),
             Err(error) if error.retryable() => {
                 if tries.is_multiple_of(RETRIES_LOGGED) {

@@ -28,7 +28,7 @@ use report::Origin;
 use script::Flow;
 use session::{Session, Worst};
 
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Login, ServerTrust};
 
 /// Exit code when a statement failed.
 const EXIT_FAILED: u8 = 1;
@@ -44,7 +44,9 @@ pub enum ShellError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// No password was given and nobody can be asked.
-    #[error("no password for user \"{user}\": set the environment variable TARN_PASSWORD")]
+    #[error(
+        "no password for user \"{user}\": set the environment variable TARN_PASSWORD, or TARN_TOKEN"
+    )]
     NoPassword {
         /// The user.
         user: String,
@@ -95,9 +97,16 @@ pub struct ShellArgs {
     /// Server to talk to
     #[arg(long, env = "TARN_URL", default_value = "http://127.0.0.1:7070")]
     pub url: String,
-    /// User to log in as; the password comes from `TARN_PASSWORD` or is asked for
+    /// User to log in as; the password comes from `TARN_PASSWORD` or is asked for. A personal access
+    /// token in `TARN_TOKEN` stands for both
     #[arg(long, env = "TARN_USER", default_value = "admin")]
     pub user: String,
+    /// Authority (PEM) of the certificate of a server with an https URL
+    #[arg(long, value_name = "FILE", env = "TARN_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Take any certificate: encrypted, but nobody knows with whom
+    #[arg(long, conflicts_with = "ca_file")]
+    pub insecure: bool,
     /// Statements to run, separated by semicolons; may be repeated
     #[arg(
         short = 'c',
@@ -155,7 +164,12 @@ pub async fn run(args: ShellArgs) -> Result<ExitCode, ShellError> {
 async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
     let scripted =
         !args.command.is_empty() || args.file.is_some() || !std::io::stdin().is_terminal();
-    let client = Client::new(&args.url, &args.user, password(&args.user)?)?.with_session();
+    let trust = match &args.ca_file {
+        _ if args.insecure => ServerTrust::Anyone,
+        Some(path) => ServerTrust::File(path.clone()),
+        None => ServerTrust::System,
+    };
+    let client = Client::with_trust(&args.url, login(&args.user)?, &trust)?.with_session();
     let out = Box::new(BufWriter::new(std::io::stdout()));
     let mut session = Session::new(client, args.format, !scripted, out);
     session.settings.quiet = args.quiet;
@@ -190,6 +204,17 @@ async fn run_session(args: ShellArgs) -> Result<u8, ShellError> {
         (Flow::Failed, _) | (_, Worst::Failed) => EXIT_FAILED,
         (Flow::Continue | Flow::Quit, Worst::Fine) => 0,
     })
+}
+
+/// The token or the password from the environment, or from the person at the terminal.
+fn login(user: &str) -> Result<Login, ShellError> {
+    match std::env::var("TARN_TOKEN") {
+        Ok(token) if !token.is_empty() => Ok(Login::Token(token.into())),
+        _ => Ok(Login::Password {
+            user: user.to_owned(),
+            password: password(user)?,
+        }),
+    }
 }
 
 /// The password from the environment, or from the person at the terminal.

@@ -13,9 +13,12 @@
 mod bad_input;
 mod clients;
 mod harness;
+mod http_api;
+mod identity;
 mod lifecycle;
 mod shell;
 mod slt;
+mod tls;
 mod tpch;
 mod witness;
 mod writers;

@@ -324,3 +324,52 @@ async fn tarn_reads_what_pyiceberg_wrote_on_s3() {
     let s3 = S3::shared().await;
     check_tarn_reads(ServerOptions::default().s3(&s3).workers(2)).await;
 }
+
+/// A table that went through every change of columns, one that was emptied and filled again, and a view.
+const EVOLVED: &[&str] = &[
+    "CREATE SCHEMA e",
+    "CREATE TABLE e.t (id integer, amount numeric(6, 2), f real, gone text, area text) PARTITIONED BY (area)",
+    "INSERT INTO e.t VALUES (1, 1.25, 0.5, 'x', 'a'), (2, NULL, NULL, NULL, 'b')",
+    "ALTER TABLE e.t RENAME COLUMN amount TO price, DROP COLUMN gone",
+    "ALTER TABLE e.t ALTER COLUMN id TYPE bigint, ALTER f TYPE double precision, ALTER price TYPE numeric(12, 2)",
+    "ALTER TABLE e.t ADD COLUMN gone integer, ADD COLUMN items bigint[]",
+    "INSERT INTO e.t VALUES (5000000000, 123456789.25, 1e300, 'c', 7, ARRAY[1, 2])",
+    "ALTER TABLE e.t ALTER COLUMN id SET NOT NULL",
+    "COMMENT ON COLUMN e.t.price IS 'what it costs'",
+    "COMMENT ON TABLE e.t IS 'evolved'",
+    "CREATE TABLE e.emptied AS SELECT i AS id FROM generate_series(1, 100) AS s(i)",
+    "TRUNCATE e.emptied",
+    "INSERT INTO e.emptied VALUES (7)",
+    "CREATE TABLE e.keyed (id bigint PRIMARY KEY, u uuid)",
+    "INSERT INTO e.keyed VALUES (1, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')",
+    "CREATE VIEW e.v AS SELECT id, price FROM e.t",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn witnesses_read_evolved_tables_and_take_no_view_for_a_table() {
+    let server = ServerOptions::default().start().await;
+    for statement in EVOLVED {
+        server.sql(statement).await;
+    }
+    assert_eq!(check_witnesses(&server, "e.t").await, 3);
+    assert_eq!(check_witnesses(&server, "e.emptied").await, 1);
+    assert_eq!(check_witnesses(&server, "e.keyed").await, 1);
+    let task = json!({"catalog": server.catalog_for_python(), "schema": "e"});
+    let found = python("tables.py", &task).await;
+    assert_eq!(found["tables"], json!(["emptied", "keyed", "t"]));
+    assert_eq!(
+        found["columns"]["t"],
+        json!([
+            ["id", 1, true, null],
+            ["price", 2, false, "what it costs"],
+            ["f", 3, false, null],
+            ["area", 5, false, null],
+            ["gone", 6, false, null],
+            ["items", 7, false, null],
+        ])
+    );
+    assert_eq!(found["keys"]["keyed"], json!(["id"]));
+    assert_eq!(found["comments"]["t"], "evolved");
+    let rows = server.rows("SELECT count(*), max(id) FROM e.v").await;
+    assert_eq!(rows, [["3", "5000000000"]]);
+}

@@ -14,11 +14,13 @@ use tarn_proto::cluster::{
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
+use tower::service_fn;
 use url::Url;
 
 use crate::progress::ProgressBoard;
+use crate::trust::Trust;
 
 /// Longest wait for the coordinator to accept a connection and to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -102,20 +104,13 @@ pub async fn join(
     url: &Url,
     identity: &WorkerIdentity,
     secret: &ClusterSecret,
+    trust: &Trust,
 ) -> Result<Joined, JoinError> {
     let unreachable = |reason: String| JoinError::Unreachable {
         url: url.clone(),
         reason,
     };
-    let channel = Endpoint::from_shared(url.to_string())
-        .map_err(|e| unreachable(e.to_string()))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(HEARTBEAT_INTERVAL)
-        .keep_alive_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .connect()
-        .await
-        .map_err(|e| unreachable(chain(&e)))?;
+    let channel = connect(url, trust).await.map_err(unreachable)?;
     let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
     let mut request = Request::new(ReceiverStream::new(receiver));
     if let Ok(token) = secret.token().parse() {
@@ -148,6 +143,37 @@ pub async fn join(
         storage,
         membership: Membership { outbox, inbox },
     })
+}
+
+/// A connection to the coordinator, encrypted if its URL says so.
+async fn connect(url: &Url, trust: &Trust) -> Result<Channel, String> {
+    let encrypted = url.scheme() == "https";
+    let mut address = url.clone();
+    if encrypted {
+        // Encryption is the connector's; to tonic the connection looks plain.
+        let port = url.port_or_known_default();
+        address
+            .set_scheme("http")
+            .and_then(|()| address.set_port(port))
+            .map_err(|()| "the URL is not usable".to_owned())?;
+    }
+    let endpoint = Endpoint::from_shared(address.to_string())
+        .map_err(|e| e.to_string())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(HEARTBEAT_INTERVAL)
+        .keep_alive_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true);
+    let channel = if encrypted {
+        let (url, trust) = (url.clone(), trust.clone());
+        let connector = service_fn(move |_: http::Uri| {
+            let (url, trust) = (url.clone(), trust.clone());
+            async move { trust.connect(&url, CONNECT_TIMEOUT).await }
+        });
+        endpoint.connect_with_connector(connector).await
+    } else {
+        endpoint.connect().await
+    };
+    channel.map_err(|e| chain(&e))
 }
 
 fn hello(identity: &WorkerIdentity) -> Hello {

@@ -6,7 +6,9 @@
 mod fragments;
 mod join;
 mod progress;
+mod trust;
 
 pub use fragments::FragmentServer;
 pub use join::{JoinError, Joined, Membership, WorkerIdentity, join};
 pub use progress::{ProgressBoard, StatementProgress};
+pub use trust::{Trust, TrustError};

@@ -1,84 +1,80 @@
-//! Who sends a request: HTTP Basic with a password or token, or a token as Bearer.
+//! Who sends a request: HTTP Basic with a password or a personal access token, or Bearer with a token.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use tarn_control::{AuthError, Control, Origin, Principal};
 
-use super::problem::Problem;
+use super::problem::RequestError;
+use crate::socket::Peer;
+
+/// What a client shows.
+#[derive(Debug)]
+enum Credentials {
+    Basic {
+        user: String,
+        password: SecretString,
+    },
+    Bearer(SecretString),
+}
 
 /// Checks the request's credentials.
 ///
 /// # Errors
 /// 401 without or with wrong credentials (the same answer for an unknown user and a wrong
-/// password), 429 after too many failures, 503 if the metadata database does not answer.
-pub(crate) async fn principal(
-    headers: &HeaderMap,
-    control: &Control,
-    address: IpAddr,
-) -> Result<Principal, Problem> {
+/// password), 429 after too many wrong ones, 503 if the metadata database does not answer.
+pub(super) async fn principal(parts: &Parts, control: &Control) -> Result<Principal, RequestError> {
+    let credentials = credentials(&parts.headers).ok_or(RequestError::NoCredentials)?;
     let origin = Origin {
-        address,
+        // Every connection of the door has one.
+        address: parts
+            .extensions
+            .get::<Peer>()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip()),
         door: "http",
     };
-    let answer = if let Some(token) = bearer(headers) {
-        control.authenticate_token(&token, origin).await
-    } else {
-        let (user, password) = basic(headers).ok_or_else(|| {
-            Problem::plain(
-                StatusCode::UNAUTHORIZED,
-                "authentication is required",
-                "send user and password with HTTP Basic",
-            )
-        })?;
-        control.authenticate(&user, &password, origin).await
+    let checked = match credentials {
+        Credentials::Basic { user, password } => {
+            control.authenticate(&user, &password, origin).await
+        }
+        Credentials::Bearer(token) => control.authenticate_token(&token, origin).await,
     };
-    answer.map_err(|error| refused(&error))
+    checked.map_err(|error| refused(&error))
 }
 
-fn refused(error: &AuthError) -> Problem {
+fn refused(error: &AuthError) -> RequestError {
     match error {
-        AuthError::Denied => Problem::plain(
-            StatusCode::UNAUTHORIZED,
-            "password authentication failed",
-            "check user and password; the first user is admin",
-        ),
-        AuthError::TooMany { .. } => Problem::plain(
-            StatusCode::TOO_MANY_REQUESTS,
-            error.to_string(),
-            "check user and password, then wait",
-        ),
+        AuthError::Denied => RequestError::BadCredentials,
+        AuthError::TooMany { retry_after } => RequestError::TooManyLogins {
+            retry_after: *retry_after,
+        },
         error => {
             tracing::error!(%error, "authentication cannot be decided");
-            Problem::plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "authentication cannot be decided now",
-                "try again; the server's log says why",
-            )
+            RequestError::AuthenticationDown
         }
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| SecretString::from(token.trim()))
-}
-
-fn basic(headers: &HeaderMap) -> Option<(String, SecretString)> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
+    let (scheme, text) = value.split_once(' ')?;
+    let text = text.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Bearer(SecretString::from(text.to_owned())));
+    }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let decoded = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
     let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), SecretString::from(password.to_owned())))
+    Some(Credentials::Basic {
+        user: user.to_owned(),
+        password: SecretString::from(password.to_owned()),
+    })
 }
 
 #[cfg(test)]
@@ -87,21 +83,24 @@ mod tests {
     use axum::http::HeaderValue;
     use secrecy::ExposeSecret;
 
-    #[test]
-    fn basic_credentials_are_read_and_others_are_not() {
+    fn check(value: &'static str, wanted: Option<(&str, &str)>) {
         let mut headers = HeaderMap::new();
-        assert!(basic(&headers).is_none());
-        headers.insert(
-            header::AUTHORIZATION,
-            HeaderValue::from_static("Basic YWRtaW46YTpi"),
-        );
-        let (user, password) = basic(&headers).unwrap();
-        assert_eq!(user, "admin");
-        assert_eq!(password.expose_secret(), "a:b");
-        headers.insert(
-            header::AUTHORIZATION,
-            HeaderValue::from_static("Bearer YWRtaW46YTpi"),
-        );
-        assert!(basic(&headers).is_none());
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+        let found = credentials(&headers).map(|found| match found {
+            Credentials::Basic { user, password } => (user, password.expose_secret().to_owned()),
+            Credentials::Bearer(token) => (String::new(), token.expose_secret().to_owned()),
+        });
+        let wanted = wanted.map(|(user, secret)| (user.to_owned(), secret.to_owned()));
+        assert_eq!(found, wanted, "{value}");
+    }
+
+    #[test]
+    fn basic_and_bearer_credentials_are_read_and_others_are_not() {
+        check("Basic YWRtaW46YTpi", Some(("admin", "a:b")));
+        check("bearer  tarn_abc ", Some(("", "tarn_abc")));
+        check("Digest YWRtaW46YTpi", None);
+        check("Basic !!!", None);
+        check("Basic", None);
+        assert!(credentials(&HeaderMap::new()).is_none());
     }
 }

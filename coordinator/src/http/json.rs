@@ -12,22 +12,31 @@ use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncod
 use serde_json::json;
 use tarn_engine::sql_type_name;
 
+/// What stands behind the rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail {
+    /// Rows changed, of a statement without a result set.
+    pub(crate) affected: Option<u64>,
+    /// Where the next page is, if this is a page.
+    pub(crate) next: Option<String>,
+}
+
 /// Writes the rows of one result.
 pub(crate) struct JsonEncoder {
     schema: SchemaRef,
-    affected: Option<u64>,
+    tail: Tail,
     options: EncoderOptions,
     first: bool,
 }
 
 impl JsonEncoder {
-    pub(crate) fn new(schema: SchemaRef, affected: Option<u64>) -> Self {
+    pub(crate) fn new(schema: SchemaRef, tail: Tail) -> Self {
         let options = EncoderOptions::default()
             .with_explicit_nulls(true)
             .with_encoder_factory(Arc::new(Floats));
         Self {
             schema,
-            affected,
+            tail,
             options,
             first: true,
         }
@@ -66,12 +75,18 @@ impl JsonEncoder {
         Ok(out)
     }
 
-    /// `], "affected": n}`
+    /// `], "affected": n}`, with the link to the next page if there is one.
     pub(crate) fn document_tail(&self) -> Vec<u8> {
         let affected = self
+            .tail
             .affected
             .map_or_else(|| "null".to_owned(), |n| n.to_string());
-        format!("],\"affected\":{affected}}}\n").into_bytes()
+        let next = self
+            .tail
+            .next
+            .as_ref()
+            .map_or_else(String::new, |next| format!(",\"next\":{}", json!(next)));
+        format!("],\"affected\":{affected}{next}}}\n").into_bytes()
     }
 
     /// `{"a":1,"b":"x"}` and a newline for each row.
@@ -225,7 +240,7 @@ mod tests {
             ),
         ])
         .unwrap();
-        let mut encoder = JsonEncoder::new(batch.schema(), None);
+        let mut encoder = JsonEncoder::new(batch.schema(), Tail::default());
         let mut out = encoder.document_head().unwrap();
         out.extend(encoder.document_rows(&batch).unwrap());
         out.extend(encoder.document_tail());

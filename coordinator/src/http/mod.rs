@@ -1,46 +1,51 @@
-//! The HTTP door: `POST /api/v1/sql`, health, metrics, and the workers' gRPC service beside them.
+//! The HTTP door: statements and queries under `/api/v1`, their description, health, metrics, and the
+//! workers' gRPC service beside them.
 //!
 //! Knows HTTP, JSON and content types; what a statement means it leaves to [`Statements`].
 
+mod answer;
 mod auth;
 mod csv;
+mod document;
 mod json;
 mod problem;
+mod queries;
+mod request;
+mod routes;
+mod serve;
 mod sql;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use metrics::{describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
 use crate::service::Service;
+use crate::tls::Tls;
 pub use json::Floats;
-use problem::Problem;
-
-/// Bytes of a request's body at most.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+use queries::Queries;
+pub use queries::ResultsConfig;
 
 /// The door, ready to serve.
 #[derive(Debug)]
 pub struct HttpDoor {
     router: Router,
+    grpc: Router,
     ready: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
     pub(crate) state: Service,
+    queries: Queries,
     ready: Arc<AtomicBool>,
     metrics: PrometheusHandle,
 }
@@ -49,8 +54,8 @@ impl HttpDoor {
     /// Builds the routes. One per process: it installs the process's metrics recorder.
     ///
     /// # Errors
-    /// If a metrics recorder is installed already.
-    pub fn new(state: Service) -> io::Result<Self> {
+    /// If a metrics recorder is installed already, or results cannot be kept where they should.
+    pub fn new(state: Service, results: ResultsConfig) -> io::Result<Self> {
         let metrics = PrometheusBuilder::new()
             .install_recorder()
             .map_err(io::Error::other)?;
@@ -59,23 +64,25 @@ impl HttpDoor {
         let workers = state.statements.workers().service();
         let door = Door {
             state,
+            queries: Queries::open(results)?,
             ready: Arc::clone(&ready),
             metrics,
         };
-        let router = Router::new()
-            .route("/api/v1/sql", post(sql::run))
-            .route("/health/live", get(async || "live\n"))
-            .route("/health/ready", get(readiness))
-            .route("/metrics", get(exposition))
-            .fallback(unknown_path)
-            .method_not_allowed_fallback(wrong_method)
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .with_state(door);
-        let grpc = tonic::service::Routes::new(workers).into_axum_router();
+        let router = routes::router(door);
+        let grpc = strip_fallback(tonic::service::Routes::new(workers).into_axum_router());
         Ok(Self {
-            router: router.merge(strip_fallback(grpc)),
+            router: router.merge(grpc.clone()),
+            grpc,
             ready,
         })
+    }
+
+    /// A door for the workers of this machine only: without TLS, and with nothing but their
+    /// registration behind it.
+    pub fn workers(&self) -> WorkersDoor {
+        WorkersDoor {
+            router: self.grpc.clone(),
+        }
     }
 
     /// Serves until `stop` resolves, then finishes the requests under way.
@@ -85,23 +92,36 @@ impl HttpDoor {
     pub async fn serve(
         self,
         listener: TcpListener,
+        tls: Option<Tls>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let ready = self.ready;
-        let listener = listener.tap_io(|socket| {
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY cannot be set");
-            }
-        });
-        let service = self
-            .router
-            .into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, service)
-            .with_graceful_shutdown(async move {
-                stop.await;
-                ready.store(false, Ordering::SeqCst);
-            })
-            .await
+        serve::serve(self.router, listener, tls, async move {
+            stop.await;
+            ready.store(false, Ordering::SeqCst);
+        })
+        .await
+    }
+}
+
+/// Where workers of this machine register when the HTTP door speaks TLS: its certificate need not be
+/// one for a loopback address.
+#[derive(Debug)]
+pub struct WorkersDoor {
+    router: Router,
+}
+
+impl WorkersDoor {
+    /// Serves until `stop` resolves.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        serve::serve(self.router, listener, None, stop).await
     }
 }
 
@@ -123,6 +143,29 @@ fn describe() {
     );
 }
 
+/// Whether the process lives.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "It lives", body = String, content_type = "text/plain")),
+)]
+async fn liveness() -> &'static str {
+    "live\n"
+}
+
+/// Whether the server takes statements.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "server",
+    security(()),
+    responses(
+        (status = 200, description = "It does", body = String, content_type = "text/plain"),
+        (status = 503, description = "It stops, or its metadata database does not answer", body = String, content_type = "text/plain"),
+    ),
+)]
 async fn readiness(State(door): State<Door>) -> Response {
     if door.state.statements.is_closed() || !door.ready.load(Ordering::SeqCst) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
@@ -140,6 +183,14 @@ async fn readiness(State(door): State<Door>) -> Response {
     }
 }
 
+/// Metrics as Prometheus reads them.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "server",
+    security(()),
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
+)]
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(State(door): State<Door>) -> Response {
     gauge!("tarn_workers").set(door.state.statements.workers().list().len() as f64);
@@ -151,20 +202,4 @@ async fn exposition(State(door): State<Door>) -> Response {
         "text/plain; version=0.0.4; charset=utf-8",
     )];
     (kind, door.metrics.render()).into_response()
-}
-
-async fn unknown_path(uri: Uri) -> Problem {
-    Problem::plain(
-        StatusCode::NOT_FOUND,
-        format!("there is nothing at {}", uri.path()),
-        "POST /api/v1/sql runs statements",
-    )
-}
-
-async fn wrong_method(uri: Uri) -> Problem {
-    Problem::plain(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("{} does not take this method", uri.path()),
-        "POST /api/v1/sql runs statements",
-    )
 }

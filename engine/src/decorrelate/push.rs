@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, NullEquality, Result, not_impl_err};
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Alias, Exists, InSubquery, WindowFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprFunctionExt, Join, JoinType, Limit, LogicalPlan,
     LogicalPlanBuilder, Sort, SortExpr, Subquery, Union, Unnest, Window, lit,
 };
 use datafusion::scalar::ScalarValue;
 
-use super::{Domain, fresh, only_where};
+use super::{Domain, free, fresh, only_where};
 
 /// A plan with the domain's columns after its own, and which those are.
 type Pushed = (LogicalPlan, Vec<Column>);
@@ -28,13 +29,13 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
     match plan {
         LogicalPlan::Projection(projection) => {
             let (input, places) = push(&projection.input, domain)?;
-            let mut exprs = replaced(&projection.expr, &domain.at(&places), true)?;
+            let mut exprs = replaced(&projection.expr, &Places::new(domain, &places, &[&projection.input]), true)?;
             exprs.extend(places.iter().cloned().map(Expr::Column));
             Ok((LogicalPlanBuilder::from(input).project(exprs)?.build()?, places))
         }
         LogicalPlan::Filter(filter) => {
             let (input, places) = push(&filter.input, domain)?;
-            let predicate = replace(filter.predicate.clone(), &domain.at(&places))?;
+            let predicate = replace(filter.predicate.clone(), &Places::new(domain, &places, &[&filter.input]))?;
             Ok((LogicalPlanBuilder::from(input).filter(predicate)?.build()?, places))
         }
         LogicalPlan::SubqueryAlias(alias) => {
@@ -54,7 +55,7 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
         }
         LogicalPlan::Sort(sort) => {
             let (input, places) = push(&sort.input, domain)?;
-            let expr = sorts(&sort.expr, &domain.at(&places))?;
+            let expr = sorts(&sort.expr, &Places::new(domain, &places, &[&sort.input]))?;
             let plan = LogicalPlan::Sort(Sort {
                 expr,
                 input: Arc::new(input),
@@ -76,27 +77,29 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
 
 /// Whether `plan` reads a column of the domain from outside.
 fn reads(plan: &LogicalPlan, domain: &Domain) -> bool {
-    let mut found = false;
-    let _ = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                if let Expr::OuterReferenceColumn(_, column) = part {
-                    found |= domain.outer.contains(column);
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })?;
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    found
+    free(plan).iter().any(|column| domain.outer.contains(column))
+}
+
+/// Where the outer columns are.
+struct Places {
+    /// For the expressions of an operator.
+    at: HashMap<Column, Column>,
+    /// For subqueries in them, where a column of the operator's own input may have the name.
+    inside: HashMap<Column, Column>,
+}
+
+impl Places {
+    fn new(domain: &Domain, places: &[Column], inputs: &[&LogicalPlan]) -> Self {
+        let at = domain.at(places);
+        let mut inside = at.clone();
+        inside.retain(|column, _| !inputs.iter().any(|input| input.schema().has_column(column)));
+        Self { at, inside }
+    }
 }
 
 /// `expr` with the domain's columns in place of outer ones.
-fn replace(expr: Expr, at: &HashMap<Column, Column>) -> Result<Expr> {
+fn replace(expr: Expr, to: &Places) -> Result<Expr> {
+    let (at, inside) = (&to.at, &to.inside);
     expr.transform_up(|part| {
         Ok(match part {
             Expr::OuterReferenceColumn(field, column) => match at.get(&column) {
@@ -104,10 +107,10 @@ fn replace(expr: Expr, at: &HashMap<Column, Column>) -> Result<Expr> {
                 None => Transformed::no(Expr::OuterReferenceColumn(field, column)),
             },
             Expr::ScalarSubquery(subquery) => {
-                Transformed::yes(Expr::ScalarSubquery(moved(subquery, at)?))
+                Transformed::yes(Expr::ScalarSubquery(moved(subquery, inside)?))
             }
             Expr::Exists(Exists { subquery, negated }) => Transformed::yes(Expr::Exists(Exists {
-                subquery: moved(subquery, at)?,
+                subquery: moved(subquery, inside)?,
                 negated,
             })),
             Expr::InSubquery(InSubquery {
@@ -116,7 +119,7 @@ fn replace(expr: Expr, at: &HashMap<Column, Column>) -> Result<Expr> {
                 negated,
             }) => Transformed::yes(Expr::InSubquery(InSubquery {
                 expr,
-                subquery: moved(subquery, at)?,
+                subquery: moved(subquery, inside)?,
                 negated,
             })),
             other => Transformed::no(other),
@@ -137,9 +140,13 @@ fn moved(subquery: Subquery, at: &HashMap<Column, Column>) -> Result<Subquery> {
 }
 
 fn moved_plan(plan: LogicalPlan, at: &HashMap<Column, Column>) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| {
-        let names = datafusion::logical_expr::expr_rewriter::NamePreserver::new(&node);
-        node.map_expressions(|expr| {
+    // A column of the same name further in is another one.
+    let inputs = plan.inputs();
+    let mut inside = at.clone();
+    inside.retain(|column, _| !inputs.iter().any(|input| input.schema().has_column(column)));
+    let names = NamePreserver::new(&plan);
+    let plan = plan
+        .map_expressions(|expr| {
             let name = names.save(&expr);
             let done = expr.transform_up(|part| {
                 Ok(match part {
@@ -149,22 +156,41 @@ fn moved_plan(plan: LogicalPlan, at: &HashMap<Column, Column>) -> Result<Logical
                         }
                         None => Transformed::no(Expr::OuterReferenceColumn(field, column)),
                     },
+                    Expr::ScalarSubquery(subquery) => {
+                        Transformed::yes(Expr::ScalarSubquery(moved(subquery, &inside)?))
+                    }
+                    Expr::Exists(Exists { subquery, negated }) => {
+                        Transformed::yes(Expr::Exists(Exists {
+                            subquery: moved(subquery, &inside)?,
+                            negated,
+                        }))
+                    }
+                    Expr::InSubquery(InSubquery {
+                        expr,
+                        subquery,
+                        negated,
+                    }) => Transformed::yes(Expr::InSubquery(InSubquery {
+                        expr,
+                        subquery: moved(subquery, &inside)?,
+                        negated,
+                    })),
                     other => Transformed::no(other),
                 })
             })?;
             Ok(done.update_data(|expr| name.restore(expr)))
-        })
-    })
-    .map(|done| done.data)
+        })?
+        .data;
+    plan.map_children(|child| Ok(Transformed::yes(moved_plan(child, at)?)))
+        .map(|done| done.data)
 }
 
 /// Expressions with the domain's columns; with `named` each keeps the name that it had.
-fn replaced(exprs: &[Expr], at: &HashMap<Column, Column>, named: bool) -> Result<Vec<Expr>> {
+fn replaced(exprs: &[Expr], to: &Places, named: bool) -> Result<Vec<Expr>> {
     exprs
         .iter()
         .map(|expr| {
             let (relation, name) = expr.qualified_name();
-            let new = replace(expr.clone(), at)?;
+            let new = replace(expr.clone(), to)?;
             Ok(if named && new.qualified_name() != (relation.clone(), name.clone()) {
                 let bare = match new {
                     Expr::Alias(Alias { expr, .. }) => *expr,
@@ -178,12 +204,12 @@ fn replaced(exprs: &[Expr], at: &HashMap<Column, Column>, named: bool) -> Result
         .collect()
 }
 
-fn sorts(exprs: &[SortExpr], at: &HashMap<Column, Column>) -> Result<Vec<SortExpr>> {
+fn sorts(exprs: &[SortExpr], to: &Places) -> Result<Vec<SortExpr>> {
     exprs
         .iter()
         .map(|sort| {
             Ok(SortExpr {
-                expr: replace(sort.expr.clone(), at)?,
+                expr: replace(sort.expr.clone(), to)?,
                 ..sort.clone()
             })
         })
@@ -193,7 +219,7 @@ fn sorts(exprs: &[SortExpr], at: &HashMap<Column, Column>) -> Result<Vec<SortExp
 /// An aggregate in each group of the domain. One without groups has a row for every row of the domain.
 fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
     let (input, places) = push(&aggregate.input, domain)?;
-    let at = domain.at(&places);
+    let at = Places::new(domain, &places, &[&aggregate.input]);
     if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
         return not_impl_err!("a correlated subquery with GROUPING SETS is not supported");
     }
@@ -320,7 +346,7 @@ fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
 /// Windows within each row of the domain.
 fn push_window(window: &Window, domain: &Domain) -> Result<Pushed> {
     let (input, places) = push(&window.input, domain)?;
-    let at = domain.at(&places);
+    let at = Places::new(domain, &places, &[&window.input]);
     let own = window.input.schema().columns();
     let mut calls = Vec::new();
     let mut out: Vec<Expr> = own.into_iter().map(Expr::Column).collect();
@@ -384,7 +410,7 @@ fn push_join(join: &Join, domain: &Domain) -> Result<Pushed> {
     let Some(places) = left_places.clone().or_else(|| right_places.clone()) else {
         return not_impl_err!("a join that reads nothing of the domain");
     };
-    let at = domain.at(&places);
+    let at = Places::new(domain, &places, &[&join.left, &join.right]);
     let on = join.on.iter().map(|(l, r)| {
         let (l, r) = (replace(l.clone(), &at)?, replace(r.clone(), &at)?);
         Ok(match join.null_equality {

@@ -35,7 +35,7 @@ use placement::leaf_bytes;
 pub use placement::{Placement, PlacementWish};
 pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub use show::{PlanShape, ScanTotals};
-pub(crate) use show::{metrics_of, render, shape_of, with_metrics};
+pub(crate) use show::{metrics_of, render, shape_of, stages_of, with_metrics};
 
 use crate::scan;
 

@@ -49,6 +49,19 @@ pub(crate) fn shape_of(plan: &Arc<dyn ExecutionPlan>) -> PlanShape {
     shape
 }
 
+/// Number and tasks of each stage of a plan, last one first.
+pub(crate) fn stages_of(plan: &Arc<dyn ExecutionPlan>) -> Vec<(u32, u32)> {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let mut stages = vec![];
+    visit(plan, &mut |node| {
+        if let Some(boundary) = node.as_network_boundary() {
+            let stage = boundary.input_stage();
+            stages.push((number(stage.num()), number(stage.task_count())));
+        }
+    });
+    stages
+}
+
 /// Sums what the scans of `plan` have read so far in this process, or, once the workers have
 /// reported (after [`with_metrics`]), everywhere.
 pub(crate) fn metrics_of(plan: &Arc<dyn ExecutionPlan>) -> ScanTotals {

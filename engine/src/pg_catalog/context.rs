@@ -1,6 +1,6 @@
 //! What catalog relations and functions answer from: one session's view of the server at one moment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::directory::{CatalogDirectory, Oids, Relation, RelationKind, SchemaDirectory};
@@ -43,7 +43,11 @@ pub(crate) struct CatalogContext {
 
 impl CatalogContext {
     /// What a session sees of `directory`.
-    pub(super) fn new(directory: Arc<CatalogDirectory>, seed: &CatalogSeed) -> Self {
+    pub(super) fn new(
+        directory: Arc<CatalogDirectory>,
+        seed: &CatalogSeed,
+        roles: Vec<Role>,
+    ) -> Self {
         let mut oids = Oids::default();
         let catalogs = seed.catalogs.names().into_iter();
         Self {
@@ -52,7 +56,7 @@ impl CatalogContext {
                 .map(|name| (oids.take(&["catalog", &name]), name))
                 .collect(),
             session: seed.session.clone(),
-            roles: seed.roles.clone(),
+            roles,
             system: Arc::clone(&seed.system),
             functions: Arc::clone(&seed.directories.functions),
             function_rows: OnceLock::new(),
@@ -109,25 +113,27 @@ impl CatalogContext {
     }
 }
 
-/// Roles of these users, with oids that depend on their names.
-pub(crate) fn roles<'a>(users: impl IntoIterator<Item = (&'a str, bool)>) -> Vec<Role> {
-    let mut oids = Oids::default();
-    let mut roles: HashMap<String, Role> = HashMap::new();
-    for (name, is_admin) in users.into_iter().chain([(OWNER, true)]) {
-        let oid = if name == OWNER {
-            OWNER_OID
-        } else {
-            oids.take(&["role", name])
-        };
-        roles.entry(name.to_owned()).or_insert(Role {
-            oid,
+/// Roles of these users (name, whether an administrator, whether it may log in), with oids that depend on their
+/// names.
+pub(super) fn roles<'a>(users: impl IntoIterator<Item = (&'a str, bool, bool)>) -> Vec<Role> {
+    let mut roles: BTreeMap<&str, Role> = BTreeMap::new();
+    for (name, is_admin, can_login) in users {
+        roles.entry(name).or_insert_with(|| Role {
+            oid: 0,
             name: name.to_owned(),
             is_admin,
-            can_login: true,
+            can_login,
         });
     }
+    let mut oids = Oids::default();
     let mut roles: Vec<Role> = roles.into_values().collect();
-    roles.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    for role in &mut roles {
+        role.oid = if role.name == OWNER {
+            OWNER_OID
+        } else {
+            oids.take(&["role", &role.name])
+        };
+    }
     roles
 }
 

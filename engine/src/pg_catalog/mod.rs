@@ -25,11 +25,11 @@ use crate::error::{EngineError, ErrorKind};
 use crate::names;
 use crate::resolve::INFORMATION_SCHEMA;
 
-pub(crate) use context::{CatalogContext, roles};
+pub(crate) use context::CatalogContext;
 pub(crate) use seed::CatalogSeed;
 pub(crate) use set_config::changes;
 pub(crate) use functions::{
-    RegCasts, is_ours, names as function_names, note_start, of_context, sets,
+    RegCasts, is_ours, names as function_names, note_start, of_context, plain, sets,
 };
 pub(crate) use mentions::mentions;
 pub use presets::{SERVER_VERSION, preset_value};

@@ -23,6 +23,7 @@ pub(crate) const PRESETS: &[Preset] = &[
     preset("block_size", "8192", "Bytes in which relpages counts."),
     preset("integer_datetimes", "on", "Whether dates and times are integers on the wire."),
     preset("in_hot_standby", "off", "Whether this is a replica that only reads."),
+    preset("jit", "off", "Whether expressions are compiled to machine code."),
     preset("lc_collate", "C", "How text is ordered: by its bytes."),
     preset("lc_ctype", "C.UTF-8", "How characters are classified."),
     preset("max_function_args", "100", "Most arguments of a function."),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::directory::Directories;
 use crate::error::EngineError;
+use crate::identities::Identities;
 use crate::resolve::Catalogs;
 use crate::session::Session;
 use crate::system::SystemTables;
 
-use super::context::{CatalogContext, Role};
+use super::context::{CatalogContext, roles};
 
 /// Makes contexts of one session. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct CatalogSeed {
     pub(crate) catalogs: Catalogs,
     pub(crate) system: Arc<dyn SystemTables>,
     pub(crate) session: Session,
-    pub(crate) roles: Vec<Role>,
+    pub(crate) identities: Arc<dyn Identities>,
 }
 
 impl CatalogSeed {
@@ -32,6 +33,14 @@ impl CatalogSeed {
             .read(catalog.as_ref(), self.system.as_ref())
             .await?
             .seen_by(&self.session);
-        Ok(Arc::new(CatalogContext::new(directory, self)))
+        let users = self.identities.visible_roles(&self.session.user).await?;
+        let own = (self.session.user.as_str(), self.session.is_admin, true);
+        let roles = roles(
+            users
+                .iter()
+                .map(|role| (role.name.as_str(), role.is_admin, !role.disabled))
+                .chain([own]),
+        );
+        Ok(Arc::new(CatalogContext::new(directory, self, roles)))
     }
 }

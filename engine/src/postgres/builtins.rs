@@ -3,7 +3,7 @@
 //!
 //! `COLLATE` with a collation that orders by bytes is left out, too: that is how text is ordered anyway.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::expression;
 use crate::parser::{fold, fold_name};
 use crate::pg_catalog::{self, PG_CATALOG};
 use crate::resolve::INFORMATION_SCHEMA;
@@ -33,8 +34,8 @@ pub(super) fn rewrite(statement: &mut Statement) {
 struct Seen {
     /// Common table expressions.
     queries: HashSet<String>,
-    /// Aliases of catalog relations.
-    catalogs: HashSet<String>,
+    /// Aliases of catalog relations, with the relations.
+    catalogs: HashMap<String, String>,
     /// Whether there are other relations.
     others: bool,
 }
@@ -68,9 +69,9 @@ impl Visitor for Seen {
                     [.., schema, name] => schema == PG_CATALOG && pg_catalog::is_relation(name),
                     [] => false,
                 };
-                if ours {
+                if let (true, Some(name)) = (ours, parts.last()) {
                     let alias = alias.as_ref().map(|alias| fold(&alias.name));
-                    self.catalogs.extend(alias.or_else(|| parts.last().cloned()));
+                    self.catalogs.insert(alias.unwrap_or_else(|| name.clone()), name.clone());
                 } else {
                     self.others = true;
                 }
@@ -195,11 +196,28 @@ impl Rewriter {
                 fold(name) == "xmin" && !self.seen.others && !self.seen.catalogs.is_empty()
             }
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [table, name] => fold(name) == "xmin" && self.seen.catalogs.contains(&fold(table)),
+                [table, name] => fold(name) == "xmin" && self.seen.catalogs.contains_key(&fold(table)),
                 _ => false,
             },
             _ => false,
         }
+    }
+}
+
+impl Rewriter {
+    /// `t.tableoid`, the oid of the relation that a catalog's row is in.
+    fn tableoid(&self, expr: &Expr) -> Option<Expr> {
+        let Expr::CompoundIdentifier(parts) = expr else {
+            return None;
+        };
+        let [table, column] = parts.as_slice() else {
+            return None;
+        };
+        if fold(column) != "tableoid" {
+            return None;
+        }
+        let relation = self.seen.catalogs.get(&fold(table))?;
+        expression(&format!("'pg_catalog.{relation}'::regclass::oid"))
     }
 }
 
@@ -230,6 +248,14 @@ impl VisitorMut for Rewriter {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(oid) = self.tableoid(expr)
+            {
+                *item = SelectItem::ExprWithAlias {
+                    expr: oid,
+                    alias: Ident::new("tableoid"),
+                };
+            }
+            if let SelectItem::UnnamedExpr(expr) = item
                 && self.is_xmin(expr)
             {
                 *item = SelectItem::ExprWithAlias {
@@ -244,6 +270,9 @@ impl VisitorMut for Rewriter {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.is_xmin(expr) {
             *expr = call("tarn_xmin");
+        }
+        if let Some(oid) = self.tableoid(expr) {
+            *expr = oid;
         }
         match expr {
             Expr::Function(function) => unqualify(&mut function.name),

@@ -6,6 +6,7 @@
 mod arrays;
 mod builtins;
 mod columns;
+mod patterns;
 mod sets;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
@@ -16,6 +17,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 pub(crate) fn rewrite(statement: &mut Statement) {
     builtins::rewrite(statement);
     arrays::rewrite(statement);
+    patterns::rewrite(statement);
     sets::rewrite(statement);
     columns::rewrite(statement);
 }

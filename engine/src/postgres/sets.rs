@@ -261,7 +261,9 @@ impl VisitorMut for Rewriter {
 
     /// `(row).field`.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::CompoundFieldAccess { access_chain, .. } = expr {
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr
+            && !matches!(root.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
             for access in access_chain {
                 if let AccessExpr::Dot(Expr::Identifier(name)) = access {
                     let name = Value::SingleQuotedString(fold(name));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tarn::client::{Client, ClientError, Collected, ServerError};
+use tarn::client::{Client, ClientError, Collected, Login, ServerError, ServerTrust};
 
 use super::child::Process;
 use super::{S3, START_TIMEOUT, wait_for};
@@ -67,6 +67,24 @@ impl ServerOptions {
     /// With its metadata in the database at `url`.
     pub(crate) fn metadata(self, url: &str) -> Self {
         self.set("TARN__METADATA__URL", url)
+    }
+
+    /// A client of `admin`, over TLS if the server has it.
+    fn client(&self, http: &str, folder: &Path) -> Client {
+        let authority = if self.environment.contains_key("TARN__TLS__SELF_SIGNED") {
+            data_dir(folder).join("tls/ca.pem")
+        } else if let Some(cert) = self.environment.get("TARN__TLS__CERT") {
+            // The tests' chains hold their authority.
+            PathBuf::from(cert)
+        } else {
+            return Client::new(http, "admin", PASSWORD.into()).unwrap();
+        };
+        let login = Login::Password {
+            user: "admin".to_owned(),
+            password: PASSWORD.into(),
+        };
+        let url = format!("https://{http}");
+        Client::with_trust(&url, login, &ServerTrust::File(authority)).unwrap()
     }
 
     /// Where the warehouse is, if it is not in the data folder.
@@ -153,7 +171,7 @@ impl Server {
         let http = ready["http"]
             .as_str()
             .expect("the ready line names the HTTP door");
-        let client = Client::new(http, "admin", PASSWORD.into()).unwrap();
+        let client = options.client(http, folder.path());
         let server = Self {
             process,
             ready,

@@ -5,6 +5,7 @@
 
 mod describe;
 mod names;
+pub(crate) mod plain;
 mod privileges;
 mod regs;
 mod server;

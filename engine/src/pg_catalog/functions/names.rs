@@ -23,6 +23,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     strict("pg_ts_dict_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_ts_parser_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_ts_template_is_visible", &[&[Oid]], "bool", never_there),
+    strict("pg_relation_is_publishable", &[&[super::Take::Named]], "bool", is_publishable),
     strict("quote_ident", &[&[Text]], "text", quote_ident),
     strict("quote_literal", &[&[Text]], "text", quote_literal),
     lenient("quote_nullable", &[&[Text]], "text", quote_nullable),
@@ -113,6 +114,11 @@ fn function_is_visible(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val
     Ok(if there { Val::Bool(true) } else { Null })
 }
 
+/// Nothing can be published: there is no replication.
+fn is_publishable(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
+    Ok(relation(context, &args[0])?.map_or(Null, |_| Val::Bool(false)))
+}
+
 /// Everything of the kind is in `pg_catalog`.
 #[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
 fn always(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
@@ -126,7 +132,7 @@ fn never_there(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
 }
 
 /// A name as SQL writes it: quoted if it must be. Source: PostgreSQL, `quote_identifier`.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let mut chars = name.chars();
     let plain = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -142,7 +148,7 @@ pub(super) fn quoted(name: &str) -> String {
     }
 }
 
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') {
         format!("E'{}'", doubled.replace('\\', "\\\\"))

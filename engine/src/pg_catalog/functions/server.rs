@@ -27,6 +27,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     strict("pg_postmaster_start_time", &[&[]], "timestamptz", started),
     strict("pg_conf_load_time", &[&[]], "timestamptz", started),
     strict("pg_client_encoding", &[&[]], "name", |_, _| Ok(Val::Text("UTF8"))),
+    strict("getdatabaseencoding", &[&[]], "name", |_, _| Ok(Val::Text("UTF8"))),
     strict("pg_encoding_to_char", &[&[Int]], "name", encoding_to_char),
     strict("pg_char_to_encoding", &[&[Text]], "int4", char_to_encoding),
     strict("txid_current", &[&[]], "int8", transaction),

@@ -1,0 +1,463 @@
+//! Values that PostgreSQL reads from text and Arrow does not: arrays (`{1,NULL}`) and intervals
+//! (`1 day 02:03:04.5`, `P1DT2H`).
+//!
+//! Casts of text to such types are planned as the functions here. Knows values, no plans' shapes.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, IntervalMonthDayNanoArray, ListArray, StringViewArray,
+};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit,
+};
+use datafusion::common::{Result, exec_err};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility, lit,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::casts::{bytes_of, invalid, uuid_type, uuids_of};
+
+/// Deepest nesting of an array's braces. Source: PostgreSQL, `MAXDIM`.
+const DIMENSIONS_MAX: usize = 6;
+const NANOS: i64 = 1_000_000_000;
+/// Days of a month and months of a year where a part of one is written.
+const MONTH_DAYS: f64 = 30.0;
+const DAY_SECONDS: f64 = 86_400.0;
+
+/// Whether text becomes `ty` here.
+pub(crate) fn reads(ty: &DataType) -> bool {
+    matches!(ty, DataType::List(_) | DataType::Interval(IntervalUnit::MonthDayNano))
+}
+
+/// `text` as a value of `ty`; leniently, NULL for what is none.
+pub(crate) fn call(text: Expr, ty: &DataType, lenient: bool) -> Result<Expr> {
+    let target = lit(ScalarValue::try_from(ty)?);
+    Ok(ScalarUDF::from(FromText::new(lenient)).call(vec![text, target]))
+}
+
+/// The functions, for the processes that may meet them in a plan.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [false, true].map(|lenient| Arc::new(ScalarUDF::from(FromText::new(lenient))))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FromText {
+    lenient: bool,
+    signature: Signature,
+}
+
+impl FromText {
+    fn new(lenient: bool) -> Self {
+        Self {
+            lenient,
+            signature: Signature::any(2, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for FromText {
+    fn name(&self) -> &str {
+        if self.lenient {
+            "tarn_try_from_text"
+        } else {
+            "tarn_from_text"
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        match arguments {
+            [_, ty] => Ok(ty.clone()),
+            _ => exec_err!("{} takes a text and a typed NULL", self.name()),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let ty = args.arg_fields.get(1).map(|field| field.data_type().clone());
+        Ok(Arc::new(Field::new(
+            self.name(),
+            ty.unwrap_or(DataType::Null),
+            true,
+        )))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [text, _] = &args.args[..] else {
+            return exec_err!("{} takes a text and a typed NULL", self.name());
+        };
+        let target = args.return_field.data_type();
+        let (array, scalar) = match text {
+            ColumnarValue::Array(array) => (Arc::clone(array), false),
+            ColumnarValue::Scalar(value) => (value.to_array()?, true),
+        };
+        let texts = cast(&array, &DataType::Utf8View)?;
+        let values = convert(texts.as_string_view(), target, self.lenient)?;
+        Ok(if scalar {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
+        } else {
+            ColumnarValue::Array(values)
+        })
+    }
+}
+
+/// Texts as values of `ty`.
+fn convert(texts: &StringViewArray, ty: &DataType, lenient: bool) -> Result<ArrayRef> {
+    match ty {
+        DataType::List(item) => lists(texts, item, lenient),
+        DataType::Interval(IntervalUnit::MonthDayNano) => intervals(texts, lenient),
+        ty if *ty == uuid_type() => uuids_of(texts, lenient),
+        DataType::BinaryView | DataType::Binary => Ok(cast(&bytes_of(texts, lenient)?, ty)?),
+        _ => {
+            let options = CastOptions {
+                safe: lenient,
+                ..CastOptions::default()
+            };
+            let texts: ArrayRef = Arc::new(texts.clone());
+            Ok(cast_with_options(&texts, ty, &options)?)
+        }
+    }
+}
+
+fn intervals(texts: &StringViewArray, lenient: bool) -> Result<ArrayRef> {
+    let mut out = Vec::with_capacity(texts.len());
+    for text in texts {
+        out.push(match text.map(|text| (text, parse_interval(text))) {
+            None => None,
+            Some((text, None)) if !lenient => return Err(invalid("interval", text)),
+            Some((_, value)) => value,
+        });
+    }
+    Ok(Arc::new(IntervalMonthDayNanoArray::from(out)))
+}
+
+fn lists(texts: &StringViewArray, item: &FieldRef, lenient: bool) -> Result<ArrayRef> {
+    let mut items: Vec<Option<String>> = vec![];
+    let mut lengths = Vec::with_capacity(texts.len());
+    let mut valid = Vec::with_capacity(texts.len());
+    for text in texts {
+        let before = items.len();
+        match text.map(|text| (text, parse_items(text))) {
+            None => valid.push(false),
+            Some((_, Some(found))) => {
+                items.extend(found);
+                valid.push(true);
+            }
+            Some((_, None)) if lenient => valid.push(false),
+            Some((text, None)) => return Err(malformed(text)),
+        }
+        lengths.push(items.len() - before);
+    }
+    let items: StringViewArray = items.into_iter().collect();
+    let values = convert(&items, item.data_type(), lenient)?;
+    Ok(Arc::new(ListArray::try_new(
+        Arc::clone(item),
+        OffsetBuffer::from_lengths(lengths),
+        values,
+        Some(NullBuffer::from(valid)),
+    )?))
+}
+
+fn malformed(text: &str) -> DataFusionError {
+    let error = invalid("array", text);
+    error.context("malformed array literal")
+}
+
+/// The items of `{…}`; those that are arrays themselves stay text.
+/// Source: PostgreSQL, "Array Input and Output Syntax".
+fn parse_items(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut items = vec![];
+    if inner.trim().is_empty() {
+        return Some(items);
+    }
+    let mut rest = inner;
+    loop {
+        rest = rest.trim_start();
+        let (item, after) = match rest.chars().next()? {
+            '"' => quoted(&rest[1..])?,
+            '{' => nested(rest)?,
+            _ => bare(rest)?,
+        };
+        items.push(item);
+        rest = after.trim_start();
+        match rest.strip_prefix(',') {
+            Some(next) => rest = next,
+            None if rest.is_empty() => return Some(items),
+            None => return None,
+        }
+    }
+}
+
+/// What stands between quotes, and what comes after them.
+fn quoted(text: &str) -> Option<(Option<String>, &str)> {
+    let mut out = String::new();
+    let mut characters = text.char_indices();
+    loop {
+        match characters.next()? {
+            (at, '"') => return Some((Some(out), &text[at + 1..])),
+            (_, '\\') => out.push(characters.next()?.1),
+            (_, character) => out.push(character),
+        }
+    }
+}
+
+/// A whole inner array as text, and what comes after it.
+fn nested(text: &str) -> Option<(Option<String>, &str)> {
+    let (mut depth, mut in_quotes, mut escaped) = (0usize, false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => in_quotes = !in_quotes,
+            '{' if !in_quotes => depth += 1,
+            '}' if !in_quotes => depth -= 1,
+            _ => {}
+        }
+        if depth > DIMENSIONS_MAX {
+            return None;
+        }
+        if depth == 0 {
+            let end = at + character.len_utf8();
+            return Some((Some(text[..end].to_owned()), &text[end..]));
+        }
+    }
+    None
+}
+
+/// An item without quotes, and what comes after it.
+fn bare(text: &str) -> Option<(Option<String>, &str)> {
+    let end = text.find(',').unwrap_or(text.len());
+    let item = text[..end].trim_end();
+    if item.is_empty() || item.contains(['{', '}', '"']) {
+        return None;
+    }
+    let value = (!item.eq_ignore_ascii_case("null")).then(|| item.replace('\\', ""));
+    Some((value, &text[end..]))
+}
+
+/// An interval as PostgreSQL writes and reads it: units, `HH:MM:SS`, ISO 8601, `ago`.
+/// Source: PostgreSQL, "Interval Input".
+pub(crate) fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let text = text.trim();
+    if let Some(iso) = text.strip_prefix(['P', 'p']) {
+        return iso_interval(iso);
+    }
+    let mut sum = Parts::default();
+    let mut words = text.split_ascii_whitespace().peekable();
+    words.peek()?;
+    let mut ago = false;
+    while let Some(word) = words.next() {
+        if word == "@" {
+            continue;
+        }
+        if word.eq_ignore_ascii_case("ago") {
+            ago = true;
+            continue;
+        }
+        if word.contains(':') {
+            sum.add_clock(word)?;
+            continue;
+        }
+        let split = word
+            .find(|c: char| c.is_ascii_alphabetic())
+            .unwrap_or(word.len());
+        let (number, unit) = word.split_at(split);
+        let number: f64 = number.parse().ok()?;
+        let unit = if unit.is_empty() {
+            match words.peek() {
+                // A number before a clock is days; alone it is seconds.
+                Some(next) if next.contains(':') => "day",
+                Some(_) => words.next()?,
+                None => "second",
+            }
+        } else {
+            unit
+        };
+        sum.add(number, unit)?;
+    }
+    sum.finish(ago)
+}
+
+/// `1Y2M3DT4H5M6.7S`, without the P.
+fn iso_interval(text: &str) -> Option<IntervalMonthDayNano> {
+    let mut sum = Parts::default();
+    let (mut rest, mut time) = (text, false);
+    if rest.is_empty() {
+        return None;
+    }
+    while let Some(first) = rest.chars().next() {
+        if first.eq_ignore_ascii_case(&'t') {
+            time = true;
+            rest = &rest[1..];
+            continue;
+        }
+        let split = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let number: f64 = rest[..split].parse().ok()?;
+        let unit = match (rest[split..=split].to_ascii_uppercase().as_str(), time) {
+            ("Y", false) => "year",
+            ("M", false) => "month",
+            ("W", false) => "week",
+            ("D", false) => "day",
+            ("H", true) => "hour",
+            ("M", true) => "minute",
+            ("S", true) => "second",
+            _ => return None,
+        };
+        sum.add(number, unit)?;
+        rest = &rest[split + 1..];
+    }
+    sum.finish(false)
+}
+
+/// What the parts of an interval add up to.
+#[derive(Debug, Default)]
+struct Parts {
+    months: f64,
+    days: f64,
+    nanos: i64,
+}
+
+impl Parts {
+    #[allow(clippy::cast_possible_truncation, reason = "checked against i64's range")]
+    fn add_seconds(&mut self, seconds: f64) -> Option<()> {
+        // Whole and part apart: a double has not the digits of both.
+        let (whole, part) = (seconds.trunc(), seconds.fract());
+        if whole.abs() > 9.0e9 {
+            return None;
+        }
+        let nanos = (whole as i64).checked_mul(NANOS)? + (part * 1e6).round() as i64 * 1000;
+        self.nanos = self.nanos.checked_add(nanos)?;
+        Some(())
+    }
+
+    fn add_days(&mut self, days: f64) -> Option<()> {
+        self.days += days.trunc();
+        self.add_seconds(days.fract() * DAY_SECONDS)
+    }
+
+    fn add_months(&mut self, months: f64) -> Option<()> {
+        self.months += months.trunc();
+        // Rounded to microdays: 0.1 months are 3 days, not 2.999….
+        self.add_days((months.fract() * MONTH_DAYS * 1e6).round() / 1e6)
+    }
+
+    fn add(&mut self, number: f64, unit: &str) -> Option<()> {
+        if !number.is_finite() {
+            return None;
+        }
+        match unit.to_ascii_lowercase().as_str() {
+            "millennium" | "millennia" | "mil" | "mils" => self.add_months(number * 12_000.0),
+            "century" | "centuries" | "c" | "cent" => self.add_months(number * 1200.0),
+            "decade" | "decades" | "dec" | "decs" => self.add_months(number * 120.0),
+            "year" | "years" | "y" | "yr" | "yrs" => self.add_months(number * 12.0),
+            "month" | "months" | "mon" | "mons" => self.add_months(number),
+            "week" | "weeks" | "w" => self.add_days(number * 7.0),
+            "day" | "days" | "d" => self.add_days(number),
+            "hour" | "hours" | "h" | "hr" | "hrs" => self.add_seconds(number * 3600.0),
+            "minute" | "minutes" | "m" | "min" | "mins" => self.add_seconds(number * 60.0),
+            "second" | "seconds" | "s" | "sec" | "secs" => self.add_seconds(number),
+            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => {
+                self.add_seconds(number / 1e3)
+            }
+            "microsecond" | "microseconds" | "us" | "usec" | "usecs" => {
+                self.add_seconds(number / 1e6)
+            }
+            _ => None,
+        }
+    }
+
+    /// `[-]H:MM[:SS[.fff]]`
+    fn add_clock(&mut self, text: &str) -> Option<()> {
+        let (sign, text) = match text.strip_prefix('-') {
+            Some(rest) => (-1.0, rest),
+            None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let parts: Vec<&str> = text.split(':').collect();
+        let whole = |text: &str| text.parse::<u32>().ok().map(f64::from);
+        let (hours, minutes, seconds) = match parts[..] {
+            [h, m] => (whole(h)?, whole(m)?, 0.0),
+            [h, m, s] if !s.starts_with(['-', '+']) => (whole(h)?, whole(m)?, s.parse().ok()?),
+            _ => return None,
+        };
+        if minutes > 59.0 || !(0.0..=60.0).contains(&seconds) {
+            return None;
+        }
+        self.add_seconds(sign * (hours * 3600.0 + minutes * 60.0))?;
+        self.add_seconds(sign * seconds)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "checked against i32's range")]
+    fn finish(&self, ago: bool) -> Option<IntervalMonthDayNano> {
+        let limit = f64::from(i32::MAX);
+        if self.months.abs() > limit || self.days.abs() > limit {
+            return None;
+        }
+        let sign = if ago { -1 } else { 1 };
+        Some(IntervalMonthDayNano::new(
+            self.months as i32 * sign,
+            self.days as i32 * sign,
+            self.nanos * i64::from(sign),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_items(text: &str, expected: Option<&[Option<&str>]>) {
+        let got = parse_items(text);
+        let got: Option<Vec<Option<&str>>> = got
+            .as_ref()
+            .map(|items| items.iter().map(Option::as_deref).collect());
+        assert_eq!(got.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn arrays_are_read_as_postgresql_writes_them() {
+        check_items("{}", Some(&[]));
+        check_items(" { 1 , NULL,3 } ", Some(&[Some("1"), None, Some("3")]));
+        check_items(
+            r#"{"a,b","NULL","q\"\\",x y}"#,
+            Some(&[Some("a,b"), Some("NULL"), Some("q\"\\"), Some("x y")]),
+        );
+        check_items("{{1,2},{3}}", Some(&[Some("{1,2}"), Some("{3}")]));
+        check_items("1,2", None);
+        check_items("{1,}", None);
+        check_items("{1", None);
+        check_items("{\"a}", None);
+        check_items("{{1}", None);
+    }
+
+    fn check_interval(text: &str, expected: Option<(i32, i32, i64)>) {
+        let got = parse_interval(text).map(|i| (i.months, i.days, i.nanoseconds / 1000));
+        assert_eq!(got, expected, "{text}");
+    }
+
+    #[test]
+    fn intervals_are_read_as_postgresql_reads_them() {
+        check_interval("1 day 02:03:04.5", Some((0, 1, 7_384_500_000)));
+        check_interval("-1 day -02:03", Some((0, -1, -7_380_000_000)));
+        check_interval("1 year 2 mons", Some((14, 0, 0)));
+        check_interval("1.5 months", Some((1, 15, 0)));
+        check_interval("@ 1 minute ago", Some((0, 0, -60_000_000)));
+        check_interval("3 4:05:06", Some((0, 3, 14_706_000_000)));
+        check_interval("P1Y2M3DT4H5M6.5S", Some((14, 3, 14_706_500_000)));
+        check_interval("PT36H", Some((0, 0, 129_600_000_000)));
+        check_interval("90", Some((0, 0, 90_000_000)));
+        check_interval("0.000001 s", Some((0, 0, 1)));
+        check_interval("", None);
+        check_interval("P", None);
+        check_interval("1 parsec", None);
+        check_interval("1:99", None);
+    }
+}
