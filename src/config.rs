@@ -18,8 +18,10 @@ use tarn_catalog::S3Config;
 use thiserror::Error;
 
 mod limits;
+mod postgres;
 
 pub use limits::Limits;
+pub use postgres::PostgresConfig;
 
 /// What is wrong with the configuration.
 #[derive(Debug, Error)]
@@ -65,6 +67,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The HTTP door.
     pub http: HttpConfig,
+    /// The PostgreSQL door.
+    pub postgres: PostgresConfig,
     /// Object storage and file functions.
     pub storage: Storage,
     /// The cluster of workers.
@@ -89,7 +93,7 @@ pub struct Listen {
     pub http: String,
     /// Flight SQL; reserved.
     pub flight: String,
-    /// PostgreSQL; reserved.
+    /// PostgreSQL.
     pub postgres: String,
     /// Fragments, on a worker.
     pub worker: Option<String>,
@@ -272,6 +276,7 @@ impl Default for Config {
             catalog: BTreeMap::new(),
             tls: TlsConfig::default(),
             http: HttpConfig::default(),
+            postgres: PostgresConfig::default(),
             storage: Storage::default(),
             cluster: Cluster::default(),
             memory: Memory::default(),
@@ -412,7 +417,7 @@ pub const REFERENCE: &[Key] = &[
     key(
         "listen.postgres",
         "127.0.0.1:7072",
-        "PostgreSQL door. Reserved: this version does not open it.",
+        "PostgreSQL door, for psql, drivers and BI tools. Port 0 picks a free one, printed in the ready line.",
     ),
     key(
         "listen.worker",
@@ -453,6 +458,26 @@ pub const REFERENCE: &[Key] = &[
         "tls.required",
         "true with TLS",
         "Refuse clients that do not speak TLS. `false` serves both on the same ports.",
+    ),
+    key(
+        "postgres.authentication",
+        "auto",
+        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256, without channel binding), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
+    ),
+    key(
+        "postgres.authentication_timeout",
+        "10s",
+        "A PostgreSQL connection that has not authenticated by then is closed.",
+    ),
+    typed(
+        "postgres.unauthenticated_max",
+        "100",
+        "PostgreSQL connections that may be without authentication at once; more are refused.",
+    ),
+    typed(
+        "postgres.message_bytes_max",
+        "67108864",
+        "Bytes of one message of an authenticated PostgreSQL client, and of one row in COPY FROM.",
     ),
     key(
         "metadata.url",
@@ -723,6 +748,7 @@ impl Config {
         if let Some(worker) = &self.listen.worker {
             address("listen.worker", worker)?;
         }
+        self.postgres.options()?;
         for (name, catalog) in &self.catalog {
             let key = format!("catalog.{name}");
             if catalog.kind == "rest" {
@@ -923,6 +949,25 @@ mod tests {
                 ""
             )
             .is_ok()
+        );
+    }
+
+    #[test]
+    fn options_of_the_postgres_door_are_checked() {
+        for (key, value) in [
+            ("authentication", "\"md5\""),
+            ("authentication_timeout", "\"1ms\""),
+            ("unauthenticated_max", "0"),
+            ("message_bytes_max", "10"),
+        ] {
+            let error = check(&[], &format!("[postgres]\n{key} = {value}\n")).unwrap_err();
+            let wanted = format!("postgres.{key}");
+            assert!(error.to_string().contains(&wanted), "{error}");
+        }
+        let config = check(&[("TARN__POSTGRES__MESSAGE_BYTES_MAX", "1048576")], "").unwrap();
+        assert_eq!(
+            config.postgres.options().unwrap().message_bytes_max,
+            1 << 20
         );
     }
 

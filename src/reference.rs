@@ -184,6 +184,10 @@ fn sql() -> String {
             SettingKind::Integer(min, max) => format!("{min} to {max}"),
             SettingKind::Word(words) => words.join(", "),
             SettingKind::Schema => "schema".to_owned(),
+            SettingKind::Signed(min, max) => format!("{min} to {max}"),
+            SettingKind::DateStyle => "ISO, with MDY, DMY or YMD".to_owned(),
+            SettingKind::Encoding => "UTF8".to_owned(),
+            SettingKind::Fixed => "cannot be set".to_owned(),
         };
         let default = if setting.default.is_empty() {
             "empty"

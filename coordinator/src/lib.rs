@@ -7,6 +7,7 @@
 mod history;
 mod http;
 mod identities;
+mod postgres;
 mod service;
 mod sessions;
 mod socket;
@@ -17,6 +18,9 @@ mod workers;
 
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
 pub use identities::ControlIdentities;
+#[doc(hidden)]
+pub use postgres::decode_untrusted;
+pub use postgres::{Authentication, PostgresDoor, PostgresOptions};
 pub use service::Service;
 pub use sessions::{SessionEnd, SessionGuard, SessionLimits, Sessions};
 pub use socket::{Patience, Peer, Socket, incoming};

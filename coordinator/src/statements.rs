@@ -17,8 +17,8 @@ use arrow::record_batch::RecordBatch;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
-    Engine, EngineError, ErrorKind, Observer, Prepared, Rows, RunningPlan, ScalarValue, Session,
-    StatementContext, redacted,
+    Engine, EngineError, ErrorKind, Ingest, Notice, Observer, Outcome, Prepared, Rows, RunningPlan,
+    ScalarValue, Session, StatementContext, redacted,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -163,6 +163,35 @@ impl Statements {
         session: &mut Session,
         request: StatementRequest,
     ) -> Result<Running, EngineError> {
+        let (entered, sql) = self.enter(session, request)?;
+        let context = entered.context.clone();
+        let run = engine.run(session, &sql, &context);
+        entered.outcome_of(Box::pin(run)).await
+    }
+
+    /// Appends rows that a client sends to a table; `request.sql` says so in the registry.
+    ///
+    /// # Errors
+    /// As for [`Statements::run`]; and whatever error the rows bring.
+    pub async fn ingest(
+        &self,
+        engine: &Engine,
+        session: &Session,
+        request: StatementRequest,
+        ingest: Ingest,
+    ) -> Result<Running, EngineError> {
+        let (entered, _) = self.enter(session, request)?;
+        let context = entered.context.clone();
+        let run = engine.ingest(session, ingest, &context);
+        entered.outcome_of(Box::pin(run)).await
+    }
+
+    /// Enters a statement in the registry.
+    fn enter(
+        &self,
+        session: &Session,
+        request: StatementRequest,
+    ) -> Result<(Entered, String), EngineError> {
         let timeout = session.settings.statement_timeout();
         let guard = self.begin(&request, session)?;
         let context = StatementContext {
@@ -174,34 +203,17 @@ impl Statements {
             }),
         };
         let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        let mut limits = Limits {
+        let limits = Limits {
             deadline,
             cancelled: Box::pin(guard.token.clone().cancelled_owned()),
             timeout,
         };
-        let result = {
-            let run = engine.run(session, &request.sql, &context);
-            let run = Box::pin(AssertUnwindSafe(run).catch_unwind());
-            tokio::select! {
-                biased;
-                error = std::future::poll_fn(|cx| limits.poll(cx)) => Err(error),
-                done = run => done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
-            }
+        let entered = Entered {
+            context,
+            limits,
+            guard,
         };
-        match result {
-            Ok(outcome) => Ok(Running {
-                query_id: context.query_id,
-                command: outcome.command,
-                affected: outcome.affected,
-                rows: Some(outcome.rows),
-                limits,
-                guard,
-            }),
-            Err(error) => {
-                guard.fail(&error);
-                Err(error)
-            }
-        }
+        Ok((entered, request.sql))
     }
 
     /// What a statement takes and gives, without running it or entering it in the registry.
@@ -324,6 +336,43 @@ impl Statements {
         counter!("tarn_statements_total", "state" => state).increment(1);
         counter!("tarn_rows_out_total").increment(rows);
         histogram!("tarn_statement_seconds").record(entry.elapsed().as_secs_f64());
+    }
+}
+
+/// A statement in the registry that has not begun yet.
+struct Entered {
+    context: StatementContext,
+    limits: Limits,
+    guard: Guard,
+}
+
+impl Entered {
+    /// Waits for what comes first: the statement's outcome, its deadline or its cancellation.
+    async fn outcome_of(
+        mut self,
+        run: impl Future<Output = Result<Outcome, EngineError>>,
+    ) -> Result<Running, EngineError> {
+        let run = AssertUnwindSafe(run).catch_unwind();
+        let result = tokio::select! {
+            biased;
+            error = std::future::poll_fn(|cx| self.limits.poll(cx)) => Err(error),
+            done = run => done.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+        };
+        match result {
+            Ok(outcome) => Ok(Running {
+                query_id: self.context.query_id,
+                command: outcome.command,
+                affected: outcome.affected,
+                rows: Some(outcome.rows),
+                notices: outcome.notices,
+                limits: self.limits,
+                guard: self.guard,
+            }),
+            Err(error) => {
+                self.guard.fail(&error);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -450,6 +499,8 @@ pub struct Running {
     pub command: &'static str,
     /// Rows changed, for statements without a result set.
     pub affected: Option<u64>,
+    /// What it has to say besides.
+    pub notices: Vec<Notice>,
     rows: Option<Rows>,
     limits: Limits,
     guard: Guard,

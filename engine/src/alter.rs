@@ -41,7 +41,10 @@ impl Engine {
             None,
         );
         let found = match self.find(session, &alter.name).await {
-            Err(error) if alter.if_exists && is_undefined(&error) => return Ok(done),
+            Err(error) if alter.if_exists && is_undefined(&error) => {
+                crate::notices::missing("relation", &alter.name);
+                return Ok(done);
+            }
             other => other?,
         };
         if alter.view && found.kind == EntryKind::Table {

@@ -16,6 +16,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::functions;
 use crate::lookup::{Found, Lookup, is_temporary};
 use crate::names;
+use crate::notices;
 use crate::parser::{Name, Statement};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA, namespace_of};
 use crate::session::Session;
@@ -70,6 +71,7 @@ impl Engine {
                 for name in &names {
                     self.find(session, name).await?;
                 }
+                notices::idle(command, "statistics are exact with every commit");
                 Ok(Outcome::done(command, None))
             }
             Statement::ShowColumns(name) => self.show_columns(session, &name).await,
@@ -111,15 +113,7 @@ impl Engine {
                 self.set(session, &name, value.as_deref()).await?;
                 Ok(Outcome::done("SET", None))
             }
-            Statement::Reset(name) => {
-                if let Some(name) = name {
-                    self.set(session, &name, None).await?;
-                } else {
-                    session.settings.reset_all();
-                    self.set(session, "search_path", None).await?;
-                }
-                Ok(Outcome::done("RESET", None))
-            }
+            Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
@@ -127,6 +121,20 @@ impl Engine {
             | Statement::CreateView(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
+    }
+
+    async fn reset(
+        &self,
+        session: &mut Session,
+        name: Option<&str>,
+    ) -> Result<Outcome, EngineError> {
+        if let Some(name) = name {
+            self.set(session, name, None).await?;
+        } else {
+            session.settings.reset_all();
+            self.set(session, "search_path", None).await?;
+        }
+        Ok(Outcome::done("RESET", None))
     }
 
     async fn create_schema(
@@ -155,6 +163,7 @@ impl Engine {
         match made {
             Err(error) if error.kind == ErrorKind::DuplicateSchema => {
                 if if_not_exists {
+                    notices::present("42P06", "schema", &schema);
                     return Ok(Outcome::done("CREATE SCHEMA", None));
                 }
                 Err(EngineError::new(
@@ -213,7 +222,10 @@ impl Engine {
         cascade: bool,
     ) -> Result<(), EngineError> {
         let (catalog, namespace) = match self.find_schema(session, name).await {
-            Err(error) if error.kind == ErrorKind::UndefinedSchema && if_exists => return Ok(()),
+            Err(error) if error.kind == ErrorKind::UndefinedSchema && if_exists => {
+                notices::missing("schema", name);
+                return Ok(());
+            }
             other => other?,
         };
         let tables = catalog.list_tables(&namespace).await?;
@@ -276,6 +288,7 @@ impl Engine {
                         ErrorKind::UndefinedTable | ErrorKind::UndefinedSchema
                     ) =>
             {
+                notices::missing("table", name);
                 return Ok(());
             }
             other => other?,
@@ -388,7 +401,10 @@ const DEFAULT_SCHEMA: &str = "main";
 
 impl Engine {
     /// `SET` and `RESET` (no value) of one setting; the search path is the session's schemas.
-    async fn set(
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedSetting`] or [`ErrorKind::InvalidParameter`].
+    pub async fn set(
         &self,
         session: &mut Session,
         name: &str,
@@ -435,26 +451,29 @@ fn schemas_of(path: &str) -> Vec<String> {
         .collect()
 }
 
-fn setting_value(session: &Session, name: &str) -> String {
-    if name == "search_path" {
-        let path = session.search_path();
-        let shown: Vec<String> = path.iter().map(|schema| quoted(schema)).collect();
-        return shown.join(", ");
+impl Session {
+    /// A setting as `SHOW` shows it.
+    pub fn shown(&self, name: &str) -> String {
+        if name == "search_path" {
+            let path = self.search_path();
+            let shown: Vec<String> = path.iter().map(|schema| quoted(schema)).collect();
+            return shown.join(", ");
+        }
+        self.settings.get(name).to_owned()
     }
-    session.settings.get(name).to_owned()
 }
 
 fn show_setting(session: &Session, name: Option<&str>) -> Result<Outcome, EngineError> {
     if let Some(name) = name {
         let setting = settings::find(name)?;
-        return one_column(setting.name, vec![setting_value(session, setting.name)]);
+        return one_column(setting.name, vec![session.shown(setting.name)]);
     }
     let column = |f: fn(&settings::Setting) -> &str| -> ArrayRef {
         Arc::new(SETTINGS.iter().map(|s| Some(f(s))).collect::<StringArray>())
     };
     let values: StringArray = SETTINGS
         .iter()
-        .map(|s| Some(setting_value(session, s.name)))
+        .map(|s| Some(session.shown(s.name)))
         .collect();
     let batch = RecordBatch::try_from_iter(vec![
         ("name", column(|s| s.name)),

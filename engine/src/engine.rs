@@ -35,6 +35,7 @@ use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
+use crate::notices::{self, Notice};
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
@@ -199,6 +200,8 @@ pub struct Outcome {
     pub affected: Option<u64>,
     /// The result set; without columns if there is none.
     pub rows: Rows,
+    /// What there is to say besides.
+    pub notices: Vec<Notice>,
 }
 
 impl Debug for Outcome {
@@ -230,6 +233,7 @@ impl Outcome {
                 schema: stream.schema(),
                 stream,
             },
+            notices: vec![],
         }
     }
 
@@ -302,7 +306,21 @@ impl Engine {
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
         let statement = parser::parse(sql)?;
-        let outcome = match statement {
+        let run = Box::pin(self.dispatch(session, statement, context));
+        let (outcome, notices) = notices::gathered(run).await;
+        match outcome {
+            Ok(outcome) => Ok(Outcome { notices, ..outcome }),
+            Err(error) => Err(locate(error, sql)),
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        session: &mut Session,
+        statement: Statement,
+        context: &StatementContext,
+    ) -> Result<Outcome, EngineError> {
+        match statement {
             Statement::Query(query) => {
                 self.apply_set_config(session, &query).await?;
                 Box::pin(self.query(session, *query, context)).await
@@ -318,8 +336,7 @@ impl Engine {
             }
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
-        };
-        outcome.map_err(|error| locate(error, sql))
+        }
     }
 
     /// The state that all statements start from.

@@ -11,6 +11,8 @@ mod casts;
 mod chains;
 pub mod cluster;
 mod commands;
+mod connection;
+mod connection_copy;
 mod decorrelate;
 mod directory;
 pub mod distribute;
@@ -22,12 +24,14 @@ mod functions;
 mod grouping;
 mod headings;
 mod identities;
+mod ingest;
 mod inserts;
 mod intervals;
 mod literals;
 mod lookup;
 mod maps;
 mod names;
+mod notices;
 mod overflow;
 mod parameters;
 mod parser;
@@ -49,15 +53,19 @@ mod statement;
 mod stores;
 mod system;
 mod temporary;
+mod text_forms;
 mod types;
 mod unknowns;
 mod using;
 mod views;
-mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
 
+pub use connection::{
+    ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
+    TransactionModes, connection_command, first_word, only_reads,
+};
 pub use datafusion::scalar::ScalarValue;
 pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
@@ -68,7 +76,9 @@ pub use functions::function_names;
 pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
+pub use ingest::Ingest;
 pub use lookup::is_temporary;
+pub use notices::Notice;
 pub use parameters::parameter;
 pub use pg_catalog::{
     ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, SERVER_VERSION, backend_pid, pg_type_by_oid, pg_type_named,

@@ -642,6 +642,16 @@ impl Grammar<'_> {
         if self.words(&["TIME", "ZONE"]) {
             return Ok(Statement::ShowSetting(Some("time_zone".to_owned())));
         }
+        if self.words(&["TRANSACTION", "ISOLATION", "LEVEL"]) {
+            return Ok(Statement::ShowSetting(Some(
+                "transaction_isolation".to_owned(),
+            )));
+        }
+        if self.words(&["SESSION", "AUTHORIZATION"]) {
+            return Ok(Statement::ShowSetting(Some(
+                "session_authorization".to_owned(),
+            )));
+        }
         if self.at_end() {
             return self.expected(
                 "CATALOGS, SCHEMAS, TABLES, VIEWS, COLUMNS, CREATE TABLE, CREATE VIEW, FUNCTIONS or a setting",
@@ -666,8 +676,27 @@ impl Grammar<'_> {
         if self.peek_word("SESSION") || self.peek_word("LOCAL") {
             self.parser.next_token();
         }
-        let name = if self.words(&["TIME", "ZONE"]) {
-            "time_zone".to_owned()
+        if self.words(&["TIME", "ZONE"]) {
+            return Ok(Statement::Set {
+                name: "time_zone".to_owned(),
+                value: self.time_zone()?,
+            });
+        }
+        let shorthand = if self.word("NAMES") {
+            Some("client_encoding")
+        } else if self.peek_word("SCHEMA")
+            && matches!(
+                self.parser.peek_nth_token(1).token,
+                Token::SingleQuotedString(_)
+            )
+        {
+            self.parser.next_token();
+            Some("search_path")
+        } else {
+            None
+        };
+        let name = if let Some(name) = shorthand {
+            name.to_owned()
         } else {
             let name = self.name()?.join(".");
             if !(self.parser.consume_token(&Token::Eq) || self.word("TO")) {
@@ -677,6 +706,19 @@ impl Grammar<'_> {
         };
         let value = self.setting_value()?;
         Ok(Statement::Set { name, value })
+    }
+
+    /// What stands behind `SET TIME ZONE`: a name, hours, or an interval. `LOCAL` is the default.
+    fn time_zone(&mut self) -> Parsed<Option<String>> {
+        if self.word("LOCAL") || self.word("DEFAULT") {
+            return Ok(None);
+        }
+        let interval = self.word("INTERVAL");
+        let value = self.property_value()?;
+        if interval {
+            self.words(&["HOUR", "TO", "MINUTE"]);
+        }
+        Ok(Some(offset_name(&value)))
     }
 
     fn setting_value(&mut self) -> Parsed<Option<String>> {
@@ -692,6 +734,28 @@ impl Grammar<'_> {
         }
         Ok(Some(parts.join(", ")))
     }
+}
+
+/// A zone's offset as a name: hours ahead of UTC, `-5` or `5.5`, or `-05:30`; other names as they are.
+fn offset_name(value: &str) -> String {
+    let minutes = match (value.parse::<f64>(), value.split_once(':')) {
+        (Ok(hours), _) if hours.abs() < 24.0 => hours * 60.0,
+        (_, Some((hours, minutes))) => match (hours.parse::<f64>(), minutes.parse::<f64>()) {
+            (Ok(h), Ok(m)) if h.abs() < 24.0 && (0.0..60.0).contains(&m) => {
+                let sign = if hours.starts_with('-') { -1.0 } else { 1.0 };
+                sign * (h.abs() * 60.0 + m)
+            }
+            _ => return value.to_owned(),
+        },
+        _ => return value.to_owned(),
+    };
+    let sign = if minutes < 0.0 { '-' } else { '+' };
+    let minutes = minutes.abs();
+    format!(
+        "{sign}{:02.0}:{:02.0}",
+        (minutes / 60.0).floor(),
+        minutes % 60.0
+    )
 }
 
 /// Folds an unquoted identifier to lower case. Source: PostgreSQL, "Lexical Structure".
@@ -824,6 +888,22 @@ mod tests {
         assert!(matches!(
             parse("SET TIME ZONE 'Europe/Berlin'"),
             Ok(Statement::Set { name, value: Some(v) }) if name == "time_zone" && v == "Europe/Berlin"
+        ));
+        for (sql, wanted) in [
+            ("SET TIME ZONE INTERVAL '+02:00' HOUR TO MINUTE", "+02:00"),
+            ("SET TIME ZONE -5", "-05:00"),
+            ("SET SESSION TIME ZONE '5.5'", "+05:30"),
+            ("SET NAMES 'UTF8'", "UTF8"),
+            ("SET SCHEMA 'sales'", "sales"),
+        ] {
+            assert!(
+                matches!(parse(sql), Ok(Statement::Set { value: Some(v), .. }) if v == wanted),
+                "{sql}"
+            );
+        }
+        assert!(matches!(
+            parse("SET TIME ZONE LOCAL"),
+            Ok(Statement::Set { value: None, .. })
         ));
         assert!(matches!(
             parse("ALTER TABLE a RENAME TO b"),

@@ -28,6 +28,14 @@ pub enum SettingKind {
     Word(&'static [&'static str]),
     /// A schema name.
     Schema,
+    /// A whole number within bounds, maybe below zero.
+    Signed(i64, i64),
+    /// `ISO` with an order of day and month.
+    DateStyle,
+    /// `UTF8` in one of its spellings.
+    Encoding,
+    /// What the server says of itself; it cannot be set.
+    Fixed,
 }
 
 /// One setting.
@@ -48,13 +56,6 @@ pub struct Setting {
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
     Setting {
-        name: "application_name",
-        alias: None,
-        kind: SettingKind::Text,
-        default: "",
-        description: "Name of the client program, shown in system.queries.",
-    },
-    Setting {
         name: "ansi_mode",
         alias: None,
         kind: SettingKind::Boolean,
@@ -62,11 +63,88 @@ pub const SETTINGS: &[Setting] = &[
         description: "Stricter functions and casts, where DataFusion offers them.",
     },
     Setting {
+        name: "application_name",
+        alias: None,
+        kind: SettingKind::Text,
+        default: "",
+        description: "Name of the client program, shown in system.queries.",
+    },
+    Setting {
+        name: "backslash_quote",
+        alias: None,
+        kind: SettingKind::Word(&["safe_encoding", "on", "off"]),
+        default: "safe_encoding",
+        description: "For clients of PostgreSQL; backslashes are plain characters in texts.",
+    },
+    Setting {
         name: "batch_size",
         alias: None,
         kind: SettingKind::Integer(128, 1_048_576),
         default: "8192",
         description: "Rows in one batch inside the engine.",
+    },
+    Setting {
+        name: "bytea_output",
+        alias: None,
+        kind: SettingKind::Word(&["hex", "escape"]),
+        default: "hex",
+        description: "How bytea is printed over the PostgreSQL door.",
+    },
+    Setting {
+        name: "check_function_bodies",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "on",
+        description: "For clients of PostgreSQL; there are no function bodies to check.",
+    },
+    Setting {
+        name: "client_encoding",
+        alias: None,
+        kind: SettingKind::Encoding,
+        default: "UTF8",
+        description: "Encoding of texts; always UTF8.",
+    },
+    Setting {
+        name: "client_min_messages",
+        alias: None,
+        kind: SettingKind::Word(&[
+            "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+        ]),
+        default: "notice",
+        description: "Least severity of the notices that the PostgreSQL door sends.",
+    },
+    Setting {
+        name: "datestyle",
+        alias: None,
+        kind: SettingKind::DateStyle,
+        default: "ISO, MDY",
+        description: "How dates are printed; always ISO.",
+    },
+    Setting {
+        name: "default_transaction_deferrable",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "off",
+        description: "For clients of PostgreSQL; no transaction waits for a snapshot.",
+    },
+    Setting {
+        name: "default_transaction_isolation",
+        alias: None,
+        kind: SettingKind::Word(&[
+            "read uncommitted",
+            "read committed",
+            "repeatable read",
+            "serializable",
+        ]),
+        default: "read committed",
+        description: "Isolation that new transactions ask for; each statement sees what was committed before it.",
+    },
+    Setting {
+        name: "default_transaction_read_only",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "off",
+        description: "Whether new transactions refuse writes.",
     },
     Setting {
         name: "distribution",
@@ -83,11 +161,123 @@ pub const SETTINGS: &[Setting] = &[
         description: "With distribution = auto, a statement that reads fewer bytes stays in the coordinator.",
     },
     Setting {
+        name: "escape_string_warning",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "on",
+        description: "For clients of PostgreSQL; backslashes are plain characters in texts.",
+    },
+    Setting {
+        name: "extra_float_digits",
+        alias: None,
+        kind: SettingKind::Signed(-15, 3),
+        default: "1",
+        description: "For clients of PostgreSQL; floats are always printed so that they read back exactly.",
+    },
+    Setting {
+        name: "geqo",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "on",
+        description: "For clients of PostgreSQL; plans are made in one way.",
+    },
+    Setting {
+        name: "idle_in_transaction_session_timeout",
+        alias: None,
+        kind: SettingKind::Duration,
+        default: "0",
+        description: "A session that is idle in a transaction for longer is ended; 0 = none. PostgreSQL door.",
+    },
+    Setting {
+        name: "idle_session_timeout",
+        alias: None,
+        kind: SettingKind::Duration,
+        default: "0",
+        description: "A session that is idle for longer is ended; 0 = none. PostgreSQL door.",
+    },
+    Setting {
+        name: "in_hot_standby",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "off",
+        description: "Whether the server only reads.",
+    },
+    Setting {
+        name: "integer_datetimes",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "on",
+        description: "Moments are counted in whole microseconds.",
+    },
+    Setting {
+        name: "intervalstyle",
+        alias: None,
+        kind: SettingKind::Word(&["postgres", "iso_8601"]),
+        default: "postgres",
+        description: "How intervals are printed over the PostgreSQL door.",
+    },
+    Setting {
+        name: "is_superuser",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "off",
+        description: "Whether the user may manage the server, as clients of PostgreSQL ask.",
+    },
+    Setting {
+        name: "jit",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "off",
+        description: "For clients of PostgreSQL; expressions are not compiled.",
+    },
+    Setting {
+        name: "lc_collate",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "C",
+        description: "Texts are ordered by their bytes.",
+    },
+    Setting {
+        name: "lc_ctype",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "C.UTF-8",
+        description: "Classes of characters are those of Unicode.",
+    },
+    Setting {
+        name: "lock_timeout",
+        alias: None,
+        kind: SettingKind::Duration,
+        default: "0",
+        description: "For clients of PostgreSQL; statements wait for no locks.",
+    },
+    Setting {
+        name: "max_identifier_length",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "63",
+        description: "Bytes of a name that PostgreSQL keeps; Tarn keeps longer ones whole.",
+    },
+    Setting {
+        name: "max_index_keys",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "32",
+        description: "For clients of PostgreSQL; there are no indexes.",
+    },
+    Setting {
         name: "parquet_pushdown_filters",
         alias: None,
         kind: SettingKind::Boolean,
         default: "off",
         description: "Evaluate filters while decoding Parquet (late materialisation).",
+    },
+    Setting {
+        name: "row_security",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "on",
+        description: "For clients of PostgreSQL.",
     },
     Setting {
         name: "search_path",
@@ -97,11 +287,53 @@ pub const SETTINGS: &[Setting] = &[
         description: "Schema in which unqualified table names are looked up.",
     },
     Setting {
+        name: "server_encoding",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "UTF8",
+        description: "Encoding of texts.",
+    },
+    Setting {
+        name: "server_version",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: concat!("15.0 (Tarn ", env!("CARGO_PKG_VERSION"), ")"),
+        description: "The PostgreSQL version whose clients are served, and this one.",
+    },
+    Setting {
+        name: "server_version_num",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "150000",
+        description: "The PostgreSQL version whose clients are served, as a number.",
+    },
+    Setting {
+        name: "session_authorization",
+        alias: None,
+        kind: SettingKind::Fixed,
+        default: "",
+        description: "The user of the session.",
+    },
+    Setting {
+        name: "standard_conforming_strings",
+        alias: None,
+        kind: SettingKind::Word(&["on"]),
+        default: "on",
+        description: "Backslashes are plain characters in texts; always on.",
+    },
+    Setting {
         name: "statement_timeout",
         alias: None,
         kind: SettingKind::Duration,
         default: "0",
         description: "A statement that runs longer is cancelled; milliseconds, or with a unit; 0 = none.",
+    },
+    Setting {
+        name: "synchronous_commit",
+        alias: None,
+        kind: SettingKind::Word(&["on", "off", "local", "remote_write", "remote_apply"]),
+        default: "on",
+        description: "For clients of PostgreSQL; a commit is always durable.",
     },
     Setting {
         name: "target_partitions",
@@ -116,6 +348,32 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::TimeZone,
         default: "UTC",
         description: "Time zone of the session: how timestamps with time zone are read and shown.",
+    },
+    Setting {
+        name: "transaction_deferrable",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "off",
+        description: "For clients of PostgreSQL.",
+    },
+    Setting {
+        name: "transaction_isolation",
+        alias: None,
+        kind: SettingKind::Word(&[
+            "read uncommitted",
+            "read committed",
+            "repeatable read",
+            "serializable",
+        ]),
+        default: "read committed",
+        description: "Isolation of the transaction; each statement sees what was committed before it.",
+    },
+    Setting {
+        name: "transaction_read_only",
+        alias: None,
+        kind: SettingKind::Boolean,
+        default: "off",
+        description: "Whether the transaction refuses writes.",
     },
 ];
 
@@ -169,18 +427,27 @@ impl Settings {
         Ok(())
     }
 
+    /// What a setting that the server fixes is in this session.
+    pub fn fix(&mut self, name: &'static str, value: &str) {
+        self.values.insert(name, value.to_owned());
+    }
+
     /// Back to the default.
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedSetting`].
     pub fn reset(&mut self, name: &str) -> Result<(), EngineError> {
-        self.values.remove(find(name)?.name);
+        let setting = find(name)?;
+        if setting.kind != SettingKind::Fixed {
+            self.values.remove(setting.name);
+        }
         Ok(())
     }
 
     /// Everything back to the default.
     pub fn reset_all(&mut self) {
-        self.values.clear();
+        self.values
+            .retain(|name, _| matches!(find(name), Ok(s) if s.kind == SettingKind::Fixed));
     }
 
     /// A numeric setting; 0 if it has none.
@@ -212,6 +479,28 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
     };
     match setting.kind {
         SettingKind::Text | SettingKind::Schema => Ok(value.to_owned()),
+        SettingKind::Fixed => Err(EngineError::new(
+            ErrorKind::InvalidParameter,
+            format!("setting \"{}\" cannot be changed", setting.name),
+        )),
+        SettingKind::Signed(min, max) => match value.parse::<i64>() {
+            Ok(n) if (min..=max).contains(&n) => Ok(n.to_string()),
+            _ => bad(format!("use a whole number from {min} to {max}")),
+        },
+        SettingKind::DateStyle => match date_style(value) {
+            Some(style) => Ok(style),
+            None => bad(
+                "dates are printed in ISO; ISO, MDY, ISO, DMY and ISO, YMD are taken".to_owned(),
+            ),
+        },
+        SettingKind::Encoding => {
+            // PostgreSQL reads letters and digits only; asyncpg sends quotes around the name.
+            let letters: String = value.chars().filter(char::is_ascii_alphanumeric).collect();
+            match letters.to_lowercase().as_str() {
+                "utf8" | "unicode" => Ok("UTF8".to_owned()),
+                _ => bad("texts are always in UTF8".to_owned()),
+            }
+        }
         SettingKind::TimeZone => match Tz::from_str(value) {
             Ok(_) => Ok(value.to_owned()),
             Err(_) => bad(
@@ -241,6 +530,21 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
             }
         }
     }
+}
+
+/// `ISO, MDY` from what clients send for it. Source: PostgreSQL, `DateStyle`.
+fn date_style(value: &str) -> Option<String> {
+    let mut order = "MDY";
+    for word in value.split([',', ' ']).filter(|word| !word.is_empty()) {
+        match word.to_lowercase().as_str() {
+            "iso" | "default" => {}
+            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
+            "dmy" | "euro" | "european" => order = "DMY",
+            "ymd" => order = "YMD",
+            _ => return None,
+        }
+    }
+    Some(format!("ISO, {order}"))
 }
 
 /// Reads `1500`, `1500ms`, `30s`, `5min`, `2h`. Source: PostgreSQL, "Parameter Names and Values".
@@ -293,9 +597,35 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_of_postgresql_send_is_taken() {
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("DateStyle", "ISO"),
+            ("client_encoding", "'utf-8'"),
+            ("extra_float_digits", "3"),
+            ("IntervalStyle", "ISO_8601"),
+            ("standard_conforming_strings", "on"),
+            ("lock_timeout", "0"),
+        ] {
+            settings.set(name, value).unwrap();
+        }
+        assert_eq!(settings.get("datestyle"), "ISO, MDY");
+        assert_eq!(settings.get("client_encoding"), "UTF8");
+        for (name, value) in [
+            ("DateStyle", "German"),
+            ("client_encoding", "LATIN1"),
+            ("standard_conforming_strings", "off"),
+            ("server_version", "16"),
+        ] {
+            let error = settings.set(name, value).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::InvalidParameter, "{name}");
+        }
+    }
+
+    #[test]
     fn every_default_passes_its_own_check() {
         for setting in SETTINGS {
-            if setting.default.is_empty() {
+            if setting.default.is_empty() || setting.kind == SettingKind::Fixed {
                 continue;
             }
             assert_eq!(

@@ -174,6 +174,15 @@ impl Statement {
         }
     }
 
+    /// Whether it leaves catalogs and tables as they are.
+    pub(crate) fn is_read(&self) -> bool {
+        match self {
+            Self::Query(_) | Self::Use(_) | Self::Set { .. } | Self::Reset(_) => true,
+            Self::Explain(explain) => !explain.analyze || explain.statement.is_read(),
+            other => other.only_reads(),
+        }
+    }
+
     /// Its command tag.
     pub(crate) fn tag(&self) -> &'static str {
         match self {

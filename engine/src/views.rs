@@ -24,6 +24,7 @@ use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::headings::Headings;
 use crate::lookup::{Found, Lookup};
+use crate::notices;
 use crate::parser::{self, Statement};
 use crate::query::Planned;
 use crate::resolve::FullName;
@@ -300,7 +301,10 @@ impl Engine {
                 };
                 return Err(found.wrong_kind("DROP TABLE it first, or use another name"));
             }
-            Some(_) if create.if_not_exists => return Ok(done),
+            Some(_) if create.if_not_exists => {
+                crate::notices::present("42P07", "relation", &ident.name);
+                return Ok(done);
+            }
             Some(_) if !create.or_replace => return Err(view_exists(&name, existing)),
             _ => {}
         }
@@ -412,7 +416,10 @@ impl Engine {
         if_exists: bool,
     ) -> Result<(), EngineError> {
         let found = match self.find(session, name).await {
-            Err(error) if if_exists && crate::lookup::is_undefined(&error) => return Ok(()),
+            Err(error) if if_exists && crate::lookup::is_undefined(&error) => {
+                crate::notices::missing("view", name);
+                return Ok(());
+            }
             other => other?,
         };
         if found.kind != EntryKind::View {

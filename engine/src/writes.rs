@@ -32,9 +32,9 @@ use crate::write;
 
 /// Where a planned write goes.
 pub(crate) struct Target {
-    catalog: Arc<dyn Catalog>,
-    table: Table,
-    write_id: String,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) table: Table,
+    pub(crate) write_id: String,
 }
 
 impl Engine {
@@ -46,8 +46,19 @@ impl Engine {
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
         let (planned, target) = self.plan_insert(session, table, statement, context).await?;
+        let rows = self.append_planned(&planned, &target, context).await?;
+        Ok(Outcome::done("INSERT", Some(rows)))
+    }
+
+    /// Runs a planned write and commits its files; returns the rows written.
+    pub(crate) async fn append_planned(
+        &self,
+        planned: &Planned,
+        target: &Target,
+        context: &StatementContext,
+    ) -> Result<u64, EngineError> {
         let mut guard = WriteGuard::new(&self.config.stores, &target.table, &target.write_id);
-        let files = self.write(&planned, context).await?;
+        let files = self.write(planned, context).await?;
         let rows = files.iter().map(|f| f.record_count).sum();
         if !files.is_empty() {
             let done = append(
@@ -61,7 +72,27 @@ impl Engine {
             done?;
         }
         guard.disarm();
-        Ok(Outcome::done("INSERT", Some(rows)))
+        Ok(rows)
+    }
+
+    /// The current version of a table that is to be written to.
+    pub(crate) async fn target(
+        &self,
+        session: &Session,
+        table: &Name,
+        write_id: String,
+    ) -> Result<Target, EngineError> {
+        let found = self.find(session, table).await?;
+        if found.kind != EntryKind::Table {
+            return Err(found.wrong_kind("rows go into the tables that the view reads"));
+        }
+        let catalog = found.catalog;
+        let table = catalog.load_table(&found.ident).await?;
+        Ok(Target {
+            catalog,
+            table,
+            write_id,
+        })
     }
 
     /// Plans `INSERT`: the query's columns aligned with the table's, a write on top.
@@ -72,29 +103,24 @@ impl Engine {
         statement: ast::Statement,
         context: &StatementContext,
     ) -> Result<(Planned, Target), EngineError> {
-        let found = self.find(session, table).await?;
-        if found.kind != EntryKind::Table {
-            return Err(found.wrong_kind("rows go into the tables that the view reads"));
-        }
-        let catalog = found.catalog;
-        let table = catalog.load_table(&found.ident).await?;
+        let target = self
+            .target(session, table, Uuid::now_v7().to_string())
+            .await?;
         let planned = self.plan(session, statement, context, None).await?;
         let LogicalPlan::Dml(DmlStatement { input, .. }) = planned.logical else {
             return Err(EngineError::internal("INSERT was not planned as a write"));
         };
-        let write_id = Uuid::now_v7().to_string();
-        let logical =
-            WriteNode::plan(Arc::unwrap_or_clone(input), table.clone(), write_id.clone())?;
+        let logical = WriteNode::plan(
+            Arc::unwrap_or_clone(input),
+            target.table.clone(),
+            target.write_id.clone(),
+        )?;
         Ok((
             Planned {
                 statement: planned.statement,
                 logical,
             },
-            Target {
-                catalog,
-                table,
-                write_id,
-            },
+            target,
         ))
     }
 
@@ -146,6 +172,7 @@ impl Engine {
         };
         if let Some(kind) = catalog.find(&ident).await? {
             if create.if_not_exists {
+                crate::notices::present("42P07", "relation", &name.table);
                 return Ok(Outcome::done(command, create.query.is_some().then_some(0)));
             }
             return Err(already_exists(&name, kind));

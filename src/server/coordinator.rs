@@ -17,8 +17,7 @@ use tarn_catalog::{
 };
 use tarn_control::Control;
 use tarn_coordinator::{
-    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls,
-    Workers,
+    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls, Workers,
 };
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
@@ -27,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, machine, print_ready, signals, tls};
+use super::{VERSION, machine, postgres, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -99,18 +98,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     system.attach(statements.clone());
     sessions.attach(statements.clone());
     sessions.watch(control.clone());
-    let door = HttpDoor::new(
-        Service {
-            engine,
-            statements: statements.clone(),
-            sessions,
-            control: control.clone(),
-            cache,
-            default_catalog: DEFAULT_CATALOG.to_owned(),
-            default_schema: DEFAULT_SCHEMA.to_owned(),
-        },
-        results_config(&config, &folder)?,
-    )?;
+    let service = Service {
+        engine,
+        statements: statements.clone(),
+        sessions,
+        control: control.clone(),
+        cache,
+        default_catalog: DEFAULT_CATALOG.to_owned(),
+        default_schema: DEFAULT_SCHEMA.to_owned(),
+    };
+    let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
+    let door = HttpDoor::new(service, results_config(&config, &folder)?)?;
 
     let listener = listen(http).await?;
     let bound = listener.local_addr()?;
@@ -147,18 +145,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     print_ready(&serde_json::json!({
         "http": bound.to_string(),
+        "postgres": postgres.bound.to_string(),
         "workers": config.workers,
     }))?;
     tracing::info!(http = %bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
 
     stop.await;
     tracing::info!(running = statements.running_count(), "server stops");
+    postgres.stop();
     statements.drain(STOP_PATIENCE).await;
     children.end().await;
     let _ = stop_door.send(());
     if tokio::time::timeout(CLOSE_PATIENCE, serving).await.is_err() {
         tracing::debug!("connections were still open");
     }
+    postgres.ended(CLOSE_PATIENCE).await;
     control.close().await;
     tracing::info!("server stopped");
     Ok(())

@@ -4,6 +4,7 @@ mod children;
 mod coordinator;
 mod logs;
 mod machine;
+mod postgres;
 mod signals;
 mod tls;
 mod worker;

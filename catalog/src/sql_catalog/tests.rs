@@ -350,6 +350,41 @@ impl Catalog for LosesReply<'_> {
     async fn drop_namespace(&self, namespace: &Namespace) -> Result<()> {
         self.inner.drop_namespace(namespace).await
     }
+    async fn update_namespace(
+        &self,
+        namespace: &Namespace,
+        set: HashMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<()> {
+        self.inner.update_namespace(namespace, set, remove).await
+    }
+    async fn find(&self, ident: &TableIdent) -> Result<Option<EntryKind>> {
+        self.inner.find(ident).await
+    }
+    async fn list_entries(&self) -> Result<Vec<CatalogEntry>> {
+        self.inner.list_entries().await
+    }
+    async fn list_views(&self, namespace: &Namespace) -> Result<Vec<String>> {
+        self.inner.list_views(namespace).await
+    }
+    async fn load_view(&self, ident: &TableIdent) -> Result<View> {
+        self.inner.load_view(ident).await
+    }
+    async fn load_view_at(&self, ident: &TableIdent, location: &str) -> Result<View> {
+        self.inner.load_view_at(ident, location).await
+    }
+    async fn create_view(&self, creation: ViewCreation) -> Result<View> {
+        self.inner.create_view(creation).await
+    }
+    async fn change_view(&self, ident: &TableIdent, change: ViewChange) -> Result<View> {
+        self.inner.change_view(ident, change).await
+    }
+    async fn drop_view(&self, ident: &TableIdent) -> Result<()> {
+        self.inner.drop_view(ident).await
+    }
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        self.inner.rename_view(from, to).await
+    }
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
         self.inner.list_tables(namespace).await
     }
