@@ -965,7 +965,10 @@ mod tests {
             assert!(error.to_string().contains(&wanted), "{error}");
         }
         let config = check(&[("TARN__POSTGRES__MESSAGE_BYTES_MAX", "1048576")], "").unwrap();
-        assert_eq!(config.postgres.options().unwrap().message_bytes_max, 1 << 20);
+        assert_eq!(
+            config.postgres.options().unwrap().message_bytes_max,
+            1 << 20
+        );
     }
 
     #[test]

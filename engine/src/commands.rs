@@ -71,6 +71,7 @@ impl Engine {
                 for name in &names {
                     self.find(session, name).await?;
                 }
+                notices::idle(command, "statistics are exact with every commit");
                 Ok(Outcome::done(command, None))
             }
             Statement::ShowColumns(name) => self.show_columns(session, &name).await,
@@ -112,15 +113,7 @@ impl Engine {
                 self.set(session, &name, value.as_deref()).await?;
                 Ok(Outcome::done("SET", None))
             }
-            Statement::Reset(name) => {
-                if let Some(name) = name {
-                    self.set(session, &name, None).await?;
-                } else {
-                    session.settings.reset_all();
-                    self.set(session, "search_path", None).await?;
-                }
-                Ok(Outcome::done("RESET", None))
-            }
+            Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
@@ -128,6 +121,20 @@ impl Engine {
             | Statement::CreateView(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
+    }
+
+    async fn reset(
+        &self,
+        session: &mut Session,
+        name: Option<&str>,
+    ) -> Result<Outcome, EngineError> {
+        if let Some(name) = name {
+            self.set(session, name, None).await?;
+        } else {
+            session.settings.reset_all();
+            self.set(session, "search_path", None).await?;
+        }
+        Ok(Outcome::done("RESET", None))
     }
 
     async fn create_schema(

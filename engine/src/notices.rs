@@ -35,6 +35,11 @@ fn note(sqlstate: &'static str, message: String) {
     let _ = NOTICES.try_with(|notices| notices.borrow_mut().push(Notice { sqlstate, message }));
 }
 
+/// A command that has nothing to do, and why.
+pub(crate) fn idle(command: &str, why: &str) {
+    note("00000", format!("{command} has nothing to do: {why}"));
+}
+
 /// `IF EXISTS`, and it does not.
 pub(crate) fn missing(kind: &str, name: &[String]) {
     let name = name.last().map_or("", String::as_str);

@@ -751,7 +751,11 @@ fn offset_name(value: &str) -> String {
     };
     let sign = if minutes < 0.0 { '-' } else { '+' };
     let minutes = minutes.abs();
-    format!("{sign}{:02.0}:{:02.0}", (minutes / 60.0).floor(), minutes % 60.0)
+    format!(
+        "{sign}{:02.0}:{:02.0}",
+        (minutes / 60.0).floor(),
+        minutes % 60.0
+    )
 }
 
 /// Folds an unquoted identifier to lower case. Source: PostgreSQL, "Lexical Structure".

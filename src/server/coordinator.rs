@@ -17,8 +17,7 @@ use tarn_catalog::{
 };
 use tarn_control::Control;
 use tarn_coordinator::{
-    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls,
-    Workers,
+    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls, Workers,
 };
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;

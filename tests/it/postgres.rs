@@ -596,7 +596,9 @@ async fn a_session_is_listed_and_can_be_killed() {
         .await;
     assert_eq!(listed.len(), 1, "{listed:?}");
     let mut idle = Raw::admin(&server).await;
-    server.sql(&format!("KILL SESSION '{}'", listed[0][0])).await;
+    server
+        .sql(&format!("KILL SESSION '{}'", listed[0][0]))
+        .await;
     let answer = raw.answer().await.unwrap();
     assert_eq!(answer.field(b'S').as_deref(), Some("FATAL"));
     assert_eq!(answer.field(b'C').as_deref(), Some("57P01"));
@@ -608,13 +610,15 @@ async fn a_session_is_listed_and_can_be_killed() {
 async fn a_plan_that_gives_other_columns_is_refused() {
     let server = server().await;
     let mut raw = Raw::admin(&server).await;
-    raw.query("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await;
+    raw.query("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        .await;
     let mut pipeline = parse("s", "SELECT * FROM t");
     pipeline.extend(message(b'D', b"Ss\0"));
     pipeline.extend(sync());
     raw.send(&pipeline).await;
     assert_eq!(tags(&raw.until_ready().await), "1tTZ");
-    raw.query("DROP TABLE t; CREATE TABLE t (a text, b int)").await;
+    raw.query("DROP TABLE t; CREATE TABLE t (a text, b int)")
+        .await;
     let mut pipeline = bind("", "s", &[], false);
     pipeline.extend(execute("", 0));
     pipeline.extend(sync());
@@ -662,6 +666,10 @@ async fn values_go_through_binary_unharmed() {
         pipeline.extend(sync());
         raw.send(&pipeline).await;
         let answers = raw.until_ready().await;
-        assert_eq!(rows(&answers), [[Some(text.to_owned())]], "{ty}: {answers:?}");
+        assert_eq!(
+            rows(&answers),
+            [[Some(text.to_owned())]],
+            "{ty}: {answers:?}"
+        );
     }
 }

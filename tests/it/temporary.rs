@@ -52,7 +52,10 @@ async fn temporary_tables_belong_to_their_session_and_do_not_outlive_the_server(
         "SELECT table_schema FROM information_schema.tables",
     ] {
         let rows = text(sql(&other, listing).await.rows());
-        let own = rows.iter().flatten().filter(|name| name.starts_with("pg_temp_"));
+        let own = rows
+            .iter()
+            .flatten()
+            .filter(|name| name.starts_with("pg_temp_"));
         assert!(own.count() <= 1, "{listing}: {rows:?}");
     }
 

@@ -215,10 +215,9 @@ impl Connection {
             .map(|given| given.ty.clone())
             .collect();
         let service = &self.shared.service;
-        let prepare =
-            service
-                .statements
-                .prepare(&service.engine, &self.session, sql, &given);
+        let prepare = service
+            .statements
+            .prepare(&service.engine, &self.session, sql, &given);
         let prepared = self
             .wire
             .beside(prepare.boxed())

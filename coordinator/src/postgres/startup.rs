@@ -426,9 +426,7 @@ async fn session_of(
     }
     let admin = if session.is_admin { "on" } else { "off" };
     session.settings.fix("is_superuser", admin);
-    session
-        .settings
-        .fix("session_authorization", &session.user);
+    session.settings.fix("session_authorization", &session.user);
     let mut asked: HashMap<String, String> = HashMap::new();
     if let Some(options) = parameters.get("options") {
         asked.extend(command_line(options)?);
