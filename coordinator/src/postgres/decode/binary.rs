@@ -61,7 +61,13 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
         DataType::Int64 => {
             fixed::<Int64Type, 8>(values, "bigint", |b| Some(i64::from_be_bytes(b)))?
         }
-        DataType::UInt32 => fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?,
+        // An oid has four bytes; other columns of this type are told to clients as bigint.
+        DataType::UInt32 if values.iter().flatten().any(|bytes| bytes.len() == 8) => {
+            fixed::<UInt32Type, 8>(values, "oid", |b| i64::from_be_bytes(b).try_into().ok())?
+        }
+        DataType::UInt32 => {
+            fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?
+        }
         DataType::Float32 => {
             fixed::<Float32Type, 4>(values, "real", |b| Some(f32::from_be_bytes(b)))?
         }
