@@ -462,7 +462,7 @@ pub const REFERENCE: &[Key] = &[
     key(
         "postgres.authentication",
         "auto",
-        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256; access tokens cannot be used), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
+        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256, without channel binding), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
     ),
     key(
         "postgres.authentication_timeout",

@@ -108,15 +108,7 @@ impl Engine {
                 self.set(session, &name, value.as_deref()).await?;
                 Ok(Outcome::done("SET", None))
             }
-            Statement::Reset(name) => {
-                if let Some(name) = name {
-                    self.set(session, &name, None).await?;
-                } else {
-                    session.settings.reset_all();
-                    self.set(session, "search_path", None).await?;
-                }
-                Ok(Outcome::done("RESET", None))
-            }
+            Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
@@ -124,6 +116,20 @@ impl Engine {
             | Statement::CreateView(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
+    }
+
+    async fn reset(
+        &self,
+        session: &mut Session,
+        name: Option<&str>,
+    ) -> Result<Outcome, EngineError> {
+        if let Some(name) = name {
+            self.set(session, name, None).await?;
+        } else {
+            session.settings.reset_all();
+            self.set(session, "search_path", None).await?;
+        }
+        Ok(Outcome::done("RESET", None))
     }
 
     async fn create_schema(

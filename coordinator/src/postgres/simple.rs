@@ -4,6 +4,7 @@
 
 use tarn_engine::{Piece, connection_command, split};
 
+use super::command::Call;
 use super::connection::Connection;
 use super::fault::Fault;
 use super::message;
@@ -34,7 +35,15 @@ impl Connection {
 
     async fn one(&mut self, piece: &Piece, several: bool) -> Result<(), Fault> {
         match connection_command(&piece.sql)? {
-            Some(command) => Box::pin(self.command(command, &piece.sql, &[], true, several)).await,
+            Some(command) => {
+                let call = Call {
+                    formats: &[],
+                    values: vec![],
+                    describes: true,
+                    several,
+                };
+                Box::pin(self.command(command, &piece.sql, call)).await
+            }
             None => {
                 let running = self.start(&piece.sql, vec![]).await?;
                 self.send_all(running, &[], true).await
