@@ -16,6 +16,8 @@ mod system;
 mod tls;
 mod workers;
 
+#[doc(hidden)]
+pub use http::decode_untrusted_http;
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
 pub use identities::ControlIdentities;
 #[doc(hidden)]

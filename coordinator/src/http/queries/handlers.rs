@@ -10,7 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -399,7 +399,7 @@ pub(in crate::http) async fn list(
 }
 
 /// Time, latest first, and id.
-type Key = (std::cmp::Reverse<i64>, String);
+pub(in crate::http) type Key = (std::cmp::Reverse<i64>, String);
 
 fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Found> {
     let mut found = BTreeMap::new();
@@ -424,11 +424,18 @@ fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Fou
     found
 }
 
+/// Takes a query string apart as each handler would and forgets it, for fuzzers.
+pub(in crate::http) fn try_read(uri: &Uri) {
+    let _ = request::query_string::<StatusParameters>(uri);
+    let _ = request::query_string::<ResultsParameters>(uri);
+    let _ = request::query_string::<ListParameters>(uri);
+}
+
 fn cursor(key: &Key) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}:{}", key.0.0, key.1))
 }
 
-fn read_cursor(text: &str) -> Option<Key> {
+pub(in crate::http) fn read_cursor(text: &str) -> Option<Key> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     let (micros, id) = text.split_once(':')?;
     Some((std::cmp::Reverse(micros.parse().ok()?), id.to_owned()))

@@ -28,7 +28,7 @@ use super::problem::{Problem, RequestError};
 use crate::history::Entry;
 pub(super) use handlers::{
     __path_cancel, __path_list, __path_results, __path_status, __path_submit, cancel, list,
-    results, status, submit,
+    read_cursor, results, status, submit, try_read,
 };
 use spool::{Budget, Results};
 
