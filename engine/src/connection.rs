@@ -396,7 +396,7 @@ impl<'a> Tokens<'a> {
 
     fn byte_of(&self, token: usize) -> usize {
         let place = self
-            .tokens
+            .all
             .get(token)
             .and_then(|t| position_of(self.sql, t.span.start.line, t.span.start.column));
         place
