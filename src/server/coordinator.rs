@@ -24,7 +24,7 @@ use tarn_engine::{
 };
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, http, machine, postgres, print_ready, signals, tls};
+use super::{VERSION, flight, http, machine, postgres, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -94,6 +94,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         default_schema: DEFAULT_SCHEMA.to_owned(),
     };
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
+    let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
     let http = http::open(&config, &folder.path, service, tls).await?;
     let children = Children::start(
         config.workers,
@@ -119,6 +120,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     print_ready(&serde_json::json!({
         "http": http.bound.to_string(),
+        "flight": flight.bound.to_string(),
         "postgres": postgres.bound.to_string(),
         "workers": config.workers,
     }))?;
@@ -127,10 +129,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     stop.await;
     tracing::info!(running = statements.running_count(), "server stops");
     postgres.stop();
+    flight.stop();
     statements.drain(STOP_PATIENCE).await;
     children.end().await;
     http.ended(CLOSE_PATIENCE).await;
     postgres.ended(CLOSE_PATIENCE).await;
+    flight.ended(CLOSE_PATIENCE).await;
     control.close().await;
     tracing::info!("server stopped");
     Ok(())

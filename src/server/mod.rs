@@ -5,6 +5,7 @@ mod coordinator;
 mod http;
 mod logs;
 mod machine;
+mod flight;
 mod postgres;
 mod signals;
 mod tls;
