@@ -467,7 +467,7 @@ pub const REFERENCE: &[Key] = &[
     key(
         "postgres.authentication",
         "auto",
-        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256; access tokens cannot be used), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
+        "How clients of the PostgreSQL door prove who they are: `scram` (SCRAM-SHA-256, without channel binding), `password` (the password or access token itself; over TLS, or from this machine), or `auto`: `password` over TLS, else `scram`.",
     ),
     key(
         "postgres.authentication_timeout",
@@ -996,13 +996,16 @@ mod tests {
             assert!(error.to_string().contains(&wanted), "{error}");
         }
         let config = check(&[("TARN__POSTGRES__MESSAGE_BYTES_MAX", "1048576")], "").unwrap();
-        assert_eq!(config.postgres.options().unwrap().message_bytes_max, 1 << 20);
+        assert_eq!(
+            config.postgres.options().unwrap().message_bytes_max,
+            1 << 20
+        );
     }
 
     #[test]
     fn durations_have_a_unit() {
-        assert_eq!(duration("90min"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("2 d"), Some(Duration::from_secs(172_800)));
+        assert_eq!(duration("90min"), Some(Duration::from_mins(90)));
+        assert_eq!(duration("2 d"), Some(Duration::from_hours(48)));
         for bad in ["", "5", "h", "0s", "1y", "-1h", "99999999999999999999h"] {
             assert_eq!(duration(bad), None, "{bad}");
         }

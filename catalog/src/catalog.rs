@@ -87,6 +87,29 @@ pub trait Catalog: Debug + Send + Sync {
     /// `StorageUnavailable` if the catalog does not answer.
     async fn list_entries(&self) -> Result<Vec<CatalogEntry>>;
 
+    /// Properties of every namespace that has some.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` if the catalog does not answer.
+    async fn all_namespace_properties(&self) -> Result<Vec<(Namespace, HashMap<String, String>)>> {
+        let mut all = Vec::new();
+        for namespace in self.list_namespaces().await? {
+            let properties = self.namespace_properties(&namespace).await?;
+            all.push((namespace, properties));
+        }
+        Ok(all)
+    }
+
+    /// The version of a table that [`Self::list_entries`] told of.
+    ///
+    /// # Errors
+    /// As [`Self::load_table`].
+    async fn load_table_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
+        // A catalog that cannot load an old version has the current one.
+        let _ = metadata_location;
+        self.load_table(ident).await
+    }
+
     /// The current version of a table.
     ///
     /// # Errors

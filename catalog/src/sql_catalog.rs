@@ -489,6 +489,21 @@ impl Catalog for SqlCatalog {
         Ok(rows.into_iter().filter_map(entry).collect())
     }
 
+    async fn all_namespace_properties(&self) -> Result<Vec<(Namespace, HashMap<String, String>)>> {
+        let mut all: HashMap<String, HashMap<String, String>> = HashMap::new();
+        for (namespace, key, value) in self.database.all_namespace_properties().await? {
+            all.entry(namespace).or_default().insert(key, value);
+        }
+        Ok(all
+            .into_iter()
+            .filter_map(|(name, properties)| Some((name.parse().ok()?, properties)))
+            .collect())
+    }
+
+    async fn load_table_at(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
+        self.load_at(ident, metadata_location).await
+    }
+
     async fn list_tables(&self, namespace: &Namespace) -> Result<Vec<String>> {
         self.list(EntryKind::Table, namespace).await
     }

@@ -126,7 +126,7 @@ pub(crate) fn mock_salt(secret: &Bytes32, name: &str) -> Vec<u8> {
 }
 
 /// The form of a password that is hashed, so that it does not matter how a keyboard composes an
-/// umlaut. A password that SASLprep refuses is taken as it is, as PostgreSQL and its clients do.
+/// umlaut. A password that `SASLprep` refuses is taken as it is, as PostgreSQL and its clients do.
 pub(crate) fn prepare(password: &str) -> Cow<'_, str> {
     stringprep::saslprep(password).unwrap_or(Cow::Borrowed(password))
 }

@@ -136,6 +136,10 @@ pub struct NewUser {
 
 /// What to change of a user; `None` leaves as it is.
 #[derive(Clone, Debug, Default)]
+#[allow(
+    clippy::option_option,
+    reason = "as it is, none, and a value are three things"
+)]
 pub struct UserChange {
     /// The new password; `Some(None)` takes it away.
     pub password: Option<Option<SecretString>>,

@@ -18,6 +18,8 @@ mod tls;
 mod workers;
 
 pub use flight::{FlightDoor, FlightOptions};
+#[doc(hidden)]
+pub use http::decode_untrusted_http;
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
 pub use identities::ControlIdentities;
 #[doc(hidden)]

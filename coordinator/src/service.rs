@@ -34,11 +34,8 @@ pub struct Service {
 impl Service {
     /// A fresh session of `principal` in the default catalog and schema.
     pub fn session(&self, principal: &Principal) -> Session {
-        let mut session = Session::new(
-            &principal.name,
-            &self.default_catalog,
-            &self.default_schema,
-        );
+        let mut session =
+            Session::new(&principal.name, &self.default_catalog, &self.default_schema);
         session.is_admin = principal.is_admin;
         session
     }

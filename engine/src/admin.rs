@@ -78,6 +78,10 @@ pub(crate) enum Admin {
 
 /// What `CREATE USER` and `ALTER USER` say of a user.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::option_option,
+    reason = "not said, NULL, and a value are three things"
+)]
 pub(crate) struct UserOptions {
     /// `PASSWORD NULL` is `Some(None)`.
     pub(crate) password: Option<Option<SecretString>>,

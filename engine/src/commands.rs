@@ -42,12 +42,7 @@ impl Engine {
                 names,
                 if_exists,
                 cascade,
-            } => {
-                for name in &names {
-                    self.drop_schema(session, name, if_exists, cascade).await?;
-                }
-                Ok(Outcome::done("DROP SCHEMA", None))
-            }
+            } => self.drop_schemas(session, &names, if_exists, cascade).await,
             Statement::DropTable {
                 names,
                 if_exists,
@@ -71,6 +66,7 @@ impl Engine {
                 for name in &names {
                     self.find(session, name).await?;
                 }
+                notices::idle(command, "statistics are exact with every commit");
                 Ok(Outcome::done(command, None))
             }
             Statement::ShowColumns(name) => self.show_columns(session, &name).await,
@@ -112,15 +108,7 @@ impl Engine {
                 self.set(session, &name, value.as_deref()).await?;
                 Ok(Outcome::done("SET", None))
             }
-            Statement::Reset(name) => {
-                if let Some(name) = name {
-                    self.set(session, &name, None).await?;
-                } else {
-                    session.settings.reset_all();
-                    self.set(session, "search_path", None).await?;
-                }
-                Ok(Outcome::done("RESET", None))
-            }
+            Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
             Statement::Query(_)
             | Statement::Insert { .. }
@@ -128,6 +116,20 @@ impl Engine {
             | Statement::CreateView(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
+    }
+
+    async fn reset(
+        &self,
+        session: &mut Session,
+        name: Option<&str>,
+    ) -> Result<Outcome, EngineError> {
+        if let Some(name) = name {
+            self.set(session, name, None).await?;
+        } else {
+            session.settings.reset_all();
+            self.set(session, "search_path", None).await?;
+        }
+        Ok(Outcome::done("RESET", None))
     }
 
     async fn create_schema(
@@ -207,6 +209,19 @@ impl Engine {
         Ok((catalog, namespace))
     }
 
+    async fn drop_schemas(
+        &self,
+        session: &Session,
+        names: &[Name],
+        if_exists: bool,
+        cascade: bool,
+    ) -> Result<Outcome, EngineError> {
+        for name in names {
+            self.drop_schema(session, name, if_exists, cascade).await?;
+        }
+        Ok(Outcome::done("DROP SCHEMA", None))
+    }
+
     async fn drop_schema(
         &self,
         session: &Session,
@@ -223,7 +238,8 @@ impl Engine {
         };
         let tables = catalog.list_tables(&namespace).await?;
         let views = catalog.list_views(&namespace).await?;
-        if !cascade && !(tables.is_empty() && views.is_empty()) {
+        let empty = tables.is_empty() && views.is_empty();
+        if !cascade && !empty {
             let held = |what: &str, names: &[String]| {
                 (!names.is_empty()).then(|| format!("{what}: {}", names::listing(names, 10)))
             };

@@ -22,6 +22,8 @@ use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
 use crate::casts::{LiteralBytes, SqlCasts};
+use crate::decorrelate::Decorrelate;
+use crate::directory::Directories;
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
@@ -36,8 +38,9 @@ use crate::literals::CompleteLiterals;
 use crate::notices::{self, Notice};
 use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
+use crate::pg_catalog;
 use crate::planner::StatementPlanner;
-use crate::resolve::{Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
+use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
@@ -75,6 +78,7 @@ pub struct EngineConfig {
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) config: Arc<EngineConfig>,
+    pub(crate) directories: Arc<Directories>,
     base: Arc<SessionState>,
 }
 
@@ -245,6 +249,7 @@ pub(crate) struct StatementState {
     pub(crate) state: SessionState,
     pub(crate) placement: PlacementSlot,
     pub(crate) missing: Missing,
+    pub(crate) about: AboutCatalogs,
 }
 
 impl Engine {
@@ -275,10 +280,13 @@ impl Engine {
             .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
+            .with_analyzer_rule(Arc::new(Decorrelate))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();
+        pg_catalog::note_start();
         Self {
             config: Arc::new(config),
+            directories: Arc::new(Directories::new(functions::names(&base))),
             base: Arc::new(base),
         }
     }
@@ -313,7 +321,10 @@ impl Engine {
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
         match statement {
-            Statement::Query(query) => Box::pin(self.query(session, *query, context)).await,
+            Statement::Query(query) => {
+                self.apply_set_config(session, &query).await?;
+                Box::pin(self.query(session, *query, context)).await
+            }
             Statement::Insert { table, statement } => {
                 Box::pin(self.insert(session, &table, *statement, context)).await
             }
@@ -373,8 +384,10 @@ impl Engine {
             files,
             settings.get("time_zone"),
             scope,
+            self.catalog_seed(session),
         );
         let missing = catalogs.missing();
+        let about = catalogs.about();
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
         builder
             .scalar_functions()
@@ -392,6 +405,7 @@ impl Engine {
             state,
             placement: slot,
             missing,
+            about,
         })
     }
 }

@@ -20,8 +20,10 @@ use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
 use crate::overflow;
+use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
+use crate::unknowns::UnknownLiterals;
 use crate::write;
 
 /// Table functions, which are replaced before planning.
@@ -34,6 +36,8 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .into_iter()
             .chain(grouping::functions())
             .chain(overflow::functions())
+            .chain(pg_catalog::sets::functions())
+            .chain(pg_catalog::plain::functions())
             .chain(casts::functions())
             .chain([
                 intervals::function(),
@@ -46,6 +50,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         .push(single::function());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(MapAccess));
+    planners.insert(0, Arc::new(UnknownLiterals));
     planners.insert(0, Arc::new(IntervalArithmetic));
     builder
 }
@@ -156,6 +161,17 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .cloned()
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
+        .chain(pg_catalog::function_names().map(str::to_owned))
+        .chain(
+            pg_catalog::plain::NAMES
+                .iter()
+                .map(|name| (*name).to_owned()),
+        )
+        .chain(
+            pg_catalog::sets::SETS
+                .iter()
+                .map(|(name, _)| (*name).to_owned()),
+        )
         .collect();
     names.sort();
     names.dedup();

@@ -49,13 +49,40 @@ impl Headings {
                 SetExpr::SetOperation { left, .. } => left.as_ref(),
                 SetExpr::Query(query) => query.body.as_ref(),
                 SetExpr::Select(select) => {
-                    return Self {
-                        items: select.projection.iter().map(item).collect(),
-                    };
+                    return Self::of_list(&select.projection);
                 }
                 _ => return Self::default(),
             };
         }
+    }
+
+    /// Beside a wildcard, and for a second column of one name, the planner is given another name.
+    fn of_list(list: &[SelectItem]) -> Self {
+        let mut items: Vec<Item> = list.iter().map(item).collect();
+        if !items.contains(&Item::Wildcard) {
+            let mut taken = HashSet::new();
+            for (found, item) in items.iter_mut().zip(list) {
+                if let SelectItem::ExprWithAlias { alias, .. } = item
+                    && !taken.insert(fold(alias))
+                {
+                    *found = Item::Named(fold(alias));
+                }
+            }
+            return Self { items };
+        }
+        for (found, item) in items.iter_mut().zip(list) {
+            match item {
+                SelectItem::UnnamedExpr(Expr::Identifier(name)) => *found = Item::Named(fold(name)),
+                SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+                    if let Some(name) = parts.last() {
+                        *found = Item::Named(fold(name));
+                    }
+                }
+                SelectItem::ExprWithAlias { alias, .. } => *found = Item::Named(fold(alias)),
+                _ => {}
+            }
+        }
+        Self { items }
     }
 
     /// The name of each of `count` columns, `None` where the planner's is right.

@@ -77,6 +77,10 @@ pub struct NewRole {
 
 /// What to change of a role; `None` leaves as it is.
 #[derive(Clone, Debug, Default)]
+#[allow(
+    clippy::option_option,
+    reason = "as it is, none, and a value are three things"
+)]
 pub struct RoleChange {
     /// The new password; `Some(None)` takes it away.
     pub password: Option<Option<SecretString>>,

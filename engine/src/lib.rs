@@ -4,6 +4,7 @@
 //! channels, and asks the doors' questions (who is there, what runs) through the traits
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
+mod about;
 mod admin;
 mod alter;
 mod casts;
@@ -12,6 +13,8 @@ pub mod cluster;
 mod commands;
 mod connection;
 mod connection_copy;
+mod decorrelate;
+mod directory;
 pub mod distribute;
 mod engine;
 mod error;
@@ -21,7 +24,6 @@ mod functions;
 mod grouping;
 mod headings;
 mod identities;
-mod information;
 mod ingest;
 mod inserts;
 mod intervals;
@@ -35,6 +37,7 @@ mod parameters;
 mod parser;
 mod pg_catalog;
 mod planner;
+mod postgres;
 mod prepare;
 mod query;
 mod redact;
@@ -50,10 +53,11 @@ mod statement;
 mod stores;
 mod system;
 mod temporary;
+mod text_forms;
 mod types;
+mod unknowns;
 mod using;
 mod views;
-mod text_forms;
 pub mod write;
 mod writes;
 mod zone;
@@ -63,6 +67,7 @@ pub use connection::{
     TransactionModes, connection_command, first_word, only_reads,
 };
 pub use datafusion::scalar::ScalarValue;
+pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
@@ -76,7 +81,8 @@ pub use lookup::is_temporary;
 pub use notices::Notice;
 pub use parameters::parameter;
 pub use pg_catalog::{
-    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+    ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, SERVER_VERSION, backend_pid, pg_type_by_oid,
+    pg_type_named, pg_type_of, preset_value,
 };
 pub use prepare::Prepared;
 pub use redact::redacted;

@@ -35,6 +35,11 @@ fn note(sqlstate: &'static str, message: String) {
     let _ = NOTICES.try_with(|notices| notices.borrow_mut().push(Notice { sqlstate, message }));
 }
 
+/// A command that has nothing to do, and why.
+pub(crate) fn idle(command: &str, why: &str) {
+    note("00000", format!("{command} has nothing to do: {why}"));
+}
+
 /// `IF EXISTS`, and it does not.
 pub(crate) fn missing(kind: &str, name: &[String]) {
     let name = name.last().map_or("", String::as_str);
@@ -65,7 +70,7 @@ mod tests {
             7
         });
         let other = gathered(async { present("42P07", "relation", "x") });
-        let ((done, notices), (_, others)) = tokio::join!(one, other);
+        let ((done, notices), ((), others)) = tokio::join!(one, other);
         assert_eq!(done, 7);
         assert_eq!(notices[0].message, "table \"t\" does not exist, skipping");
         assert_eq!((notices.len(), others.len()), (1, 1));

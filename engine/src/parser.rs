@@ -400,9 +400,9 @@ impl Grammar<'_> {
     fn create_table(&mut self, or_replace: bool, temporary: bool) -> Parsed<Statement> {
         let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
         let mut out = CreateTable {
+            temporary,
             or_replace,
             if_not_exists,
-            temporary,
             ..CreateTable::named(self.name()?)
         };
         if self.parser.peek_token().token == Token::LParen {
@@ -751,7 +751,11 @@ fn offset_name(value: &str) -> String {
     };
     let sign = if minutes < 0.0 { '-' } else { '+' };
     let minutes = minutes.abs();
-    format!("{sign}{:02.0}:{:02.0}", (minutes / 60.0).floor(), minutes % 60.0)
+    format!(
+        "{sign}{:02.0}:{:02.0}",
+        (minutes / 60.0).floor(),
+        minutes % 60.0
+    )
 }
 
 /// Folds an unquoted identifier to lower case. Source: PostgreSQL, "Lexical Structure".

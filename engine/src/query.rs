@@ -29,6 +29,8 @@ use crate::files;
 use crate::headings::Headings;
 use crate::inserts;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
+use crate::pg_catalog;
+use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
 use crate::using;
@@ -83,6 +85,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
+        postgres::rewrite(&mut statement);
         rewrite::rewrite(&mut statement, &context.parameters);
         using::merge(&mut statement)?;
         if let ast::Statement::Insert(insert) = &mut statement
@@ -98,6 +101,13 @@ impl Engine {
             inserts::cast_uuids(insert, &table.arrow_schema());
         }
         let calls = files::extract(&mut statement)?;
+        let about = pg_catalog::mentions(&statement);
+        // What is told of catalogs is here already, and only here.
+        let placement = if about {
+            Some(PlacementWish::Never)
+        } else {
+            placement
+        };
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
             let none = HashMap::new();
@@ -107,12 +117,20 @@ impl Engine {
                 tables.insert(call.table.clone(), table);
             }
         }
-        let state = self.statement_state(session, context, placement, tables, scope)?;
-        let logical = state
+        let mut state = self.statement_state(session, context, placement, tables, scope)?;
+        let casts = if about {
+            Some(self.tell_of_catalogs(session, &mut state).await?)
+        } else {
+            None
+        };
+        let mut logical = state
             .state
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))
             .await
             .map_err(|error| state.missing.explain(error.into()))?;
+        if let Some(casts) = casts {
+            logical = casts.shown(logical)?;
+        }
         Ok(Planned {
             statement: state,
             logical,

@@ -17,9 +17,9 @@ use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
-use crate::information;
 use crate::names;
 use crate::parser::Name;
+use crate::pg_catalog::{self, CatalogContext, CatalogSeed};
 use crate::scan::IcebergTableProvider;
 use crate::system::SystemTables;
 use crate::views::Scope;
@@ -192,7 +192,12 @@ pub(crate) struct StatementCatalogs {
     time_zone: Arc<str>,
     scope: Scope,
     missing: Missing,
+    seed: CatalogSeed,
+    about: AboutCatalogs,
 }
+
+/// What there is in the session's catalog, if the statement asks: read once, before it is planned.
+pub(crate) type AboutCatalogs = Arc<OnceLock<Arc<CatalogContext>>>;
 
 /// What was looked up in vain. The planner also asks for the names of table functions, so a name
 /// that is not there becomes an error only if planning fails.
@@ -226,6 +231,7 @@ impl StatementCatalogs {
         files: HashMap<String, Arc<dyn TableProvider>>,
         time_zone: &str,
         scope: Scope,
+        seed: CatalogSeed,
     ) -> Self {
         Self {
             catalogs,
@@ -235,6 +241,8 @@ impl StatementCatalogs {
             time_zone: time_zone.into(),
             scope,
             missing: Missing::default(),
+            seed,
+            about: Arc::default(),
         }
     }
 }
@@ -243,6 +251,19 @@ impl StatementCatalogs {
     /// What was looked up in vain so far.
     pub(crate) fn missing(&self) -> Missing {
         self.missing.clone()
+    }
+
+    /// Where what there is in the session's catalog is put.
+    pub(crate) fn about(&self) -> AboutCatalogs {
+        Arc::clone(&self.about)
+    }
+
+    /// What there is in `catalog`.
+    async fn context(&self, catalog: &str) -> Result<Arc<CatalogContext>, EngineError> {
+        match self.about.get() {
+            Some(context) if context.directory.catalog == catalog => Ok(Arc::clone(context)),
+            _ => self.seed.context(catalog).await,
+        }
     }
 }
 
@@ -350,11 +371,10 @@ impl StatementSchema {
         if folded == SYSTEM_SCHEMA {
             return Ok(Some(self.system_table(name).await?));
         }
-        if folded == INFORMATION_SCHEMA {
+        if let Some(schema) = pg_catalog::schema_named(&folded) {
             let catalog = self.view.catalogs.get(&self.catalog)?;
-            return information::view(&self.view, catalog.as_ref(), name)
-                .await
-                .map(Some);
+            let context = self.view.context(catalog.name()).await?;
+            return Ok(Some(pg_catalog::table(schema, name, &context)?));
         }
         Ok(None)
     }

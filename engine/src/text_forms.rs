@@ -10,9 +10,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit,
-};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit};
 use datafusion::common::{Result, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
@@ -32,7 +30,10 @@ const DAY_SECONDS: f64 = 86_400.0;
 
 /// Whether text becomes `ty` here.
 pub(crate) fn reads(ty: &DataType) -> bool {
-    matches!(ty, DataType::List(_) | DataType::Interval(IntervalUnit::MonthDayNano))
+    matches!(
+        ty,
+        DataType::List(_) | DataType::Interval(IntervalUnit::MonthDayNano)
+    )
 }
 
 /// `text` as a value of `ty`; leniently, NULL for what is none.
@@ -82,7 +83,10 @@ impl ScalarUDFImpl for FromText {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let ty = args.arg_fields.get(1).map(|field| field.data_type().clone());
+        let ty = args
+            .arg_fields
+            .get(1)
+            .map(|field| field.data_type().clone());
         Ok(Arc::new(Field::new(
             self.name(),
             ty.unwrap_or(DataType::Null),
@@ -327,7 +331,10 @@ struct Parts {
 }
 
 impl Parts {
-    #[allow(clippy::cast_possible_truncation, reason = "checked against i64's range")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "checked against i64's range"
+    )]
     fn add_seconds(&mut self, seconds: f64) -> Option<()> {
         // Whole and part apart: a double has not the digits of both.
         let (whole, part) = (seconds.trunc(), seconds.fract());
@@ -395,7 +402,10 @@ impl Parts {
         self.add_seconds(sign * seconds)
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "checked against i32's range")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "checked against i32's range"
+    )]
     fn finish(&self, ago: bool) -> Option<IntervalMonthDayNano> {
         let limit = f64::from(i32::MAX);
         if self.months.abs() > limit || self.days.abs() > limit {

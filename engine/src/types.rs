@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::casts::with_uuid;
 use crate::error::{EngineError, ErrorKind};
+use crate::pg_catalog;
 
 /// Digits of `numeric` without precision, and its scale. Source: DataFusion's default.
 const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
@@ -84,7 +85,10 @@ impl SqlTypes {
                 | ArrayElemTypeDef::SquareBracket(inner, _)
                 | ArrayElemTypeDef::Parenthesis(inner),
             ) => match self.arrow_type(inner)? {
-                Some(inner) => DataType::List(Arc::new(Field::new_list_field(inner, true))),
+                Some(ty) => {
+                    let item = Field::new_list_field(ty, true);
+                    DataType::List(Arc::new(noted(item, inner)))
+                }
                 None => return Ok(None),
             },
             SqlType::Map(key, value) => match (self.arrow_type(key)?, self.arrow_type(value)?) {
@@ -105,6 +109,10 @@ impl SqlTypes {
                 }
                 DataType::Struct(Fields::from(out))
             }
+            other if catalog_type(other).is_some() => match catalog_type(other) {
+                Some(field) => field.data_type().clone(),
+                None => return Ok(None),
+            },
             SqlType::Custom(name, _) => match name.to_string().to_lowercase().as_str() {
                 "long" => DataType::Int64,
                 "byte" | "short" => DataType::Int16,
@@ -179,9 +187,56 @@ impl TypePlanner for SqlTypes {
             Arc::new(if matches!(sql_type, SqlType::Uuid) {
                 with_uuid(field)
             } else {
-                field
+                noted(field, sql_type)
             })
         }))
+    }
+}
+
+/// The field of a type of PostgreSQL's catalogs, such as `oid` or `regclass`.
+fn catalog_type(sql: &SqlType) -> Option<Field> {
+    const KNOWN: [&str; 17] = [
+        "oid",
+        "xid",
+        "name",
+        "regproc",
+        "regprocedure",
+        "regoper",
+        "regoperator",
+        "regtype",
+        "regnamespace",
+        "regrole",
+        "int2vector",
+        "oidvector",
+        "aclitem",
+        "pg_node_tree",
+        "inet",
+        "cstring",
+        "unknown",
+    ];
+    let name = match sql {
+        SqlType::Regclass => "regclass".to_owned(),
+        SqlType::Custom(name, _) => name.to_string(),
+        _ => return None,
+    };
+    let name = match name.as_str() {
+        "\"char\"" => "char".to_owned(),
+        other => other.to_lowercase(),
+    };
+    let known = name == "char" || name == "regclass" || KNOWN.contains(&name.as_str());
+    known.then(|| pg_catalog::column("", &name, true))
+}
+
+/// `field` with what its Arrow type does not tell of the SQL type.
+fn noted(field: Field, sql: &SqlType) -> Field {
+    if matches!(sql, SqlType::JSON | SqlType::JSONB) {
+        let mut metadata = field.metadata().clone();
+        metadata.insert(pg_catalog::PG_TYPE_KEY.to_owned(), "json".to_owned());
+        return field.with_metadata(metadata);
+    }
+    match catalog_type(sql) {
+        Some(known) => field.with_metadata(known.metadata().clone()),
+        None => field,
     }
 }
 

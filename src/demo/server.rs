@@ -43,6 +43,9 @@ pub(super) struct Server {
     log: Option<PathBuf>,
 }
 
+/// Doors beside HTTP with their usual ports; another port is picked for one that is taken.
+const OTHER_DOORS: [(&str, u16); 2] = [("FLIGHT", 7071), ("POSTGRES", 7072)];
+
 impl Server {
     /// Starts the server and waits until it is ready.
     pub(super) async fn start(plan: &Plan) -> Result<Self, DemoError> {
@@ -66,6 +69,13 @@ impl Server {
             // Ctrl-C reaches the demo alone, which then stops the server once.
             .process_group(0)
             .kill_on_drop(true);
+        for (door, port) in OTHER_DOORS {
+            let key = format!("TARN__LISTEN__{door}");
+            let is_taken = std::net::TcpListener::bind(("127.0.0.1", port)).is_err();
+            if std::env::var_os(&key).is_none() && is_taken {
+                command.env(key, "127.0.0.1:0");
+            }
+        }
         if !plan.verbose {
             command.stderr(File::create(&log).map_err(DemoError::Spawn)?);
         }

@@ -2,6 +2,7 @@
 
 mod children;
 mod coordinator;
+mod http;
 mod logs;
 mod machine;
 mod flight;

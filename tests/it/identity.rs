@@ -1,5 +1,8 @@
 //! Users, tokens, running queries and sessions, as clients of the HTTP door meet them.
 
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
 use reqwest::StatusCode;
 use serde_json::json;
 use tarn::client::{Client, ClientError, Collected};
@@ -343,4 +346,174 @@ async fn sessions_are_seen_and_killed_by_their_user_and_administrators_only() {
         sql(&ann, "SELECT current_schema()").await.scalar().unwrap(),
         "main"
     );
+}
+
+/// psql on the PostgreSQL door of a server, without TLS, so that it has to speak SCRAM.
+fn psql(server: &Server, user: &str, password: &str) -> Command {
+    let address = server.door("postgres");
+    let mut command = Command::new("psql");
+    command
+        .args([
+            "-X",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-d",
+            "lake",
+            "-U",
+            user,
+        ])
+        .args(["-p", &address.port().to_string()])
+        .env("PGSSLMODE", "disable")
+        .env("PGPASSWORD", password);
+    command
+}
+
+/// What psql prints for one statement, and what it complains about.
+fn psql_says(server: &Server, user: &str, password: &str, statement: &str) -> (String, String) {
+    let output = psql(server, user, password)
+        .args(["-c", statement])
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// A psql that has logged in and waits for its user to type; ended when dropped.
+struct Typing(Child);
+
+impl Typing {
+    fn start(server: &Server, user: &str, password: &str) -> Self {
+        let child = psql(server, user, password)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// Types a statement, and gives what is said until psql ends.
+    fn types_and_ends(mut self, statement: &str) -> String {
+        let mut input = self.0.stdin.take().unwrap();
+        // If psql has ended already there is nobody to read it.
+        let _ = writeln!(input, "{statement}");
+        drop(input);
+        let mut said = String::new();
+        let (mut out, mut err) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
+        out.read_to_string(&mut said).unwrap();
+        err.read_to_string(&mut said).unwrap();
+        said
+    }
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The sessions on the PostgreSQL door: id and user.
+async fn postgres_sessions(server: &Server) -> Vec<Vec<String>> {
+    let statement = "SELECT session_id, user_name FROM system.sessions WHERE door = 'postgres'
+                     ORDER BY started_at";
+    rows(&sql(server.client(), statement).await)
+}
+
+async fn wait_for_sessions(server: &Server, count: usize) -> Vec<Vec<String>> {
+    let what = format!("{count} sessions are open");
+    wait_for(&what, END_TIMEOUT, async || {
+        let sessions = postgres_sessions(server).await;
+        (sessions.len() == count).then_some(sessions)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_logs_in_by_scram_with_a_password_a_token_and_a_verifier_of_postgresql() {
+    let server = ServerOptions::default().start().await;
+    let postgres = Postgres::start().await;
+    let admin = server.client();
+    sql(admin, "CREATE USER ann PASSWORD 'gr\u{fc}n'").await;
+    sql(admin, "CREATE SERVICE ACCOUNT robot").await;
+    let token = create_token(admin, "CREATE TOKEN t FOR robot").await;
+    let user = "SELECT current_user";
+    for (name, password) in [("ann", "gr\u{fc}n"), ("robot", &token)] {
+        let (said, errors) = psql_says(&server, name, password, user);
+        assert_eq!((said.as_str(), errors.as_str()), (name, ""));
+    }
+    for (name, password) in [("ann", "wrong"), ("nobody", "wrong"), ("ann", &token)] {
+        let (_, errors) = psql_says(&server, name, password, user);
+        let wanted = format!("password authentication failed for user \"{name}\"");
+        assert!(errors.contains(&wanted), "{errors}");
+    }
+    // What psql's \password sends is made as the server makes it.
+    let make = "SET password_encryption = 'scram-sha-256'; CREATE ROLE ann PASSWORD 'pencil';
+                COPY (SELECT rolpassword FROM pg_authid WHERE rolname = 'ann') TO STDOUT";
+    let made = Command::new("psql")
+        .args(["-X", "-q", "-c", make, &postgres.url()])
+        .output()
+        .unwrap();
+    let verifier = String::from_utf8(made.stdout).unwrap();
+    let verifier = verifier.trim();
+    assert!(verifier.starts_with("SCRAM-SHA-256$4096:"), "{verifier}");
+    let own = format!("ALTER USER \"ann\" PASSWORD '{verifier}'");
+    let (said, errors) = psql_says(&server, "ann", "gr\u{fc}n", &own);
+    assert_eq!((said.as_str(), errors.as_str()), ("ALTER ROLE", ""));
+    assert_eq!(psql_says(&server, "ann", "pencil", user).0, "ann");
+    check_login(&server, "ann", "pencil", true).await;
+    check_login(&server, "ann", "gr\u{fc}n", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_are_refused_and_idle_ones_are_ended() {
+    let server = ServerOptions::default()
+        .set("TARN__LIMITS__SESSIONS_PER_USER", "2")
+        .set("TARN__LIMITS__IDLE_TIMEOUT", "4s")
+        .start()
+        .await;
+    sql(server.client(), "CREATE USER ann PASSWORD 'pw'").await;
+    let first = Typing::start(&server, "ann", "pw");
+    let _second = Typing::start(&server, "ann", "pw");
+    wait_for_sessions(&server, 2).await;
+    let (_, errors) = psql_says(&server, "ann", "pw", "SELECT 1");
+    assert!(
+        errors.contains("2 sessions, which is the limit"),
+        "{errors}"
+    );
+    wait_for_sessions(&server, 0).await;
+    let said = first.types_and_ends("SELECT 1;");
+    assert!(said.contains("idle for too long"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_killed_disabled_or_revoked_leaves_the_postgresql_door() {
+    let server = ServerOptions::default().start().await;
+    let admin = server.client();
+    for name in ["ann", "bob"] {
+        sql(admin, &format!("CREATE USER {name} PASSWORD 'pw'")).await;
+    }
+    let token = create_token(admin, "CREATE TOKEN t FOR bob").await;
+    let ann = Typing::start(&server, "ann", "pw");
+    let session = wait_for_sessions(&server, 1).await[0][0].clone();
+    sql(admin, &format!("KILL SESSION '{session}'")).await;
+    wait_for_sessions(&server, 0).await;
+    let said = ann.types_and_ends("SELECT 1;");
+    assert!(said.contains("KILL SESSION"), "{said}");
+
+    let ann = Typing::start(&server, "ann", "pw");
+    let by_token = Typing::start(&server, "bob", &token);
+    let _bob = Typing::start(&server, "bob", "pw");
+    wait_for_sessions(&server, 3).await;
+    sql(admin, "ALTER USER ann DISABLE").await;
+    wait_for_sessions(&server, 2).await;
+    let said = ann.types_and_ends("SELECT 1;");
+    assert!(said.contains("user or token has changed"), "{said}");
+    sql(admin, "REVOKE TOKEN t FROM bob").await;
+    let left = wait_for_sessions(&server, 1).await;
+    assert_eq!(left[0][1], "bob");
+    drop(by_token);
+    sql(admin, "DROP USER bob").await;
+    wait_for_sessions(&server, 0).await;
 }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod postgres;
 mod shell;
 mod slt;
+mod temporary;
 mod tls;
 mod tpch;
 mod witness;

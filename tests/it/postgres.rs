@@ -114,12 +114,8 @@ impl Raw {
         raw.send(&message(b'p', format!("{PASSWORD}\0").as_bytes()))
             .await;
         let greeting = raw.until_ready().await;
-        raw.key = greeting
-            .iter()
-            .find(|answer| answer.tag == b'K')
-            .unwrap()
-            .body
-            .clone();
+        let key = greeting.iter().find(|answer| answer.tag == b'K').unwrap();
+        raw.key.clone_from(&key.body);
         raw
     }
 
@@ -152,7 +148,7 @@ impl Raw {
             .expect("the server did not answer in time")
     }
 
-    /// Everything up to ReadyForQuery, which is the last.
+    /// Everything up to `ReadyForQuery`, which is the last.
     async fn until_ready(&mut self) -> Vec<Answer> {
         let mut answers = vec![];
         loop {
@@ -351,6 +347,17 @@ async fn cursors_go_forwards_and_may_outlive_their_block() {
     assert_eq!(rows(&answers), [[Some("4".to_owned())]]);
     assert_eq!(codes(&raw.query("FETCH PRIOR c").await, b'E'), ["55000"]);
     assert_eq!(codes(&raw.query("CLOSE c; FETCH c").await, b'E'), ["34000"]);
+    // A cursor's query may have parameters.
+    let mut pipeline = parse("", "DECLARE p CURSOR WITH HOLD FOR SELECT $1::int + 1");
+    pipeline.extend(bind("", "", &["41"], false));
+    pipeline.extend(execute("", 0));
+    pipeline.extend(sync());
+    raw.send(&pipeline).await;
+    assert_eq!(tags(&raw.until_ready().await), "12CZ");
+    assert_eq!(
+        rows(&raw.query("FETCH ALL p").await),
+        [[Some("42".to_owned())]]
+    );
     let alone = raw.query("DECLARE d CURSOR FOR SELECT 1").await;
     assert_eq!(codes(&alone, b'E'), ["25P01"]);
 }
@@ -574,4 +581,91 @@ async fn a_session_that_idles_too_long_or_outlives_the_server_is_told() {
     assert!(server.stop().success());
     let answer = last.answer().await.unwrap();
     assert_eq!(answer.field(b'C').as_deref(), Some("57P01"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_listed_and_can_be_killed() {
+    let server = server().await;
+    let mut raw = Raw::admin(&server).await;
+    let listed = server
+        .rows("SELECT session_id FROM system.sessions WHERE door = 'postgres'")
+        .await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let mut idle = Raw::admin(&server).await;
+    server
+        .sql(&format!("KILL SESSION '{}'", listed[0][0]))
+        .await;
+    let answer = raw.answer().await.unwrap();
+    assert_eq!(answer.field(b'S').as_deref(), Some("FATAL"));
+    assert_eq!(answer.field(b'C').as_deref(), Some("57P01"));
+    assert!(raw.answer().await.is_none());
+    assert_eq!(rows(&idle.query("SELECT 1").await).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_gives_other_columns_is_refused() {
+    let server = server().await;
+    let mut raw = Raw::admin(&server).await;
+    raw.query("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+        .await;
+    let mut pipeline = parse("s", "SELECT * FROM t");
+    pipeline.extend(message(b'D', b"Ss\0"));
+    pipeline.extend(sync());
+    raw.send(&pipeline).await;
+    assert_eq!(tags(&raw.until_ready().await), "1tTZ");
+    raw.query("DROP TABLE t; CREATE TABLE t (a text, b int)")
+        .await;
+    let mut pipeline = bind("", "s", &[], false);
+    pipeline.extend(execute("", 0));
+    pipeline.extend(sync());
+    raw.send(&pipeline).await;
+    assert_eq!(codes(&raw.until_ready().await, b'E'), ["0A000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_go_through_binary_unharmed() {
+    let server = server().await;
+    let mut raw = Raw::admin(&server).await;
+    for (ty, text) in [
+        ("boolean", "t"),
+        ("smallint", "-7"),
+        ("bigint", "9223372036854775807"),
+        ("double precision", "1.5"),
+        ("numeric(20,4)", "1234567890123456.7890"),
+        ("text", "h\u{e4}\u{df}"),
+        ("bytea", "\\x00ff"),
+        ("date", "2024-02-29"),
+        ("timestamp", "2024-02-29 12:34:56.789"),
+        ("timestamptz", "2024-02-29 12:34:56.789+00"),
+        ("interval", "1 year 2 mons 3 days 04:05:06.7"),
+        ("uuid", "01234567-89ab-cdef-0123-456789abcdef"),
+        ("int[]", "{1,NULL,3}"),
+        ("text[]", "{a,\"b c\",NULL}"),
+    ] {
+        // The value goes in as text and comes out in binary; what came goes in as binary again.
+        let sql = format!("SELECT $1::{ty}");
+        let mut pipeline = parse("s", &sql);
+        pipeline.extend(bind("", "s", &[text], true));
+        pipeline.extend(execute("", 0));
+        pipeline.extend(sync());
+        raw.send(&pipeline).await;
+        let answers = raw.until_ready().await;
+        let row = answers.iter().find(|a| a.tag == b'D');
+        let row = row.unwrap_or_else(|| panic!("{ty}: {:?}", codes(&answers, b'E')));
+        let value = &row.body[2..];
+        let mut body = b"\0s\0\0\x01\0\x01\0\x01".to_vec();
+        body.extend_from_slice(value);
+        body.extend([0, 0]);
+        let mut pipeline = message(b'B', &body);
+        pipeline.extend(execute("", 0));
+        pipeline.extend(message(b'C', b"Ss\0"));
+        pipeline.extend(sync());
+        raw.send(&pipeline).await;
+        let answers = raw.until_ready().await;
+        assert_eq!(
+            rows(&answers),
+            [[Some(text.to_owned())]],
+            "{ty}: {answers:?}"
+        );
+    }
 }

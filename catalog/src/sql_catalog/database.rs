@@ -48,6 +48,8 @@ const NAMES: &str = "SELECT table_name FROM iceberg_tables
 const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location, iceberg_type
     FROM iceberg_tables WHERE catalog_name = $1 AND metadata_location IS NOT NULL
     AND COALESCE(iceberg_type, 'TABLE') IN ('TABLE', 'VIEW')";
+const ALL_PROPERTIES: &str = "SELECT namespace, property_key, property_value
+    FROM iceberg_namespace_properties WHERE catalog_name = $1";
 const INSERT: &str = "INSERT INTO iceberg_tables
     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
     VALUES ($1, $2, $3, $4, $5)";
@@ -245,6 +247,19 @@ impl Database {
             })
             .collect::<Result<_, sqlx::Error>>()
             .map_err(|error| self.error("list everything", error.into()))
+    }
+
+    /// Namespace, key and value of every property of a namespace.
+    pub(super) async fn all_namespace_properties(&self) -> Result<Vec<(String, String, String)>> {
+        let rows = sqlx::query(ALL_PROPERTIES)
+            .bind(&self.catalog)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.error("read the schemas", error.into()))?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(|error| self.error("read the schemas", error.into()))
     }
 
     pub(super) async fn names(

@@ -17,50 +17,50 @@ use super::fault::{Fault, Notice};
 use super::message;
 use super::portal::{Open, Pass, Portal, Progress};
 
+/// How a command is called.
+pub(crate) struct Call<'a> {
+    /// Formats of the columns of rows.
+    pub(crate) formats: &'a [i16],
+    /// Values of the parameters of a cursor's query.
+    pub(crate) values: Vec<ScalarValue>,
+    /// Rows are described before they are sent.
+    pub(crate) describes: bool,
+    /// Other statements stand in the same text, which then is a transaction.
+    pub(crate) several: bool,
+}
+
 impl Connection {
     /// Does what a command says and completes it.
-    ///
-    /// `describes`: rows are described before they are sent. `several`: other statements stand in the
-    /// same text, which then is a transaction.
     pub(crate) async fn command(
         &mut self,
         command: ConnectionCommand,
         sql: &str,
-        formats: &[i16],
-        describes: bool,
-        several: bool,
+        call: Call<'_>,
     ) -> Result<(), Fault> {
         let tag = match command {
-            ConnectionCommand::Commit { chain } => self.commit(chain),
-            ConnectionCommand::Rollback { chain } => self.rollback(chain),
-            ConnectionCommand::RollbackTo(name) => self.rollback_to(&name)?,
+            ConnectionCommand::Commit { chain } => self.commit(chain).to_owned(),
+            ConnectionCommand::Rollback { chain } => self.rollback(chain).to_owned(),
+            ConnectionCommand::RollbackTo(name) => self.rollback_to(&name)?.to_owned(),
             other => {
                 self.block.check()?;
-                return match other {
-                    ConnectionCommand::Copy(copy) => Box::pin(self.copy(*copy, sql)).await,
+                match other {
+                    ConnectionCommand::Copy(copy) => {
+                        return Box::pin(self.copy(*copy, sql)).await;
+                    }
                     ConnectionCommand::Execute { name, values } => {
-                        Box::pin(self.execute_prepared(&name, &values, formats, describes)).await
+                        return Box::pin(self.execute_prepared(&name, &values, &call)).await;
                     }
                     ConnectionCommand::Fetch {
                         name,
                         steps,
                         is_move,
-                    } => {
-                        let tag = self.fetch(&name, steps, is_move, describes).await?;
-                        message::complete(&mut self.wire.output, &tag);
-                        Ok(())
-                    }
-                    other => {
-                        let tag = Box::pin(self.plain(other, sql, several)).await?;
-                        self.report();
-                        message::complete(&mut self.wire.output, &tag);
-                        Ok(())
-                    }
-                };
+                    } => self.fetch(&name, steps, is_move, call.describes).await?,
+                    other => Box::pin(self.plain(other, sql, call)).await?.to_owned(),
+                }
             }
         };
         self.report();
-        message::complete(&mut self.wire.output, tag);
+        message::complete(&mut self.wire.output, &tag);
         Ok(())
     }
 
@@ -69,9 +69,9 @@ impl Connection {
         &mut self,
         command: ConnectionCommand,
         sql: &str,
-        several: bool,
-    ) -> Result<String, Fault> {
-        let tag = match command {
+        call: Call<'_>,
+    ) -> Result<&'static str, Fault> {
+        Ok(match command {
             ConnectionCommand::Begin { start, modes } => self.begin(start, &modes),
             ConnectionCommand::Savepoint(name) => {
                 self.in_block("SAVEPOINT")?;
@@ -104,7 +104,7 @@ impl Connection {
             ConnectionCommand::SetConstraints => "SET CONSTRAINTS",
             ConnectionCommand::OwnRole { reset: true } => "RESET",
             ConnectionCommand::OwnRole { reset: false } => "SET",
-            ConnectionCommand::Discard(what) => self.discard(what, several).await?,
+            ConnectionCommand::Discard(what) => self.discard(what, call.several).await?,
             ConnectionCommand::Deallocate(name) => self.deallocate(name)?,
             ConnectionCommand::Prepare { name, types, sql } => {
                 self.prepare_named(name, types, &sql).await?;
@@ -121,14 +121,14 @@ impl Connection {
                     return Err(Fault::unsupported("a SCROLL cursor")
                         .with_hint("rows are read once and forwards; use NO SCROLL"));
                 }
-                if !hold && self.block.is_idle() && !several {
+                if !hold && self.block.is_idle() && !call.several {
                     return Err(Fault::error(
                         "25P01",
                         "DECLARE CURSOR can only be used in transaction blocks",
                     )
                     .with_hint("BEGIN first, or declare it WITH HOLD"));
                 }
-                self.declare(name, binary, hold, &sql).await?;
+                self.declare(name, binary, hold, &sql, call.values).await?;
                 "DECLARE CURSOR"
             }
             ConnectionCommand::Close(None) => {
@@ -151,8 +151,7 @@ impl Connection {
             | ConnectionCommand::Fetch { .. } => {
                 return Err(Fault::error("XX000", "the command is handled elsewhere"));
             }
-        };
-        Ok(tag.to_owned())
+        })
     }
 
     fn in_block(&self, what: &str) -> Result<(), Fault> {
@@ -306,7 +305,7 @@ impl Connection {
             Discard::Plans => return Ok("DISCARD PLANS"),
             Discard::Sequences => return Ok("DISCARD SEQUENCES"),
             Discard::Temp => {
-                self.shared.service.engine.end_session(&self.session).await;
+                self.end_temporary().await;
                 return Ok("DISCARD TEMP");
             }
             Discard::All => {}
@@ -320,7 +319,7 @@ impl Connection {
         self.portals.clear();
         self.statements.clear();
         self.start("RESET ALL", vec![]).await?;
-        self.shared.service.engine.end_session(&self.session).await;
+        self.end_temporary().await;
         Ok("DISCARD ALL")
     }
 
@@ -377,8 +376,7 @@ impl Connection {
         &mut self,
         name: &str,
         values: &[String],
-        formats: &[i16],
-        describes: bool,
+        call: &Call<'_>,
     ) -> Result<(), Fault> {
         let Some(statement) = self.statements.get(name).cloned() else {
             return Err(no_statement(name));
@@ -404,7 +402,7 @@ impl Connection {
         }
         let values = self.evaluate(values, &types).await?;
         let running = self.start(&statement.sql, values).await?;
-        self.send_all(running, formats, describes).await
+        self.send_all(running, call.formats, call.describes).await
     }
 
     /// The values of expressions, cast to the types that are wanted.
@@ -442,6 +440,7 @@ impl Connection {
         binary: bool,
         hold: bool,
         sql: &str,
+        values: Vec<ScalarValue>,
     ) -> Result<(), Fault> {
         if self.portals.contains_key(&name) {
             return Err(Fault::error(
@@ -463,7 +462,7 @@ impl Connection {
                 "syntax error: a cursor needs a query",
             ));
         }
-        let running = self.start(sql, vec![]).await?;
+        let running = self.start(sql, values).await?;
         let formats = vec![i16::from(binary)];
         let open = Open::new(running, None, &formats, Style::of(&self.session.settings))?;
         self.portals

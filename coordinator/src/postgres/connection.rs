@@ -4,11 +4,10 @@
 //! block. The two protocols are in [`super::simple`] and [`super::extended`].
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tarn_control::Principal;
+use futures::FutureExt;
 use tarn_engine::{ScalarValue, Session, only_reads, parse_duration};
 use uuid::Uuid;
 
@@ -20,6 +19,7 @@ use super::message::{self, Message};
 use super::portal::Portal;
 use super::transaction::Block;
 use super::wire::{Frame, Wire};
+use crate::sessions::SessionGuard;
 use crate::statements::{Door, Running, StatementRequest};
 
 /// Settings whose changes clients are told. Source: PostgreSQL, `GUC_REPORT`.
@@ -54,6 +54,8 @@ pub(crate) struct Connection {
     /// After an error of the extended protocol everything up to Sync is skipped.
     pub(crate) skips: bool,
     cancel: CancelKey,
+    /// The session in the registry of all doors.
+    guard: SessionGuard,
     /// What the client was told of each of [`REPORTED`].
     reported: [Option<String>; REPORTED.len()],
 }
@@ -62,8 +64,8 @@ impl Connection {
     /// Greets a client that has authenticated; `None` if it has left.
     pub(crate) async fn open(
         wire: Wire,
-        (_principal, session): (Principal, Session),
-        _peer: IpAddr,
+        session: Session,
+        guard: SessionGuard,
         shared: &Arc<Shared>,
     ) -> Option<Self> {
         let mut connection = Self {
@@ -76,6 +78,7 @@ impl Connection {
             skips: false,
             cancel: shared.cancels.register(),
             reported: Default::default(),
+            guard,
         };
         connection.report();
         let key = &connection.cancel;
@@ -91,9 +94,14 @@ impl Connection {
 
     /// Serves until the client leaves or has to.
     pub(crate) async fn serve(mut self: Box<Self>) {
-        let fault = self.talk().await;
+        let closed = self.guard.closed();
+        let fault = tokio::select! {
+            biased;
+            fault = self.talk() => fault,
+            end = closed => end.error().into(),
+        };
         self.portals.clear();
-        self.shared.service.engine.end_session(&self.session).await;
+        self.end_temporary().await;
         let notice = match fault {
             Fault::Gone => return,
             Fault::Error(notice) | Fault::Fatal(notice) => notice,
@@ -117,6 +125,7 @@ impl Connection {
                 Ok(message) => message,
                 Err(fault) => return fault,
             };
+            self.guard.touch();
             let done = match message {
                 Message::Terminate => return Fault::Gone,
                 Message::Query(sql) if !self.skips => Box::pin(self.query(&sql)).await,
@@ -298,7 +307,7 @@ impl Connection {
         let run = service
             .statements
             .run(&service.engine, &mut self.session, request);
-        let done = self.wire.beside(Box::pin(run)).await;
+        let done = self.wire.beside(run.boxed()).await;
         let running = done??;
         for notice in &running.notices {
             self.notice(&Notice::new("NOTICE", notice.sqlstate, &notice.message));
@@ -307,6 +316,12 @@ impl Connection {
             self.block.wrote();
         }
         Ok(running)
+    }
+
+    /// Drops the session's temporary tables.
+    pub(crate) async fn end_temporary(&mut self) {
+        let engine = &self.shared.service.engine;
+        engine.end_session(&self.session).boxed().await;
     }
 
     /// The statement that a cancel request ends from now on.
@@ -323,7 +338,7 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 fn is_read(command: &str) -> bool {
     matches!(
         command,
-        "SELECT" | "SHOW" | "EXPLAIN" | "DESCRIBE" | "SET" | "RESET" | "USE"
+        "SELECT" | "SHOW" | "EXPLAIN" | "DESCRIBE" | "SET" | "RESET" | "USE" | "KILL"
     )
 }
 

@@ -6,10 +6,12 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use futures::FutureExt;
 use tarn_engine::{
     ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of, split,
 };
 
+use super::command::Call;
 use super::connection::Connection;
 use super::decode;
 use super::encode::{Format, Style, describe};
@@ -61,9 +63,8 @@ impl Statement {
                 "cannot insert multiple commands into a prepared statement",
             ));
         }
-        let Piece { sql, offset, .. } = match pieces.pop() {
-            Some(piece) => piece,
-            None => return Ok(Self::of(String::new(), Kind::Empty, 0, given)),
+        let Some(Piece { sql, offset, .. }) = pieces.pop() else {
+            return Ok(Self::of(String::new(), Kind::Empty, 0, given));
         };
         let command =
             connection_command(&sql).map_err(|error| Fault::from(error).shifted(offset))?;
@@ -83,6 +84,15 @@ impl Statement {
 
     pub(crate) fn is_engine(&self) -> bool {
         matches!(self.kind, Kind::Engine)
+    }
+
+    /// What the engine plans of it: all of it, or the query of a cursor, which may have parameters.
+    fn planned(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Engine => Some(&self.sql),
+            Kind::Command(ConnectionCommand::Declare { sql, .. }) => Some(sql),
+            Kind::Command(_) | Kind::Empty => None,
+        }
     }
 
     /// Whether the block of a transaction takes it after an error.
@@ -191,7 +201,10 @@ impl Connection {
 
     /// Plans a statement for its types, once.
     pub(crate) async fn analyse(&mut self, statement: &Statement) -> Result<(), Fault> {
-        if !statement.is_engine() || statement.prepared().is_some() {
+        let Some(sql) = statement.planned() else {
+            return Ok(());
+        };
+        if statement.prepared().is_some() {
             return Ok(());
         }
         self.block.check()?;
@@ -201,13 +214,12 @@ impl Connection {
             .map(|given| given.ty.clone())
             .collect();
         let service = &self.shared.service;
-        let prepare =
-            service
-                .statements
-                .prepare(&service.engine, &self.session, &statement.sql, &given);
+        let prepare = service
+            .statements
+            .prepare(&service.engine, &self.session, sql, &given);
         let prepared = self
             .wire
-            .beside(Box::pin(prepare))
+            .beside(prepare.boxed())
             .await?
             .map_err(|error| Fault::from(error).shifted(statement.offset))?;
         // Only this task fills it.
@@ -239,7 +251,7 @@ impl Connection {
         }
         let wanted = statement.parameters();
         // Without a plan the count is checked when the statement is run.
-        if (statement.prepared().is_some() || !statement.is_engine()) && count != wanted {
+        if (statement.prepared().is_some() || statement.planned().is_none()) && count != wanted {
             return Err(Fault::error(
                 "08P01",
                 format!(
@@ -444,10 +456,14 @@ impl Connection {
                 return Ok(());
             }
             Kind::Command(command) => {
-                let formats = portal.formats.clone();
+                let call = Call {
+                    formats: &portal.formats.clone(),
+                    values: portal.values.clone(),
+                    describes: false,
+                    several: false,
+                };
                 let command = command.clone();
-                return Box::pin(self.command(command, &statement.sql, &formats, false, false))
-                    .await;
+                return Box::pin(self.command(command, &statement.sql, call)).await;
             }
             Kind::Engine => self.block.check()?,
         }

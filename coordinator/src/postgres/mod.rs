@@ -40,9 +40,10 @@ pub use untrusted::decode_untrusted;
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// SCRAM without TLS; over TLS the password itself, so that access tokens can be given as one.
+    /// SCRAM without TLS; over TLS the password itself, so that any access token can be given as one.
     Auto,
-    /// SCRAM-SHA-256 always. Access tokens cannot be used.
+    /// SCRAM-SHA-256 always, without channel binding. Access tokens that are older than the user's
+    /// last password may be refused.
     Scram,
     /// The password or access token itself, always; without TLS only from this machine.
     Password,

@@ -4,6 +4,7 @@
 
 use tarn_engine::{Piece, connection_command, split};
 
+use super::command::Call;
 use super::connection::Connection;
 use super::fault::Fault;
 use super::message;
@@ -33,12 +34,16 @@ impl Connection {
     }
 
     async fn one(&mut self, piece: &Piece, several: bool) -> Result<(), Fault> {
-        match connection_command(&piece.sql)? {
-            Some(command) => Box::pin(self.command(command, &piece.sql, &[], true, several)).await,
-            None => {
-                let running = self.start(&piece.sql, vec![]).await?;
-                self.send_all(running, &[], true).await
-            }
+        if let Some(command) = connection_command(&piece.sql)? {
+            let call = Call {
+                formats: &[],
+                values: vec![],
+                describes: true,
+                several,
+            };
+            return Box::pin(self.command(command, &piece.sql, call)).await;
         }
+        let running = self.start(&piece.sql, vec![]).await?;
+        self.send_all(running, &[], true).await
     }
 }

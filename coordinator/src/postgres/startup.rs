@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use futures::FutureExt;
 use secrecy::SecretString;
 use tarn_control::{AuthError, Origin, Principal};
 use tarn_engine::Session;
@@ -18,6 +19,7 @@ use super::fault::{Fault, Notice};
 use super::message::{self, Message};
 use super::wire::{Socket, Wire};
 use super::{Authentication, Shared};
+use crate::sessions::SessionGuard;
 use crate::statements::Door;
 
 const PROTOCOL_3: u32 = 3;
@@ -194,9 +196,9 @@ async fn enter(socket: TcpStream, peer: IpAddr, shared: &Arc<Shared>) -> Option<
         }
     };
     match admit(&mut wire, &parameters, peer, shared).await {
-        Ok(session) => {
+        Ok((session, guard)) => {
             wire.admit(shared.options.message_bytes_max);
-            let opened = Connection::open(wire, session, peer, shared).await;
+            let opened = Connection::open(wire, session, guard, shared).await;
             Some(Box::new(opened?))
         }
         Err(fault) => {
@@ -256,7 +258,7 @@ async fn admit(
     parameters: &Parameters,
     peer: IpAddr,
     shared: &Shared,
-) -> Result<(Principal, Session), Fault> {
+) -> Result<(Session, SessionGuard), Fault> {
     if parameters.minor > 0 || !parameters.unknown.is_empty() {
         message::message(&mut wire.output, b'v', |out| {
             out.extend(0_u32.to_be_bytes());
@@ -290,9 +292,10 @@ async fn admit(
         return Err(Fault::fatal("0A000", "replication is not supported"));
     }
     let principal = authenticate(wire, user, peer, shared).await?;
-    let session = session(&principal, parameters, shared).await?;
+    let (session, guard) = shared.service.open(&principal, Door::Postgres, peer)?;
+    let session = session_of(session, parameters, shared).await?;
     message::authentication(&mut wire.output, 0, &[]);
-    Ok((principal, session))
+    Ok((session, guard))
 }
 
 async fn authenticate(
@@ -356,14 +359,14 @@ async fn scram(
     if body.remaining() < 4 || usize::try_from(body.get_i32()).ok() != Some(body.remaining()) {
         return Err(Fault::fatal("08P01", "malformed SASL message"));
     }
-    let first = wire.beside(Box::pin(exchange.first(&body))).await?;
-    let first = first.map_err(|error| refusal(&error, user))?;
-    message::authentication(&mut wire.output, SASL_CONTINUE, &first);
+    let challenge = wire.beside(Box::pin(exchange.first(&body))).await?;
+    let challenge = challenge.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_CONTINUE, &challenge);
     wire.flush().await?;
     let body = password(wire).await?;
-    let last = wire.beside(Box::pin(exchange.last(&body))).await?;
-    let (last, principal) = last.map_err(|error| refusal(&error, user))?;
-    message::authentication(&mut wire.output, SASL_FINAL, &last);
+    let ended = wire.beside(Box::pin(exchange.last(&body))).await?;
+    let (outcome, principal) = ended.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_FINAL, &outcome);
     Ok(principal)
 }
 
@@ -400,32 +403,30 @@ fn refusal(error: &AuthError, user: &str) -> Fault {
 }
 
 /// The session that the parameters ask for.
-async fn session(
-    principal: &Principal,
+async fn session_of(
+    mut session: Session,
     parameters: &Parameters,
     shared: &Shared,
 ) -> Result<Session, Fault> {
     let service = &shared.service;
-    let mut session = service.session(principal);
     let wanted = parameters
         .get("database")
         .filter(|name| !name.is_empty())
-        .unwrap_or(&principal.name);
+        .unwrap_or(&session.user)
+        .to_owned();
     let catalogs = service.engine.catalog_names();
-    if catalogs.iter().any(|name| name == wanted) {
-        wanted.clone_into(&mut session.catalog);
-    } else if wanted != principal.name && wanted != "postgres" {
+    if catalogs.contains(&wanted) {
+        session.catalog = wanted;
+    } else if wanted != session.user && wanted != "postgres" {
         // Clients that name no database send the user's name, and some try "postgres".
         return Err(
             Fault::fatal("3D000", format!("database \"{wanted}\" does not exist"))
                 .with_hint(format!("databases are catalogs: {}", catalogs.join(", "))),
         );
     }
-    let admin = if principal.is_admin { "on" } else { "off" };
+    let admin = if session.is_admin { "on" } else { "off" };
     session.settings.fix("is_superuser", admin);
-    session
-        .settings
-        .fix("session_authorization", &principal.name);
+    session.settings.fix("session_authorization", &session.user);
     let mut asked: HashMap<String, String> = HashMap::new();
     if let Some(options) = parameters.get("options") {
         asked.extend(command_line(options)?);
@@ -439,6 +440,7 @@ async fn session(
         service
             .engine
             .set(&mut session, &name, Some(&value))
+            .boxed()
             .await?;
     }
     Ok(session)
@@ -501,7 +503,7 @@ mod tests {
         ));
         assert!(read(packet(CANCEL, b"\0")).is_err());
         let Ok(Request::Start(parameters)) =
-            read(packet(0x0003_0002, b"user\0ann\0_pq_.x\01\0options\0\0\0"))
+            read(packet(0x0003_0002, b"user\0ann\0_pq_.x\0y\0options\0\0\0"))
         else {
             panic!()
         };

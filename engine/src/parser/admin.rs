@@ -49,7 +49,7 @@ impl Grammar<'_> {
         if self.word("KILL") {
             return self.kill().map(Some);
         }
-        Ok(self.show_admin()?)
+        self.show_admin()
     }
 
     fn show_admin(&mut self) -> Parsed<Option<Admin>> {

@@ -87,6 +87,7 @@ impl Lake {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            primary_key: vec![],
         };
         self.catalog
             .create_table(creation)

@@ -6,7 +6,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tarn_engine::{CopyFormat, CopyOptions, EngineError, ErrorKind, Header, Ingest, Quoted};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,7 +44,7 @@ impl Connection {
         let schema = service
             .engine
             .ingest_schema(&self.session, &table, columns.as_deref());
-        let schema = self.wire.beside(Box::pin(schema)).await??;
+        let schema = self.wire.beside(schema.boxed()).await??;
         let zone = self.session.settings.get("time_zone").to_owned();
         let name = table.last().cloned().unwrap_or_default();
         let record_bytes_max = self.shared.options.message_bytes_max;
@@ -73,8 +73,8 @@ impl Connection {
         let insert = service
             .statements
             .ingest(&service.engine, &session, request, ingest);
-        let mut insert = Box::pin(insert);
-        let fed = {
+        let mut insert = insert.boxed();
+        let received = {
             let feed = Box::pin(self.feed(&mut reader, &sender));
             tokio::select! {
                 biased;
@@ -85,10 +85,10 @@ impl Connection {
                         Fault::from,
                     ));
                 }
-                fed = feed => fed,
+                received = feed => received,
             }
         };
-        if let Err(fault) = fed {
+        if let Err(fault) = received {
             let reason = match &fault {
                 Fault::Error(notice) => EngineError::new(ErrorKind::InvalidText, &notice.message),
                 _ => EngineError::new(ErrorKind::Canceled, "the client left"),
@@ -106,12 +106,11 @@ impl Connection {
             return Err(fault);
         }
         drop(sender);
-        let running = self.wire.beside(insert).await??;
+        let mut ended = self.wire.beside(insert).await??;
         self.block.wrote();
-        let rows = running.affected.unwrap_or(0);
+        let rows = ended.affected.unwrap_or(0);
         // An empty stream: this ends it in the registry as finished.
-        let mut running = running;
-        while let Some(batch) = running.next().await {
+        while let Some(batch) = ended.next().await {
             batch?;
         }
         message::complete(&mut self.wire.output, &format!("COPY {rows}"));
@@ -236,11 +235,7 @@ impl Fields {
         self.at += 1;
     }
 
-    pub(super) fn push(&mut self, field: Vec<u8>) -> Result<(), Fault> {
-        self.push_bytes(&field)
-    }
-
-    pub(super) fn push_bytes(&mut self, field: &[u8]) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, field: &[u8]) -> Result<(), Fault> {
         let text = std::str::from_utf8(field)
             .ok()
             .filter(|text| !text.contains('\0'))
@@ -563,7 +558,6 @@ fn nullable(schema: &SchemaRef) -> SchemaRef {
 mod tests {
     use super::*;
     use arrow::datatypes::{DataType, Field};
-    use arrow::util::pretty::pretty_format_batches;
     use tarn_engine::{ConnectionCommand, connection_command};
 
     fn options(sql: &str) -> CopyOptions {
@@ -613,7 +607,7 @@ mod tests {
                 .iter()
                 .map(|(a, b)| (a.as_deref(), b.as_deref()))
                 .collect();
-            assert_eq!(got, wanted, "{:?}", pretty_format_batches(&batches));
+            assert_eq!(got, wanted);
         }
     }
 
