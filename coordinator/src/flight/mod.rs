@@ -19,7 +19,6 @@ mod put;
 mod query;
 mod results;
 mod service;
-mod shim;
 mod session;
 mod status;
 mod tickets;
