@@ -65,9 +65,7 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
         DataType::UInt32 if values.iter().flatten().any(|bytes| bytes.len() == 8) => {
             fixed::<UInt32Type, 8>(values, "oid", |b| i64::from_be_bytes(b).try_into().ok())?
         }
-        DataType::UInt32 => {
-            fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?
-        }
+        DataType::UInt32 => fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?,
         DataType::Float32 => {
             fixed::<Float32Type, 4>(values, "real", |b| Some(f32::from_be_bytes(b)))?
         }
