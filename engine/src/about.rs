@@ -36,9 +36,7 @@ impl Engine {
             .scalar_functions()
             .get_or_insert_default()
             .extend(pg_catalog::of_context(&context));
-        state.state = builder
-            .with_analyzer_rule(Arc::clone(&casts) as _)
-            .build();
+        state.state = builder.with_analyzer_rule(Arc::clone(&casts) as _).build();
         // now() and its like mean this moment.
         state.state.mark_start_execution();
         // Nobody else puts it there.

@@ -2,8 +2,10 @@
 
 mod children;
 mod coordinator;
+mod http;
 mod logs;
 mod machine;
+mod flight;
 mod postgres;
 mod signals;
 mod tls;

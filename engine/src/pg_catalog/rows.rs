@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder,
-    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
-    TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
+    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch,
+    RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
 };
 use datafusion::arrow::datatypes::{
     DataType, Field, IntervalMonthDayNano, IntervalUnit, SchemaRef,
@@ -96,16 +96,16 @@ impl Column {
             DataType::Float64 => Self::Float64(Float64Builder::new()),
             DataType::Utf8 => Self::Text(StringBuilder::new()),
             DataType::Binary => Self::Bytes(BinaryBuilder::new()),
-            DataType::Timestamp(_, zone) => Self::Time(
-                TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()),
-            ),
+            DataType::Timestamp(_, zone) => {
+                Self::Time(TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()))
+            }
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 Self::Span(IntervalMonthDayNanoBuilder::new())
             }
             DataType::List(item) => match item.data_type() {
-                DataType::Utf8 => Self::Texts(
-                    ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item)),
-                ),
+                DataType::Utf8 => {
+                    Self::Texts(ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item)))
+                }
                 DataType::Int16 => {
                     Self::Int16s(ListBuilder::new(Int16Builder::new()).with_field(Arc::clone(item)))
                 }
@@ -135,7 +135,11 @@ impl Column {
             (Self::Text(b), Val::Owned(v)) => b.append_value(v),
             (Self::Time(b), Val::Time(v)) => b.append_value(v),
             (Self::Span(b), Val::Span(v)) => {
-                b.append_value(IntervalMonthDayNano::new(0, 0, v.saturating_mul(1_000_000_000)));
+                b.append_value(IntervalMonthDayNano::new(
+                    0,
+                    0,
+                    v.saturating_mul(1_000_000_000),
+                ));
             }
             (Self::Texts(b), Val::Texts(v)) => b.append_value(v.into_iter().map(Some)),
             (Self::Int16s(b), Val::Ints(v)) => {

@@ -203,7 +203,14 @@ fn calls_unnest(expr: &Expr) -> bool {
                 return ControlFlow::Continue(());
             };
             let name = function.name.to_string().to_lowercase();
-            let sets = ["unnest", "generate_series", "generate_subscripts", "count", "max", "min"];
+            let sets = [
+                "unnest",
+                "generate_series",
+                "generate_subscripts",
+                "count",
+                "max",
+                "min",
+            ];
             if sets.contains(&name.as_str()) || name.ends_with("_agg") {
                 ControlFlow::Break(())
             } else {
@@ -238,11 +245,14 @@ fn items(expr: &Expr) -> Option<&[Expr]> {
 }
 
 fn joined(items: &[Expr], compare: impl Fn(&Expr) -> Expr, op: &BinaryOperator) -> Option<Expr> {
-    let all = items.iter().map(compare).reduce(|left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: op.clone(),
-        right: Box::new(right),
-    });
+    let all = items
+        .iter()
+        .map(compare)
+        .reduce(|left, right| Expr::BinaryOp {
+            left: Box::new(left),
+            op: op.clone(),
+            right: Box::new(right),
+        });
     all.map(|all| Expr::Nested(Box::new(all)))
 }
 

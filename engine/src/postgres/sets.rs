@@ -53,19 +53,33 @@ fn is_literal(arg: &FunctionArg) -> bool {
 }
 
 /// A table function as a query; none if DataFusion knows it as a table function.
-fn as_query(name: &ObjectName, args: &[FunctionArg], alias: Option<&TableAlias>, ordinality: bool) -> Option<TableFactor> {
+fn as_query(
+    name: &ObjectName,
+    args: &[FunctionArg],
+    alias: Option<&TableAlias>,
+    ordinality: bool,
+) -> Option<TableFactor> {
     let folded = fold_name(name);
     let [function] = folded.as_slice() else {
         return None;
     };
-    let list = args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = args
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     let call = format!("{function}({list})");
     if function == "generate_series" && !ordinality && args.iter().all(is_literal) {
         return None;
     }
     let label = alias.map_or_else(|| Ident::new(function.clone()), |alias| alias.name.clone());
     let sql = if gives_rows(function) {
-        rows(&call, columns(function).unwrap_or_default(), &label, ordinality)
+        rows(
+            &call,
+            columns(function).unwrap_or_default(),
+            &label,
+            ordinality,
+        )
     } else if is_ours(function) || SINGLE.contains(&function.as_str()) {
         format!("SELECT {call} AS {label}")
     } else {
@@ -95,7 +109,9 @@ fn rows(list: &str, columns: &[&str], label: &Ident, ordinality: bool) -> String
 }
 
 fn fields(row: &str, columns: &[&str]) -> String {
-    let fields = columns.iter().map(|column| format!("{row}['{column}'] AS {column}"));
+    let fields = columns
+        .iter()
+        .map(|column| format!("{row}['{column}'] AS {column}"));
     fields.collect::<Vec<_>>().join(", ")
 }
 
@@ -121,7 +137,9 @@ fn unnested(function: &Function) -> Expr {
     inner.name = function.name.clone();
     let list = FunctionArgumentList {
         duplicate_treatment: None,
-        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(inner)))],
+        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(
+            inner,
+        )))],
         clauses: vec![],
     };
     Expr::Function(Function {
@@ -140,12 +158,18 @@ struct Unnest {
 impl VisitorMut for Unnest {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<()> {
+    fn pre_visit_query(
+        &mut self,
+        _: &mut datafusion::sql::sqlparser::ast::Query,
+    ) -> ControlFlow<()> {
         self.depth += 1;
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<()> {
+    fn post_visit_query(
+        &mut self,
+        _: &mut datafusion::sql::sqlparser::ast::Query,
+    ) -> ControlFlow<()> {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
@@ -199,7 +223,11 @@ impl VisitorMut for Rewriter {
                     columns: vec![],
                     at: None,
                 });
-                derived(&format!("SELECT * FROM {settings}"), Some(&alias), &alias.name)
+                derived(
+                    &format!("SELECT * FROM {settings}"),
+                    Some(&alias),
+                    &alias.name,
+                )
             }
             TableFactor::Table {
                 name,
@@ -248,7 +276,13 @@ impl VisitorMut for Rewriter {
             else {
                 continue;
             };
-            let _ = VisitMut::visit(expr, &mut Unnest { depth: 0, inside: 0 });
+            let _ = VisitMut::visit(
+                expr,
+                &mut Unnest {
+                    depth: 0,
+                    inside: 0,
+                },
+            );
             if let Some(name) = named {
                 *item = SelectItem::ExprWithAlias {
                     expr: expr.clone(),
@@ -262,7 +296,10 @@ impl VisitorMut for Rewriter {
     /// `(row).field`.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundFieldAccess { root, access_chain } = expr
-            && !matches!(root.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            && !matches!(
+                root.as_ref(),
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+            )
         {
             for access in access_chain {
                 if let AccessExpr::Dot(Expr::Identifier(name)) = access {

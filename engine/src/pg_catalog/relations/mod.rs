@@ -19,7 +19,6 @@ use super::wanted::Wanted;
 pub(super) use fixed::{KEYWORDS, TYPES, type_row};
 pub(super) use functions::{Function, all as all_functions};
 
-
 /// Where the rows of one relation come from and go to.
 pub(super) struct Filling<'a> {
     pub(super) context: &'a CatalogContext,
