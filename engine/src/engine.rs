@@ -22,12 +22,12 @@ use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
 use crate::casts::{LiteralBytes, SqlCasts};
+use crate::decorrelate::Decorrelate;
+use crate::directory::Directories;
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
 };
-use crate::decorrelate::Decorrelate;
-use crate::directory::Directories;
 use crate::error::EngineError;
 use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
