@@ -398,20 +398,22 @@ fn constant(expr: Option<&Expr>, otherwise: i64) -> Result<i64> {
 
 /// The first rows for every row of the domain.
 fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
+    // What is selected after sorting is selected after limiting just as well.
+    if let LogicalPlan::Projection(projection) = limit.input.as_ref()
+        && matches!(projection.input.as_ref(), LogicalPlan::Sort(_))
+    {
+        let below = LogicalPlan::Limit(Limit {
+            input: Arc::clone(&projection.input),
+            ..limit.clone()
+        });
+        let above = limit.input.with_new_exprs(projection.expr.clone(), vec![below])?;
+        return push(&above, domain);
+    }
     let skip = constant(limit.skip.as_deref(), 0)?;
     let fetch = constant(limit.fetch.as_deref(), i64::MAX)?;
     let (input, places) = push(&limit.input, domain)?;
     let order = match &input {
         LogicalPlan::Sort(sort) => sort.expr.clone(),
-        // The order of what a query selects is below the selection.
-        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
-            LogicalPlan::Sort(_) => {
-                return not_impl_err!(
-                    "LIMIT after ORDER BY another column in a correlated subquery is not supported"
-                );
-            }
-            _ => vec![],
-        },
         _ => vec![],
     };
     let kept = input.schema().columns();

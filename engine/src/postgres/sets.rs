@@ -82,7 +82,9 @@ fn as_query(
         return None;
     }
     let label = alias.map_or_else(|| Ident::new(function.clone()), |alias| alias.name.clone());
-    let sql = if gives_rows(function) {
+    let sql = if function == "unnest" && args.len() == 1 {
+        rows(&list, &[], &label, ordinality)
+    } else if gives_rows(function) {
         rows(
             &call,
             columns(function).unwrap_or_default(),
@@ -262,7 +264,7 @@ impl VisitorMut for Rewriter {
                 with_ordinality,
                 ..
             } => match array_exprs.as_slice() {
-                [list] if *with_ordinality || alias.is_some() => {
+                [list] => {
                     let label = alias
                         .as_ref()
                         .map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());

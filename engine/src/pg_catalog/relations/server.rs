@@ -138,6 +138,9 @@ fn setting_row(to: &mut Filling<'_>, setting: &'static Setting) -> Result<()> {
     let (kind, bounds, words) = match setting.kind {
         SettingKind::Boolean => ("bool", None, None),
         SettingKind::Integer(min, max) => ("integer", Some((min, max)), None),
+        SettingKind::Word(words) if words.iter().all(|word| ["on", "off"].contains(word)) => {
+            ("bool", None, None)
+        }
         SettingKind::Word(words) => ("enum", None, Some(words)),
         SettingKind::Fixed => (kind_of(setting.default), None, None),
         _ => ("string", None, None),
