@@ -49,6 +49,14 @@ test: ## Install what the tests need and run every check and test
 	cargo xtask docs --check
 	cargo test --locked --workspace
 
+# Seconds that each fuzzer runs.
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## Run each fuzzer for a minute (FUZZ_SECONDS)
+	@scripts/require.sh cargo cc
+	@fuzz/run.sh "$(FUZZ_SECONDS)"
+
 .PHONY: bench
 bench: ## Build, then time the doors beside PostgreSQL and DuckDB (some 20 minutes)
 	@scripts/require.sh cargo cc python3

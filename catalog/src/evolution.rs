@@ -58,18 +58,18 @@ pub enum SchemaChange {
 
 /// Makes `changes`, all or none, on top of what the table is by then.
 ///
-/// With `at_snapshot` the change holds only while that is the current snapshot (`Some(None)`: while there
-/// is none).
+/// With `same_rows` the change holds only while the current snapshot is that of `table`.
 ///
 /// # Errors
 /// `Invalid` or `Unsupported` for a change that the columns do not allow, naming the column; `Conflict` if
-/// the table is no longer at the snapshot, or others change it all the time.
+/// the table has other rows than it must have, or others change it all the time.
 pub async fn change_schema(
     catalog: &dyn Catalog,
     table: &Table,
     changes: &[SchemaChange],
-    at_snapshot: Option<Option<i64>>,
+    same_rows: bool,
 ) -> Result<Table> {
+    let rows = same_rows.then(|| Rows(table.metadata().current_snapshot_id()));
     let mut tried = 0;
     loop {
         let head = catalog.load_table(table.ident()).await?;
@@ -79,12 +79,12 @@ pub async fn change_schema(
                 reason: "it was dropped and made again".to_owned(),
             });
         }
-        let commit = commit(&head, changes, at_snapshot)?;
+        let commit = commit(&head, changes, rows)?;
         match catalog.commit(head.ident(), commit).await {
             Err(error) if error.code() == ErrorCode::Conflict && tried < TRIES_MAX => {
                 let now = catalog.load_table(table.ident()).await?;
-                let moved = now.metadata().current_snapshot_id();
-                if at_snapshot.is_some_and(|wanted| wanted != moved) {
+                let moved = Rows(now.metadata().current_snapshot_id());
+                if rows.is_some_and(|wanted| wanted != moved) {
                     return Err(error);
                 }
                 tried += 1;
@@ -94,11 +94,11 @@ pub async fn change_schema(
     }
 }
 
-fn commit(
-    head: &Table,
-    changes: &[SchemaChange],
-    at_snapshot: Option<Option<i64>>,
-) -> Result<TableCommit> {
+/// The snapshot that a change is made for; none if the table has none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Rows(Option<i64>);
+
+fn commit(head: &Table, changes: &[SchemaChange], rows: Option<Rows>) -> Result<TableCommit> {
     let metadata = head.metadata();
     let mut edit = Edit::new(head)?;
     for change in changes {
@@ -113,10 +113,8 @@ fn commit(
             last_assigned_field_id: metadata.last_column_id(),
         },
     ];
-    let at_snapshot = at_snapshot.or(edit
-        .only_at_this_snapshot
-        .then(|| metadata.current_snapshot_id()));
-    if let Some(snapshot_id) = at_snapshot {
+    let own = || Rows(metadata.current_snapshot_id());
+    if let Some(Rows(snapshot_id)) = rows.or_else(|| edit.only_at_this_snapshot.then(own)) {
         requirements.push(TableRequirement::RefSnapshotIdMatch {
             r#ref: MAIN_BRANCH.to_owned(),
             snapshot_id,

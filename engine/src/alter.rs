@@ -173,12 +173,11 @@ impl Engine {
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut at_snapshot = None;
         if !required.is_empty() {
-            at_snapshot = Some(table.current_snapshot().map(|snapshot| snapshot.id));
             self.refuse_nulls(session, &name, &table, &required).await?;
         }
-        change_schema(catalog, &table, &wanted, at_snapshot).await?;
+        // What was looked at must be what is there when the change is made.
+        change_schema(catalog, &table, &wanted, !required.is_empty()).await?;
         Ok(())
     }
 
@@ -281,7 +280,7 @@ impl Engine {
             let columns = column_names(&table.arrow_schema());
             let column = existing(&found.full_name(), column, &columns)?;
             let change = SchemaChange::Comment { column, text };
-            change_schema(catalog, &table, &[change], None).await?;
+            change_schema(catalog, &table, &[change], false).await?;
             return Ok(());
         }
         let view = catalog.load_view(&found.ident).await?;

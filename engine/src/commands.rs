@@ -42,12 +42,7 @@ impl Engine {
                 names,
                 if_exists,
                 cascade,
-            } => {
-                for name in &names {
-                    self.drop_schema(session, name, if_exists, cascade).await?;
-                }
-                Ok(Outcome::done("DROP SCHEMA", None))
-            }
+            } => self.drop_schemas(session, &names, if_exists, cascade).await,
             Statement::DropTable {
                 names,
                 if_exists,
@@ -214,6 +209,19 @@ impl Engine {
         Ok((catalog, namespace))
     }
 
+    async fn drop_schemas(
+        &self,
+        session: &Session,
+        names: &[Name],
+        if_exists: bool,
+        cascade: bool,
+    ) -> Result<Outcome, EngineError> {
+        for name in names {
+            self.drop_schema(session, name, if_exists, cascade).await?;
+        }
+        Ok(Outcome::done("DROP SCHEMA", None))
+    }
+
     async fn drop_schema(
         &self,
         session: &Session,
@@ -230,7 +238,8 @@ impl Engine {
         };
         let tables = catalog.list_tables(&namespace).await?;
         let views = catalog.list_views(&namespace).await?;
-        if !cascade && !(tables.is_empty() && views.is_empty()) {
+        let empty = tables.is_empty() && views.is_empty();
+        if !cascade && !empty {
             let held = |what: &str, names: &[String]| {
                 (!names.is_empty()).then(|| format!("{what}: {}", names::listing(names, 10)))
             };

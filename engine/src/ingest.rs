@@ -134,11 +134,6 @@ impl Engine {
         Ok(Outcome::done("COPY", Some(rows)))
     }
 
-    /// The catalogs there are, by name.
-    pub fn catalog_names(&self) -> Vec<String> {
-        self.config.catalogs.names()
-    }
-
     async fn write_target(
         &self,
         session: &Session,

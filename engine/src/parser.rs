@@ -400,9 +400,9 @@ impl Grammar<'_> {
     fn create_table(&mut self, or_replace: bool, temporary: bool) -> Parsed<Statement> {
         let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
         let mut out = CreateTable {
+            temporary,
             or_replace,
             if_not_exists,
-            temporary,
             ..CreateTable::named(self.name()?)
         };
         if self.parser.peek_token().token == Token::LParen {

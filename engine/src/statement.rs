@@ -336,6 +336,10 @@ pub(crate) struct ViewColumn {
 
 /// `CREATE TABLE`.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent words of the statement"
+)]
 pub(crate) struct CreateTable {
     /// Whether it is the session's own.
     pub temporary: bool,

@@ -24,7 +24,6 @@ use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::headings::Headings;
 use crate::lookup::{Found, Lookup};
-use crate::notices;
 use crate::parser::{self, Statement};
 use crate::query::Planned;
 use crate::resolve::FullName;

@@ -175,6 +175,22 @@ async fn superset_draws_charts() {
     passes_on_tarn("superset", superset()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn drivers_speak_tls_and_take_tokens() {
+    let options = ServerOptions::default().set("TARN__TLS__SELF_SIGNED", "true");
+    let server = options.start().await;
+    let address = Address {
+        kind: "tarn",
+        port: server.door("postgres").port(),
+        user: "admin",
+    };
+    let mut command = python("tls_and_tokens.py");
+    command
+        .env("TLS_CA", server.data_dir().join("tls/ca.pem"))
+        .env("NODE_MODULES", installed("node/node_modules"));
+    passes("tls-and-tokens", command, address).await;
+}
+
 /// Dbt and Superset are left out: they take longest, and say nothing about types and errors
 /// that the drivers do not.
 #[tokio::test(flavor = "multi_thread")]

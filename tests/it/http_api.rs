@@ -8,17 +8,17 @@ use arrow::ipc::reader::StreamReader;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::server::PASSWORD;
+use crate::harness::server::{PASSWORD, tarn};
 use crate::harness::{START_TIMEOUT, Server, ServerOptions, tool, wait_for};
 
 /// A statement that runs until it is stopped.
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 100000000) AS a(n), generate_series(1, 100000) AS b(m)";
 
-/// A user at the HTTP door.
+/// A user at the HTTP door: `admin` with its password, or somebody with a token.
 struct Api {
     http: reqwest::Client,
     url: String,
-    user: &'static str,
+    token: Option<String>,
 }
 
 impl Api {
@@ -26,14 +26,28 @@ impl Api {
         Self {
             http: reqwest::Client::new(),
             url: server.url(),
-            user: "admin",
+            token: None,
+        }
+    }
+
+    /// A new user, who shows a personal access token.
+    async fn of_new_user(server: &Server, name: &str) -> Self {
+        server
+            .sql(&format!("CREATE USER {name} PASSWORD 'a secret'"))
+            .await;
+        let token = server.rows(&format!("CREATE TOKEN t FOR {name}")).await;
+        Self {
+            token: Some(token[0][0].clone()),
+            ..Self::of(server)
         }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}{path}", self.url))
-            .basic_auth(self.user, Some(PASSWORD))
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request.basic_auth("admin", Some(PASSWORD)),
+        }
     }
 
     async fn get(&self, path: &str) -> Response {
@@ -178,25 +192,15 @@ async fn statements_without_rows_and_parameters_work_as_submitted_queries() {
         .unwrap();
     assert_eq!(answer, json!({"columns": [], "rows": [], "affected": 3}));
     let body = json!({
-        "statement": "SELECT id + $1 AS more, current_setting('TimeZone') AS zone FROM t ORDER BY 1",
-        "parameters": [10],
+        "statement": "SELECT id + $1 AS more, CAST($2 AS timestamptz) AS at FROM t ORDER BY 1",
+        "parameters": [10, "2026-01-01 00:00:00+00"],
         "properties": {"time_zone": "Europe/Zurich"},
     });
-    let body = match api.submit(body).await {
-        response if response.status() == 202 => response.json::<Value>().await.unwrap(),
-        response => panic!("{}", response.text().await.unwrap()),
-    };
-    let ended = api.ended(&id(&body)).await;
-    if ended["state"] == "FINISHED" {
-        let rows = api.results(&id(&body), "application/json").await;
-        assert_eq!(
-            rows.json::<Value>().await.unwrap()["rows"][0],
-            json!([11, "Europe/Zurich"])
-        );
-    } else {
-        // Without that function: the error is the one of every door.
-        assert_eq!(ended["error"]["code"], "42883", "{ended}");
-    }
+    let query: Value = api.submit(body).await.json().await.unwrap();
+    assert_eq!(api.ended(&id(&query)).await["state"], "FINISHED");
+    let rows = api.results(&id(&query), "application/json").await;
+    let rows = &rows.json::<Value>().await.unwrap()["rows"];
+    assert_eq!(rows[0], json!([11, "2026-01-01T01:00:00+01:00"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,6 +382,101 @@ async fn the_list_is_paged_newest_first_and_shows_statements_of_every_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_its_users_alone_and_an_administrators_to_watch() {
+    let server = ServerOptions::default().start().await;
+    let admin = Api::of(&server);
+    let ann = Api::of_new_user(&server, "ann").await;
+    let bob = Api::of_new_user(&server, "bob").await;
+    let query = id(&ann.accepted("SELECT 'of ann' AS whose").await);
+    assert_eq!(ann.ended(&query).await["user"], "ann");
+    let path = format!("/api/v1/queries/{query}");
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::GET, format!("{path}/results")),
+        (Method::DELETE, path.clone()),
+    ] {
+        let hidden = bob.request(method, &path).send().await.unwrap();
+        assert_eq!(hidden.status(), 404, "{path}");
+        let hidden = problem(hidden).await;
+        let unknown = path.replace(&query, "019ab3c2-7d1e-7a51-a7a5-0b8b7f6e3c11");
+        let missing = problem(bob.get(&unknown).await).await;
+        assert_eq!(hidden["code"], missing["code"]);
+    }
+    let list: Value = bob.get("/api/v1/queries").await.json().await.unwrap();
+    assert_eq!(list["queries"], json!([]));
+    assert_eq!(bob.get("/api/v1/queries?all=true").await.status(), 403);
+
+    assert_eq!(admin.get(&path).await.status(), 200);
+    assert_eq!(admin.results(&query, "text/csv").await.status(), 403);
+    let all: Value = admin
+        .get("/api/v1/queries?all=true")
+        .await
+        .json()
+        .await
+        .unwrap();
+    let all = all["queries"].as_array().unwrap();
+    assert!(
+        all.iter()
+            .any(|q| q["id"] == query.as_str() && q["user"] == "ann")
+    );
+    let rows = ann.results(&query, "text/csv").await.text().await.unwrap();
+    assert_eq!(rows, "whose\nof ann\n");
+
+    let running = id(&ann.accepted(ENDLESS).await);
+    wait_for("the query runs", START_TIMEOUT, async || {
+        let path = format!("/api/v1/queries/{running}");
+        let document: Value = ann.get(&path).await.json().await.unwrap();
+        (document["state"] == "RUNNING").then_some(())
+    })
+    .await;
+    server.sql(&format!("KILL '{running}'")).await;
+    assert_eq!(ann.ended(&running).await["state"], "CANCELED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_passwords_is_told_when_to_come_back() {
+    let server = ServerOptions::default().start().await;
+    let http = reqwest::Client::new();
+    let url = server.url() + "/api/v1/queries";
+    let mut limited = None;
+    for _ in 0..200 {
+        let response = http.get(&url).basic_auth("ann", Some("wrong")).send();
+        let response = response.await.unwrap();
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            limited = Some(response);
+            break;
+        }
+        assert_eq!(response.status(), 401);
+    }
+    let limited = limited.expect("200 wrong passwords were checked");
+    let seconds = limited.headers()["retry-after"].to_str().unwrap();
+    assert!(seconds.parse::<u64>().unwrap() > 0, "{seconds}");
+    problem(limited).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_takes_a_token_instead_of_a_password() {
+    let server = ServerOptions::default().start().await;
+    let ann = Api::of_new_user(&server, "ann").await;
+    let shell = |token: &str| {
+        let mut command = tarn();
+        command
+            .args(["sql", "--url", &server.url(), "--format", "csv"])
+            .args(["-c", "SELECT current_user AS me"])
+            .env("TARN_TOKEN", token);
+        command.output().unwrap()
+    };
+    let good = shell(ann.token.as_ref().unwrap());
+    assert_eq!(
+        String::from_utf8_lossy(&good.stdout),
+        "me\nann\n",
+        "{good:?}"
+    );
+    let bad = shell("tarn_pat_nonsense");
+    assert_eq!(bad.status.code(), Some(2), "{bad:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_requests_are_refused_with_the_name_of_what_is_wrong() {
     let server = ServerOptions::default().start().await;
     let api = Api::of(&server);
@@ -480,7 +579,8 @@ async fn the_description_is_served_and_its_page_needs_nothing_from_elsewhere() {
             !part.starts_with("http:") && !part.starts_with("https:") && !part.starts_with("//"),
             "{part}"
         );
-        if part.ends_with(".js") || part.ends_with(".css") {
+        let kind = part.rsplit('.').next();
+        if matches!(kind, Some("js" | "css")) {
             let text = get(&format!("/api/docs/{}", part.trim_start_matches("./"))).await;
             assert!(!text.is_empty(), "{part}");
             assets += 1;

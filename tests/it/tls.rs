@@ -246,13 +246,56 @@ async fn where_tls_is_not_required_both_are_served() {
     plain.query("SELECT 1").await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_is_served_over_tls_alone_and_checks_the_name_of_the_server() {
+    let server = ServerOptions::default()
+        .set(SELF_SIGNED, "true")
+        .start()
+        .await;
+    let authority = server.data_dir().join("tls/ca.pem");
+    let port = server.door("postgres").port();
+    let psql = |mode: &str, host: &str| {
+        Command::new("psql")
+            .args([
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "-c",
+                "SELECT 40 + 2",
+            ])
+            .arg(format!(
+                "host={host} port={port} user=admin dbname=lake sslmode={mode} sslrootcert={}",
+                authority.display()
+            ))
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .expect("psql is not installed")
+    };
+    for (mode, host) in [
+        ("require", "127.0.0.1"),
+        ("verify-ca", "127.0.0.1"),
+        ("verify-full", "localhost"),
+        ("verify-full", "127.0.0.1"),
+        ("prefer", "127.0.0.1"),
+    ] {
+        let output = psql(mode, host);
+        assert_eq!(
+            text(&output.stdout).trim(),
+            "42",
+            "{mode} {host}: {output:?}"
+        );
+    }
+    let output = psql("disable", "127.0.0.1");
+    assert!(!output.status.success(), "{output:?}");
+}
+
 /// Sends `bytes`, then nothing; gives how long the server bore with it.
 async fn silence(address: &str, bytes: &[u8]) -> Duration {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(bytes).await.unwrap();
     let started = Instant::now();
     let mut rest = vec![];
-    let read = tokio::time::timeout(Duration::from_secs(120), socket.read_to_end(&mut rest));
+    let read = tokio::time::timeout(Duration::from_mins(2), socket.read_to_end(&mut rest));
     // A reset ends it as well as an end.
     let _ = read.await.expect("the server never ended the connection");
     started.elapsed()

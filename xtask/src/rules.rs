@@ -35,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    ("tarn-fuzz", &["tarn-coordinator"]),
 ];
 
 /// A family of published crates and the members that may depend on it.

@@ -966,40 +966,40 @@ async fn columns_keep_their_ids_through_every_change() {
         SchemaChange::Add(Field::new("name", DataType::Int32, true)),
         SchemaChange::Drop("ts".to_owned()),
     ];
-    let changed = change_schema(catalog, &table, &changes, None)
+    let after = change_schema(catalog, &table, &changes, false)
         .await
         .unwrap();
     let wanted = [("id", 1), ("title", 2), ("name", 4)];
-    assert_eq!(named(&changed), wanted.map(|(n, id)| (n.to_owned(), id)));
+    assert_eq!(named(&after), wanted.map(|(n, id)| (n.to_owned(), id)));
     let again = [SchemaChange::Add(Field::new("ts", DataType::Int32, true))];
-    let changed = change_schema(catalog, &table, &again, None).await.unwrap();
-    assert_eq!(named(&changed)[3], ("ts".to_owned(), 5));
+    let after = change_schema(catalog, &table, &again, false).await.unwrap();
+    assert_eq!(named(&after)[3], ("ts".to_owned(), 5));
 
     let wider = |column: &str, ty| SchemaChange::Type {
         column: column.to_owned(),
         to: Field::new(column, ty, true),
     };
-    let changed = change_schema(catalog, &table, &[wider("ts", DataType::Int64)], None).await;
-    let schema = changed.unwrap().arrow_schema();
+    let after = change_schema(catalog, &table, &[wider("ts", DataType::Int64)], false).await;
+    let schema = after.unwrap().arrow_schema();
     assert_eq!(schema.field(3).data_type(), &DataType::Int64);
-    let error = change_schema(catalog, &table, &[wider("ts", DataType::Int32)], None).await;
+    let error = change_schema(catalog, &table, &[wider("ts", DataType::Int32)], false).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::Unsupported);
-    let error = change_schema(catalog, &table, &[rename("title", "id")], None).await;
+    let error = change_schema(catalog, &table, &[rename("title", "id")], false).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::AlreadyExists);
     let required = SchemaChange::Add(Field::new("must", DataType::Int32, false));
-    let error = change_schema(catalog, &table, &[required.clone()], None).await;
+    let error = change_schema(catalog, &table, &[required.clone()], false).await;
     assert!(error.unwrap_err().to_string().contains("must"));
-    let at = Some(Some(1));
+    lake.append(&table, "b").await.unwrap();
     let comment = SchemaChange::Comment {
         column: "id".to_owned(),
         text: Some("key".to_owned()),
     };
-    let error = change_schema(catalog, &table, &[comment.clone()], at).await;
+    let error = change_schema(catalog, &table, &[comment.clone()], true).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::Conflict);
-    let changed = change_schema(catalog, &table, &[comment], None)
+    let after = change_schema(catalog, &table, &[comment], false)
         .await
         .unwrap();
-    let schema = changed.arrow_schema();
+    let schema = after.arrow_schema();
     assert_eq!(schema.field(0).metadata()[crate::DOC_META_KEY], "key");
 }
 
@@ -1011,7 +1011,7 @@ async fn a_change_of_columns_at_the_same_time_loses_nothing() {
         let (catalog, table) = (Arc::clone(&lake.catalog), table.clone());
         async move {
             let field = Field::new(format!("c{i}"), DataType::Int32, true);
-            change_schema(&*catalog, &table, &[SchemaChange::Add(field)], None).await
+            change_schema(&*catalog, &table, &[SchemaChange::Add(field)], false).await
         }
     });
     for added in futures::future::join_all(adds).await {

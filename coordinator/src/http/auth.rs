@@ -59,6 +59,11 @@ fn refused(error: &AuthError) -> RequestError {
     }
 }
 
+/// Reads credentials and forgets them, for fuzzers.
+pub(super) fn try_read(headers: &HeaderMap) {
+    let _ = credentials(headers);
+}
+
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, text) = value.split_once(' ')?;

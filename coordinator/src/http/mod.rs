@@ -14,6 +14,7 @@ mod request;
 mod routes;
 mod serve;
 mod sql;
+mod untrusted;
 
 use std::future::Future;
 use std::io;
@@ -33,6 +34,7 @@ use crate::tls::Tls;
 pub use json::Floats;
 use queries::Queries;
 pub use queries::ResultsConfig;
+pub use untrusted::decode_untrusted_http;
 
 /// The door, ready to serve.
 #[derive(Debug)]

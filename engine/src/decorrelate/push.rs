@@ -406,7 +406,9 @@ fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
             input: Arc::clone(&projection.input),
             ..limit.clone()
         });
-        let above = limit.input.with_new_exprs(projection.expr.clone(), vec![below])?;
+        let above = limit
+            .input
+            .with_new_exprs(projection.expr.clone(), vec![below])?;
         return push(&above, domain);
     }
     let skip = constant(limit.skip.as_deref(), 0)?;

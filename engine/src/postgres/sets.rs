@@ -255,8 +255,12 @@ impl VisitorMut for Rewriter {
                 ..
             } => as_query(name, &args.args, alias.as_ref(), *with_ordinality),
             TableFactor::Function {
-                name, args, alias, ..
-            } => as_query(name, args, alias.as_ref(), false),
+                name,
+                args,
+                alias,
+                with_ordinality,
+                ..
+            } => as_query(name, args, alias.as_ref(), *with_ordinality),
             TableFactor::UNNEST {
                 alias,
                 array_exprs,

@@ -10,7 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -300,14 +300,11 @@ fn rows(
         (after < total).then(|| format!("{}?offset={after}&limit={limit}", results_link(&id)));
     let link = next.as_ref().map(|next| format!("<{next}>; rel=\"next\""));
     let tail = Tail { affected, next };
-    let mut response = match results {
-        Some(results) => {
-            answer::respond(results.read(offset, limit), results.schema(), format, tail)?
-        }
-        None => {
-            let nothing: SchemaRef = Arc::new(Schema::empty());
-            answer::respond(futures::stream::empty(), nothing, format, tail)?
-        }
+    let mut response = if let Some(results) = results {
+        answer::respond(results.read(offset, limit), results.schema(), format, tail)?
+    } else {
+        let nothing: SchemaRef = Arc::new(Schema::empty());
+        answer::respond(futures::stream::empty(), nothing, format, tail)?
     };
     let headers = response.headers_mut();
     headers.insert(ROWS_HEADER, HeaderValue::from(total));
@@ -399,7 +396,7 @@ pub(in crate::http) async fn list(
 }
 
 /// Time, latest first, and id.
-type Key = (std::cmp::Reverse<i64>, String);
+pub(in crate::http) type Key = (std::cmp::Reverse<i64>, String);
 
 fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Found> {
     let mut found = BTreeMap::new();
@@ -408,7 +405,7 @@ fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Fou
     for query in door.queries.of_user(user_id.as_deref()) {
         let id = query.id.to_string();
         submitted.insert(id.clone());
-        let key = (std::cmp::Reverse(query.submitted_at.timestamp_micros()), id);
+        let key = (std::cmp::Reverse(query.came_at.timestamp_micros()), id);
         found.insert(key, Found::Submitted(query));
     }
     for entry in door.state.statements.entries() {
@@ -424,11 +421,18 @@ fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Fou
     found
 }
 
+/// Takes a query string apart as each handler would and forgets it, for fuzzers.
+pub(in crate::http) fn try_read(uri: &Uri) {
+    let _ = request::query_string::<StatusParameters>(uri);
+    let _ = request::query_string::<ResultsParameters>(uri);
+    let _ = request::query_string::<ListParameters>(uri);
+}
+
 fn cursor(key: &Key) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}:{}", key.0.0, key.1))
 }
 
-fn read_cursor(text: &str) -> Option<Key> {
+pub(in crate::http) fn read_cursor(text: &str) -> Option<Key> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
     let (micros, id) = text.split_once(':')?;
     Some((std::cmp::Reverse(micros.parse().ok()?), id.to_owned()))
@@ -585,7 +589,7 @@ fn of_submitted(query: &Submitted, door: &Door) -> QueryDocument {
         affected: life.affected,
         columns: life.columns.as_ref().map(|schema| columns(schema)),
         timings: TimingsDocument {
-            submitted_at: time(query.submitted_at),
+            submitted_at: time(query.came_at),
             started_at,
             ended_at: outcome.map(|o| time(o.at)),
             elapsed_ms: base.as_ref().map_or(0, |b| b.timings.elapsed_ms),

@@ -43,7 +43,7 @@ pub(super) fn from_text(
         bad.row = owner(bad.row);
         bad
     })?;
-    let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
+    let nulls = values.iter().map(Option::is_some).collect::<NullBuffer>();
     let list = ListArray::try_new(
         Arc::clone(item),
         OffsetBuffer::from_lengths(lengths.iter().copied()),
@@ -78,11 +78,13 @@ fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
     let mut items = vec![];
     let mut chars = inner.chars().peekable();
     loop {
-        while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
+        while chars.peek().is_some_and(char::is_ascii_whitespace) {
             chars.next();
         }
         let mut item = String::new();
         let mut quoted = false;
+        // What stands before is kept as it is: the last escaped character.
+        let mut floor = 0;
         match chars.peek() {
             Some('{') if nested => braces(&mut chars, &mut item).ok_or_else(bad)?,
             Some('"') => {
@@ -102,8 +104,8 @@ fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
                     Some('{' | '}' | '"') => return Err(bad()),
                     Some('\\') => {
                         chars.next();
-                        quoted = true;
                         item.push(chars.next().ok_or_else(bad)?);
+                        floor = item.len();
                     }
                     Some(c) => {
                         item.push(*c);
@@ -113,15 +115,15 @@ fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
             },
         }
         if !quoted {
-            let kept = item.trim_end().len();
+            let kept = item.trim_end().len().max(floor);
             item.truncate(kept);
             if item.is_empty() {
                 return Err(bad());
             }
         }
-        let null = !quoted && item.eq_ignore_ascii_case("null");
+        let null = !quoted && floor == 0 && item.eq_ignore_ascii_case("null");
         items.push((!null).then_some(item));
-        while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
+        while chars.peek().is_some_and(char::is_ascii_whitespace) {
             chars.next();
         }
         match chars.next() {

@@ -442,14 +442,21 @@ pub(super) fn interval(text: &str) -> Result<Interval, Bad> {
     sum.done(text)
 }
 
-/// Words, with numbers parted from the units that stick to them.
+/// Words, with numbers parted from the units that stick to them: `2h30m` is four.
 fn words_of(text: &str) -> Vec<&str> {
     let mut words = vec![];
     for word in text.split_ascii_whitespace() {
-        match word.find(|c: char| c.is_ascii_alphabetic()) {
-            Some(at) if at > 0 => words.extend([&word[..at], &word[at..]]),
-            _ => words.push(word),
+        let mut from = 0;
+        let mut was_letter = None;
+        for (at, c) in word.char_indices() {
+            let is_letter = c.is_ascii_alphabetic();
+            if was_letter.is_some_and(|was| was != is_letter) {
+                words.push(&word[from..at]);
+                from = at;
+            }
+            was_letter = Some(is_letter);
         }
+        words.push(&word[from..]);
     }
     words
 }
@@ -575,7 +582,7 @@ mod tests {
     fn days_know_the_calendar() {
         assert_eq!(date("1970-01-01"), Ok(0));
         assert_eq!(date("20240229"), Ok(19_782));
-        assert_eq!(date("0001-12-31 BC"), Ok(-719_529));
+        assert_eq!(date("0001-12-31 BC"), Ok(-719_163));
         assert_eq!(date("2024-02-29 23:00:00+02"), Ok(19_782));
         assert!(date("2023-02-29").is_err());
         assert!(date("infinity").is_err());
