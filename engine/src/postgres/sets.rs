@@ -99,6 +99,17 @@ fn as_query(
     derived(&sql, alias, &label)
 }
 
+/// A list as text; the planner takes columns from outside in a call only.
+fn list_text(list: &Expr) -> String {
+    match list {
+        Expr::Array(array) if !array.elem.is_empty() => {
+            let items: Vec<String> = array.elem.iter().map(ToString::to_string).collect();
+            format!("make_array({})", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The relation that a function without arguments is, such as `pg_show_all_settings()`.
 fn relation(name: &ObjectName) -> Option<String> {
     let folded = fold_name(name);
@@ -272,7 +283,7 @@ impl VisitorMut for Rewriter {
                     let label = alias
                         .as_ref()
                         .map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
-                    let sql = rows(&list.to_string(), &[], &label, *with_ordinality);
+                    let sql = rows(&list_text(list), &[], &label, *with_ordinality);
                     derived(&sql, alias.as_ref(), &label)
                 }
                 _ => None,

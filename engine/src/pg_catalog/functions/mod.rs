@@ -334,6 +334,8 @@ fn value(array: &dyn Array, row: usize) -> Arg<'_> {
     }
     match array.data_type() {
         DataType::Utf8 => Arg::Text(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => Arg::Text(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => Arg::Text(array.as_string_view().value(row)),
         DataType::UInt32 => Arg::Oid(array.as_primitive::<UInt32Type>().value(row)),
         DataType::Int64 => Arg::Int(array.as_primitive::<Int64Type>().value(row)),
         DataType::Boolean => Arg::Bool(array.as_boolean().value(row)),
