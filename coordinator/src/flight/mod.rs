@@ -20,6 +20,7 @@ mod query;
 mod results;
 mod service;
 mod session;
+mod shim;
 mod status;
 mod tickets;
 mod types;
