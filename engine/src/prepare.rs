@@ -109,7 +109,7 @@ impl Engine {
         context: &StatementContext,
     ) -> Result<Prepared, EngineError> {
         let headings = Headings::of(&query);
-        let planned = self.plan_open(session, query, context, None).await?;
+        let planned = Box::pin(self.plan_open(session, query, context, None)).await?;
         let parameters = parameter_types(&planned.logical, given)?;
         let unordered = is_unordered(&planned.logical);
         let state = &planned.statement.state;
@@ -135,7 +135,7 @@ impl Engine {
         given: &[Option<DataType>],
         context: &StatementContext,
     ) -> Result<Prepared, EngineError> {
-        let planned = self.plan_open(session, insert, context, None).await?;
+        let planned = Box::pin(self.plan_open(session, insert, context, None)).await?;
         let LogicalPlan::Dml(DmlStatement { input, .. }) = &planned.logical else {
             return Err(EngineError::internal("INSERT was not planned as a write"));
         };

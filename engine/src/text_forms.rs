@@ -76,9 +76,10 @@ impl ScalarUDFImpl for FromText {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        match arguments {
-            [_, ty] => Ok(ty.clone()),
-            _ => exec_err!("{} takes a text and a typed NULL", self.name()),
+        if let [_, ty] = arguments {
+            Ok(ty.clone())
+        } else {
+            exec_err!("{} takes a text and a typed NULL", self.name())
         }
     }
 

@@ -164,7 +164,7 @@ async fn dbt_builds_its_project() {
     passes_on_tarn("dbt", script(&python, "dbt_client.py")).await;
 }
 
-/// Power BI, Tableau, Metabase, DBeaver, DataGrip, Grafana and others, which cannot be run here.
+/// Power BI, Tableau, Metabase, `DBeaver`, `DataGrip`, Grafana and others, which cannot be run here.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_bi_tools_ask_is_answered() {
     passes_on_tarn("bi-queries", python("bi_queries.py")).await;

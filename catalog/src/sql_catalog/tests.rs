@@ -852,9 +852,10 @@ async fn views_and_tables_share_names_and_are_listed_apart() {
         .collect();
     assert_eq!(kinds, [("t", false), ("v", true)]);
     for entry in &entries {
-        let kind = match entry.is_view {
-            true => EntryKind::View,
-            false => EntryKind::Table,
+        let kind = if entry.is_view {
+            EntryKind::View
+        } else {
+            EntryKind::Table
         };
         assert_eq!(catalog.find(&entry.ident).await.unwrap(), Some(kind));
         assert!(entry.is_immutable);
@@ -987,14 +988,14 @@ async fn columns_keep_their_ids_through_every_change() {
     let error = change_schema(catalog, &table, &[rename("title", "id")], false).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::AlreadyExists);
     let required = SchemaChange::Add(Field::new("must", DataType::Int32, false));
-    let error = change_schema(catalog, &table, &[required.clone()], false).await;
+    let error = change_schema(catalog, &table, std::slice::from_ref(&required), false).await;
     assert!(error.unwrap_err().to_string().contains("must"));
     lake.append(&table, "b").await.unwrap();
     let comment = SchemaChange::Comment {
         column: "id".to_owned(),
         text: Some("key".to_owned()),
     };
-    let error = change_schema(catalog, &table, &[comment.clone()], true).await;
+    let error = change_schema(catalog, &table, std::slice::from_ref(&comment), true).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::Conflict);
     let after = change_schema(catalog, &table, &[comment], false)
         .await

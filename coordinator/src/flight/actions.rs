@@ -294,7 +294,7 @@ fn blame(status: &Status) -> ErrorValue {
     let unknown = ErrorKind::UndefinedSetting.sqlstate();
     match sqlstate.and_then(|s| s.to_str().ok()) {
         Some(state) if state == unknown => ErrorValue::InvalidName,
-        Some(state) if state.starts_with("22") || state.starts_with("3") => {
+        Some(state) if state.starts_with("22") || state.starts_with('3') => {
             ErrorValue::InvalidValue
         }
         _ => ErrorValue::Error,

@@ -198,15 +198,14 @@ impl Queries {
         schema: SchemaRef,
         rows: Sent,
     ) -> Result<Option<u64>, Status> {
-        let columns = match insert.columns {
-            Some(columns) => columns,
-            None => {
-                let engine = &self.service.engine;
-                let own = session.session();
-                let target = engine.ingest_schema(&own, &insert.table, None).await;
-                let target = target.map_err(|error| status(&error))?;
-                target.fields().iter().map(|f| f.name().clone()).collect()
-            }
+        let columns = if let Some(columns) = insert.columns {
+            columns
+        } else {
+            let engine = &self.service.engine;
+            let own = session.session();
+            let target = engine.ingest_schema(&own, &insert.table, None).await;
+            let target = target.map_err(|error| status(&error))?;
+            target.fields().iter().map(|f| f.name().clone()).collect()
         };
         self.load(session, insert.table, Some(columns), schema, rows)
             .await

@@ -327,11 +327,11 @@ fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
             .map(Expr::Column)
             .collect();
         all.push(lit(true).alias(&marker));
-        let marked = LogicalPlanBuilder::from(input).project(all)?.build()?;
+        let flagged = LogicalPlanBuilder::from(input).project(all)?.build()?;
         let (values, keys) = domain.copy()?;
         let plan = LogicalPlanBuilder::from(values)
             .join_detailed(
-                marked,
+                flagged,
                 JoinType::Left,
                 (keys.clone(), places.clone()),
                 None,
@@ -431,7 +431,7 @@ fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
     with_number.push(label.alias(&number));
     let at = Expr::Cast(datafusion::logical_expr::Cast::new(
         Box::new(Expr::Column(Column::new_unqualified(&number))),
-        datafusion::arrow::datatypes::DataType::Int64,
+        arrow::datatypes::DataType::Int64,
     ));
     let mut condition = at.clone().gt(lit(skip));
     if fetch != i64::MAX {

@@ -31,8 +31,7 @@ fn text(arg: &FunctionArg) -> Option<String> {
     };
     match expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
-            Value::Number(text, _) => Some(text.clone()),
+            Value::SingleQuotedString(text) | Value::Number(text, _) => Some(text.clone()),
             _ => None,
         },
         _ => None,

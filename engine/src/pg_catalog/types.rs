@@ -281,7 +281,7 @@ mod tests {
 
     use super::*;
 
-    fn check_type(ty: DataType, name: &str, oid: u32) {
+    fn check_type(ty: &DataType, name: &str, oid: u32) {
         let found = pg_type_of(&Field::new("c", ty.clone(), true));
         assert_eq!((found.name, found.oid), (name, oid), "{ty}");
     }
@@ -301,21 +301,21 @@ mod tests {
 
     #[test]
     fn arrow_types_are_those_of_postgresql() {
-        check_type(DataType::Boolean, "bool", 16);
-        check_type(DataType::Int64, "int8", 20);
-        check_type(DataType::Null, "text", 25);
-        check_type(DataType::FixedSizeBinary(16), "uuid", 2950);
-        check_type(DataType::FixedSizeBinary(5), "bytea", 17);
+        check_type(&DataType::Boolean, "bool", 16);
+        check_type(&DataType::Int64, "int8", 20);
+        check_type(&DataType::Null, "text", 25);
+        check_type(&DataType::FixedSizeBinary(16), "uuid", 2950);
+        check_type(&DataType::FixedSizeBinary(5), "bytea", 17);
         check_type(
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             "timestamptz",
             1184,
         );
-        check_type(list(DataType::Int32), "_int4", 1007);
-        check_type(list(list(DataType::Int32)), "json", 114);
+        check_type(&list(DataType::Int32), "_int4", 1007);
+        check_type(&list(list(DataType::Int32)), "json", 114);
         let entry = DataType::Struct(Fields::from(vec![Field::new("a", DataType::Utf8, true)]));
-        check_type(entry.clone(), "json", 114);
-        check_type(list(entry), "_json", 199);
+        check_type(&entry.clone(), "json", 114);
+        check_type(&list(entry), "_json", 199);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl VisitorMut for Rewriter {
                 if let Some(elem) = text(right).and_then(elements) {
                     **right = array(elem);
                 }
-                each(left, compare_op, right, BinaryOperator::Or)
+                each(left, compare_op, right, &BinaryOperator::Or)
             }
             Expr::AllOp {
                 left,
@@ -41,7 +41,7 @@ impl VisitorMut for Rewriter {
                 if let Some(elem) = text(right).and_then(elements) {
                     **right = array(elem);
                 }
-                each(left, compare_op, right, BinaryOperator::And)
+                each(left, compare_op, right, &BinaryOperator::And)
             }
             Expr::Like {
                 negated,
@@ -211,7 +211,7 @@ fn calls_unnest(expr: &Expr) -> bool {
 }
 
 /// A comparison that DataFusion does not have for arrays, item by item.
-fn each(left: &Expr, op: &BinaryOperator, right: &Expr, join: BinaryOperator) -> Option<Expr> {
+fn each(left: &Expr, op: &BinaryOperator, right: &Expr, join: &BinaryOperator) -> Option<Expr> {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     if matches!(op, Eq | NotEq | Gt | GtEq | Lt | LtEq) {
         return None;
@@ -221,7 +221,7 @@ fn each(left: &Expr, op: &BinaryOperator, right: &Expr, join: BinaryOperator) ->
         op: op.clone(),
         right: Box::new(item.clone()),
     };
-    joined(items(right)?, compare, &join)
+    joined(items(right)?, compare, join)
 }
 
 /// The items of a written-out array.

@@ -114,9 +114,10 @@ fn built_in(ty: &DataType) -> Option<DataType> {
                 (INFORMATION_SCHEMA, "time_stamp") => "timestamptz",
                 _ => return None,
             };
-            match modifiers.is_empty() {
-                true => name.to_owned(),
-                false => format!("{name}({})", modifiers.join(", ")),
+            if modifiers.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name}({})", modifiers.join(", "))
             }
         }
         _ => return None,
@@ -323,20 +324,15 @@ impl VisitorMut for Rewriter {
             }
             _ => {}
         }
-        while let Expr::Collate {
+        if let Expr::Collate {
             expr: inner,
             collation,
         } = expr
-        {
-            let name = fold_name(collation);
-            let known = name
+            && fold_name(collation)
                 .last()
-                .is_some_and(|name| BYTE_COLLATIONS.contains(&name.to_lowercase().as_str()));
-            if !known {
-                break;
-            }
-            let inner = std::mem::replace(inner.as_mut(), Expr::Identifier(Ident::new("")));
-            *expr = inner;
+                .is_some_and(|name| BYTE_COLLATIONS.contains(&name.to_lowercase().as_str()))
+        {
+            *expr = std::mem::replace(inner.as_mut(), Expr::Identifier(Ident::new("")));
             return self.pre_visit_expr(expr);
         }
         ControlFlow::Continue(())

@@ -59,10 +59,8 @@ impl VisitorMut for Rewriter {
                         };
                     }
                 }
-                SelectItem::ExprWithAlias { alias, .. } => {
-                    if !aliases.insert(fold(alias)) {
-                        *alias = hidden(at);
-                    }
+                SelectItem::ExprWithAlias { alias, .. } if !aliases.insert(fold(alias)) => {
+                    *alias = hidden(at);
                 }
                 _ => {}
             }

@@ -105,9 +105,10 @@ pub(super) fn relation<'a>(
             if let Ok(oid) = text.parse() {
                 return Ok(context.directory.by_oid(oid).map(|(s, r)| (s, r.as_ref())));
             }
-            match context.resolve(&parts(text)?) {
-                Some((schema, relation)) => Ok(Some((schema, relation.as_ref()))),
-                None => plan_err!("relation \"{text}\" does not exist"),
+            if let Some((schema, relation)) = context.resolve(&parts(text)?) {
+                Ok(Some((schema, relation.as_ref())))
+            } else {
+                plan_err!("relation \"{text}\" does not exist")
             }
         }
         _ => Ok(None),

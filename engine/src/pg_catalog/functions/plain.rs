@@ -116,7 +116,7 @@ fn bounds(arrays: &[ArrayRef], bound: impl Fn(i32) -> i32) -> Result<ArrayRef> {
         return exec_err!("an array and a dimension are expected");
     };
     let dimension = cast(dimension, &DataType::Int32)?;
-    let dimension = dimension.as_primitive::<datafusion::arrow::datatypes::Int32Type>();
+    let dimension = dimension.as_primitive::<arrow::datatypes::Int32Type>();
     let Some(lists) = array.as_list_opt::<i32>() else {
         return Ok(Arc::new(Int32Array::new_null(array.len())));
     };
@@ -266,7 +266,7 @@ fn json_array(arrays: &[ArrayRef], row: usize) -> Result<String> {
 }
 
 fn json_object(arrays: &[ArrayRef], row: usize) -> Result<String> {
-    if arrays.len() % 2 != 0 {
+    if !arrays.len().is_multiple_of(2) {
         return exec_err!("argument list must have even number of elements");
     }
     let mut pairs = Vec::new();

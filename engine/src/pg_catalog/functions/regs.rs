@@ -98,9 +98,10 @@ fn read(
         return Ok(Val::Oid(oid));
     }
     let name = args[0].text().unwrap_or_default();
-    match find(name)? {
-        Some(oid) => Ok(Val::Oid(oid)),
-        None => plan_err!("{kind} \"{name}\" does not exist"),
+    if let Some(oid) = find(name)? {
+        Ok(Val::Oid(oid))
+    } else {
+        plan_err!("{kind} \"{name}\" does not exist")
     }
 }
 

@@ -177,12 +177,13 @@ impl ScalarUDFImpl for SetFunction {
 }
 
 fn item_field(ty: &DataType) -> Result<(FieldRef, Fields)> {
-    match ty {
-        DataType::List(item) => match item.data_type() {
+    if let DataType::List(item) = ty {
+        match item.data_type() {
             DataType::Struct(fields) => Ok((Arc::clone(item), fields.clone())),
             _ => Ok((Arc::clone(item), Fields::empty())),
-        },
-        _ => exec_err!("a list is expected"),
+        }
+    } else {
+        exec_err!("a list is expected")
     }
 }
 

@@ -125,7 +125,7 @@ fn in_units(bytes: i64) -> String {
     // One bit more than the unit is kept for rounding.
     size >>= 9;
     for unit in ["kB", "MB", "GB", "TB", "PB"] {
-        let rounded = (size + size.signum()) / 2;
+        let rounded = i128::midpoint(size, size.signum());
         if rounded.abs() < 20 * 512 || unit == "PB" {
             return format!("{rounded} {unit}");
         }

@@ -39,14 +39,14 @@ pub(super) fn pg_database(to: &mut Filling<'_>) -> Result<()> {
 }
 
 pub(super) fn pg_roles(to: &mut Filling<'_>) -> Result<()> {
-    role_rows(to, Text("********"))
+    role_rows(to, &Text("********"))
 }
 
 pub(super) fn pg_authid(to: &mut Filling<'_>) -> Result<()> {
-    role_rows(to, Null)
+    role_rows(to, &Null)
 }
 
-fn role_rows(to: &mut Filling<'_>, password: Val<'static>) -> Result<()> {
+fn role_rows(to: &mut Filling<'_>, password: &Val<'static>) -> Result<()> {
     for role in &to.context.roles {
         to.rows.push([
             ("oid", Oid(role.oid)),
@@ -66,14 +66,14 @@ fn role_rows(to: &mut Filling<'_>, password: Val<'static>) -> Result<()> {
 }
 
 pub(super) fn pg_user(to: &mut Filling<'_>) -> Result<()> {
-    user_rows(to, Text("********"))
+    user_rows(to, &Text("********"))
 }
 
 pub(super) fn pg_shadow(to: &mut Filling<'_>) -> Result<()> {
-    user_rows(to, Null)
+    user_rows(to, &Null)
 }
 
-fn user_rows(to: &mut Filling<'_>, password: Val<'static>) -> Result<()> {
+fn user_rows(to: &mut Filling<'_>, password: &Val<'static>) -> Result<()> {
     for role in to.context.roles.iter().filter(|role| role.can_login) {
         to.rows.push([
             ("usename", Text(&role.name)),

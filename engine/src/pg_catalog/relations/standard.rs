@@ -26,7 +26,6 @@ pub(super) fn fill(name: &str, to: &mut Filling<'_>) -> Result<()> {
         "views" => views(to),
         "columns" => columns(to),
         "element_types" => element_types(to),
-        "view_table_usage" => Ok(()),
         "table_privileges" | "role_table_grants" => table_privileges(to),
         "column_privileges" | "role_column_grants" => column_privileges(to),
         "enabled_roles" => enabled_roles(to),
