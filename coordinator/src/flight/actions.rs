@@ -170,7 +170,8 @@ impl Actions {
             Some(schema) => schema_bytes(&session.shape().schema(schema))?,
             None => Bytes::new(),
         };
-        let is_update = Some(prepared.is_update);
+        // What answers with rows is fetched like a query, whatever it changes.
+        let is_update = Some(prepared.is_update && prepared.schema.is_none());
         let (handle, statement) = session
             .prepared
             .add(sql, prepared)

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::shim::{CatalogDirectory, Ext as _, Relation, RelationKind};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -13,6 +12,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder};
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTables};
 use bytes::Bytes;
+use tarn_engine::{CatalogDirectory, Relation, RelationKind};
 use tonic::Status;
 
 use super::columns::{self, Place};

@@ -122,7 +122,8 @@ impl Queries {
             cancelled: CancellationToken::new(),
             shared: Shared::default(),
         });
-        let endpoints = if prepared.unordered {
+        // Rows of one parameter row come before those of the next.
+        let endpoints = if prepared.unordered && flight.rows.len() == 1 {
             self.options.endpoints
         } else {
             1
