@@ -114,9 +114,10 @@ fn built_in(ty: &DataType) -> Option<DataType> {
                 (INFORMATION_SCHEMA, "time_stamp") => "timestamptz",
                 _ => return None,
             };
-            match modifiers.is_empty() {
-                true => name.to_owned(),
-                false => format!("{name}({})", modifiers.join(", ")),
+            if modifiers.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name}({})", modifiers.join(", "))
             }
         }
         _ => return None,
