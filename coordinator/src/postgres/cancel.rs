@@ -26,20 +26,18 @@ pub(crate) struct CancelKey {
 }
 
 impl Cancels {
-    /// A new key.
-    pub(crate) fn register(&self) -> CancelKey {
+    /// A new key, for the process id `wanted` if that is free.
+    pub(crate) fn register(&self, wanted: i32) -> CancelKey {
         let mut rng = rand::rng();
         let slot = Arc::new(Slot {
             secret: rng.random(),
             query_id: Mutex::default(),
         });
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = loop {
-            let process = rng.random_range(1..=i32::MAX);
-            if !keys.contains_key(&process) {
-                break process;
-            }
-        };
+        let mut process = wanted;
+        while keys.contains_key(&process) {
+            process = rng.random_range(1..=i32::MAX);
+        }
         keys.insert(process, Arc::clone(&slot));
         drop(keys);
         CancelKey {
@@ -96,7 +94,7 @@ mod tests {
     #[test]
     fn only_the_right_key_finds_a_query_and_only_while_it_runs() {
         let cancels = Cancels::default();
-        let key = cancels.register();
+        let key = cancels.register(7);
         let secret = key.secret();
         assert_eq!(cancels.query_of(key.process, secret), None);
         key.points_at(Some("q".to_owned()));

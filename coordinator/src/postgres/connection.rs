@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tarn_engine::{ScalarValue, Session, only_reads, parse_duration};
+use tarn_engine::{ScalarValue, Session, backend_pid, only_reads, parse_duration};
 use uuid::Uuid;
 
 use super::Shared;
@@ -68,6 +68,9 @@ impl Connection {
         guard: SessionGuard,
         shared: &Arc<Shared>,
     ) -> Option<Self> {
+        // What pg_backend_pid() says, too.
+        let process = backend_pid(&session.id.to_string());
+        let cancel = shared.cancels.register(process);
         let mut connection = Self {
             wire,
             shared: Arc::clone(shared),
@@ -76,7 +79,7 @@ impl Connection {
             statements: HashMap::new(),
             portals: HashMap::new(),
             skips: false,
-            cancel: shared.cancels.register(),
+            cancel,
             reported: Default::default(),
             guard,
         };

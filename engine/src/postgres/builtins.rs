@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement,
-    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -306,7 +306,21 @@ impl VisitorMut for Rewriter {
                     *expr = column;
                 }
             }
-            Expr::Cast { data_type, .. } => mend_type(data_type),
+            Expr::Cast {
+                data_type,
+                expr: inner,
+                ..
+            } => {
+                mend_type(data_type);
+                // A client sends the name: the parameter is text.
+                if matches!(inner.as_ref(), Expr::Value(value)
+                    if matches!(value.value, Value::Placeholder(_)))
+                    && data_type.to_string().to_lowercase().starts_with("reg")
+                    && let Some(text) = expression(&format!("{inner}::text"))
+                {
+                    **inner = text;
+                }
+            }
             Expr::TypedString(typed) => mend_type(&mut typed.data_type),
             Expr::BinaryOp { op, .. } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
@@ -357,6 +371,12 @@ mod tests {
             "SELECT x::information_schema.sql_identifier FROM t",
             "SELECT x::name FROM t",
         );
+    }
+
+    #[test]
+    fn a_parameter_that_is_a_name_is_text() {
+        check("SELECT $1::regclass", "SELECT $1::TEXT::REGCLASS");
+        check("SELECT $1::oid", "SELECT $1::oid");
     }
 
     #[test]

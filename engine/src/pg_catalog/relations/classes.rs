@@ -22,9 +22,6 @@ use crate::pg_catalog::{
 };
 use crate::resolve::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 
-/// Bytes of a page, which `relpages` counts. Source: PostgreSQL, `BLCKSZ`.
-const PAGE_BYTES: u64 = 8192;
-
 /// Whether the schema is the server's own.
 fn is_server(schema: &str) -> bool {
     [PG_CATALOG, INFORMATION_SCHEMA, SYSTEM_SCHEMA].contains(&schema)
@@ -72,19 +69,14 @@ pub(super) fn pg_class(to: &mut Filling<'_>) -> Result<()> {
         }
         let kind = relkind(&schema.name, relation);
         let is_table = relation.kind == RelationKind::Table;
-        let pages = relation.bytes.unwrap_or(0).div_ceil(PAGE_BYTES);
         to.rows.push([
             ("oid", Oid(relation.oid)),
             ("relname", Text(&relation.name)),
             ("relnamespace", Oid(schema.oid)),
             ("relowner", Oid(OWNER_OID)),
             ("relam", Oid(if is_table { ICEBERG_AM_OID } else { 0 })),
-            (
-                "relpages",
-                Int(i64::try_from(pages)
-                    .unwrap_or(i64::MAX)
-                    .min(i64::from(i32::MAX))),
-            ),
+            // Tables have no pages, so that nobody may read them page by page.
+            ("relpages", Int(0)),
             ("reltuples", Float(row_estimate(relation))),
             (
                 "relpersistence",
