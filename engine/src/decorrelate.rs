@@ -4,6 +4,7 @@
 //! subquery is computed for all of them together and joined back. Only where DataFusion's own rules
 //! give up: those make better plans. Source: Neumann and Kemper, "Unnesting Arbitrary Queries" (2015).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -276,6 +277,7 @@ fn domain(input: &LogicalPlan, columns: &[Column]) -> Result<Domain> {
         plan,
         outer: columns.to_vec(),
         names,
+        working: RefCell::default(),
     })
 }
 
@@ -286,6 +288,8 @@ struct Domain {
     outer: Vec<Column>,
     /// The columns of `plan`.
     names: Vec<String>,
+    /// Working tables of recursive queries around, with the names that the columns have in each.
+    working: RefCell<HashMap<String, Vec<String>>>,
 }
 
 impl Domain {

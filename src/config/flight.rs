@@ -45,7 +45,9 @@ impl FlightConfig {
         {
             return bad(
                 "advertise_url",
-                format!("\"{url}\" is not a Flight location such as grpc+tls://flight.example.com:443 or arrow-flight-reuse-connection://?"),
+                format!(
+                    "\"{url}\" is not a Flight location such as grpc+tls://flight.example.com:443 or arrow-flight-reuse-connection://?"
+                ),
             );
         }
         if !(1..=ENDPOINTS_MAX).contains(&self.endpoints) {
@@ -111,9 +113,18 @@ mod tests {
     fn options_of_the_flight_door_are_checked() {
         check(|_| {}, None);
         check(|c| c.endpoints = 0, Some("flight.endpoints"));
-        check(|c| c.ticket_life = "soon".to_owned(), Some("flight.ticket_life"));
-        check(|c| c.session_linger = "0".to_owned(), Some("flight.session_linger"));
-        check(|c| c.message_bytes_max = 1, Some("flight.message_bytes_max"));
+        check(
+            |c| c.ticket_life = "soon".to_owned(),
+            Some("flight.ticket_life"),
+        );
+        check(
+            |c| c.session_linger = "0".to_owned(),
+            Some("flight.session_linger"),
+        );
+        check(
+            |c| c.message_bytes_max = 1,
+            Some("flight.message_bytes_max"),
+        );
         check(
             |c| c.advertise_url = Some("http://x".to_owned()),
             Some("flight.advertise_url"),

@@ -2,10 +2,10 @@
 
 mod children;
 mod coordinator;
+mod flight;
 mod http;
 mod logs;
 mod machine;
-mod flight;
 mod postgres;
 mod signals;
 mod tls;

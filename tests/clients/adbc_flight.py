@@ -68,8 +68,6 @@ def statements(cursor):
     cursor.execute(
         "INSERT INTO adbc.t VALUES (1, 'one', 1.50, TIMESTAMP '2024-02-29 12:00:00', DATE '2024-02-29'), (2, NULL, NULL, NULL, NULL)"
     )
-    equal(cursor.rowcount in (-1, 2), True, "rows inserted")
-    equal(cursor.adbc_statement.execute_update(), 2, "execute_update counts") if False else None
     cursor.execute("SELECT * FROM adbc.t ORDER BY id")
     equal(
         cursor.fetchall(),
@@ -227,7 +225,7 @@ def sessions(connection, cursor):
     connection.adbc_connection.set_options(**{"adbc.connection.db_schema": "adbc"})
     cursor.execute("SELECT current_schema(), count(*) FROM p")
     equal(cursor.fetchall(), [("adbc", 3)], "the schema of the session")
-    prefix = ConnectionOptions.OPTION_SESSION_OPTION_PREFIX.value if hasattr(ConnectionOptions, "OPTION_SESSION_OPTION_PREFIX") else "adbc.flight.sql.session.option."
+    prefix = ConnectionOptions.OPTION_SESSION_OPTION_PREFIX.value
     connection.adbc_connection.set_options(**{prefix + "time_zone": "Europe/Berlin"})
     cursor.execute("SHOW time_zone")
     equal(cursor.fetchall(), [("Europe/Berlin",)], "an option of the session")
@@ -251,7 +249,7 @@ def transactions():
 
 
 ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000000) AS a(x), generate_series(1, 1000) AS b(y) WHERE x + y = -1"
-RUNNING = "SELECT count(*) FROM system.queries WHERE state IN ('RUNNING', 'PLANNING', 'QUEUED') AND query LIKE '%1000000000%' AND query NOT LIKE '%system.queries%'"
+RUNNING = "SELECT count(*) FROM system.queries WHERE state IN ('RUNNING', 'PLANNING', 'QUEUED') AND statement LIKE '%1000000000%' AND statement NOT LIKE '%system.queries%'"
 
 
 def cancel(connection, cursor):
@@ -262,7 +260,8 @@ def cancel(connection, cursor):
             return watcher.fetchall()[0][0]
 
         def stop():
-            while running() == 0:
+            deadline = time.monotonic() + 60
+            while running() == 0 and time.monotonic() < deadline:
                 time.sleep(0.02)
             cursor.adbc_cancel()
 
@@ -293,7 +292,7 @@ def tokens(cursor):
         own.execute("SHOW statement_timeout")
         equal(own.fetchall(), [("61s",)], "the session of a token")
     with connect(password=token) as connection, connection.cursor() as own:
-        own.execute("SELECT current_user()")
+        own.execute("SELECT current_user")
         equal(own.fetchall(), [("admin",)], "a token as password")
     cursor.execute("DROP TOKEN adbc_token")
     refused(
@@ -304,9 +303,9 @@ def tokens(cursor):
 
 
 def main():
-    connecting()
     with connect() as connection, connection.cursor() as cursor:
         steps = [
+            ("connecting", connecting),
             ("statements", lambda: statements(cursor)),
             ("parameters", lambda: parameters(cursor)),
             ("objects", lambda: objects(connection, cursor)),

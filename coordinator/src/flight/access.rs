@@ -45,7 +45,10 @@ pub(crate) struct Caller {
 
 /// What a client says of itself.
 pub(crate) enum Credentials {
-    Password { user: String, password: SecretString },
+    Password {
+        user: String,
+        password: SecretString,
+    },
     /// Of a session or an access token.
     Token(String),
 }
@@ -69,7 +72,10 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 
 /// Base64 with or without padding: gRPC's binary headers and Arrow's Go client have none.
 fn unpadded(encoded: &[u8]) -> Option<Vec<u8>> {
-    let end = encoded.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
+    let end = encoded
+        .iter()
+        .rposition(|b| *b != b'=')
+        .map_or(0, |at| at + 1);
     STANDARD_NO_PAD.decode(&encoded[..end]).ok()
 }
 
@@ -406,7 +412,10 @@ mod tests {
             assert_eq!(token, "abc");
         }
         let go = credentials(&headers(&[("authorization", "Basic YWRtaW46cA")]));
-        assert!(matches!(go, Some(Credentials::Password { .. })), "without padding");
+        assert!(
+            matches!(go, Some(Credentials::Password { .. })),
+            "without padding"
+        );
         for bad in ["Basic", "Basic !", "Digest x", ""] {
             assert!(credentials(&headers(&[("authorization", bad)])).is_none());
         }

@@ -149,7 +149,10 @@ impl Actions {
                 Ok(one(result.encode_to_vec()))
             }
             "CloseSession" => self.close_session(session),
-            "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint"
+            "BeginTransaction"
+            | "EndTransaction"
+            | "BeginSavepoint"
+            | "EndSavepoint"
             | "CreatePreparedSubstraitPlan" => Err(unsupported(&action.r#type)),
             other => Err(unsupported(format!("the action {other}"))),
         }
@@ -167,7 +170,8 @@ impl Actions {
             Some(schema) => schema_bytes(&session.shape().schema(schema))?,
             None => Bytes::new(),
         };
-        let is_update = Some(prepared.is_update);
+        // What answers with rows is fetched like a query, whatever it changes.
+        let is_update = Some(prepared.is_update && prepared.schema.is_none());
         let (handle, statement) = session
             .prepared
             .add(sql, prepared)
@@ -192,7 +196,11 @@ impl Actions {
     }
 
     /// Cancels what the tickets of `info` stand for.
-    fn cancel(&self, session: &Arc<FlightSession>, info: &FlightInfo) -> Result<CancelStatus, Status> {
+    fn cancel(
+        &self,
+        session: &Arc<FlightSession>,
+        info: &FlightInfo,
+    ) -> Result<CancelStatus, Status> {
         let mut found = false;
         for ticket in info.endpoint.iter().filter_map(|e| e.ticket.as_ref()) {
             let Some(handle) = handle_of(ticket) else {

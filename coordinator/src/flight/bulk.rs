@@ -93,7 +93,9 @@ impl Queries {
         self.execute(session, &create, vec![]).await?;
         let loaded = self.load(session, table, None, schema, rows).await;
         if loaded.is_err() {
-            let dropped = self.execute(session, &format!("DROP TABLE {name}"), vec![]).await;
+            let dropped = self
+                .execute(session, &format!("DROP TABLE {name}"), vec![])
+                .await;
             if let Err(error) = dropped {
                 tracing::warn!(%error, "a table whose rows did not come is left behind");
             }
@@ -171,7 +173,10 @@ impl Queries {
         };
         let engine = &self.service.engine;
         let own = session.session();
-        let run = self.service.statements.ingest(engine, &own, request, ingest);
+        let run = self
+            .service
+            .statements
+            .ingest(engine, &own, request, ingest);
         let mut running = tokio::select! {
             biased;
             () = session.ended.cancelled() => {
@@ -225,11 +230,9 @@ fn place(session: &FlightSession, command: &CommandStatementIngest) -> Result<Ve
     Ok(match (catalog, schema) {
         (None, None) => vec![command.table.clone()],
         (None, Some(schema)) => vec![schema, command.table.clone()],
-        (Some(catalog), schema) => vec![
-            catalog,
-            schema.unwrap_or(own.schema),
-            command.table.clone(),
-        ],
+        (Some(catalog), schema) => {
+            vec![catalog, schema.unwrap_or(own.schema), command.table.clone()]
+        }
     })
 }
 
@@ -257,7 +260,10 @@ fn create_statement(name: &str, temporary: bool, schema: &Schema) -> Result<Stri
         })
         .collect::<Result<Vec<_>, Status>>()?;
     let kind = if temporary { "TEMPORARY " } else { "" };
-    Ok(format!("CREATE {kind}TABLE {name} ({})", columns.join(", ")))
+    Ok(format!(
+        "CREATE {kind}TABLE {name} ({})",
+        columns.join(", ")
+    ))
 }
 
 /// The SQL type of a new column for an Arrow type; `None` if CREATE TABLE has none.
@@ -265,9 +271,12 @@ fn column_type(ty: &DataType) -> Option<String> {
     Some(match Shape::Plain.data_type(ty) {
         DataType::Null => "text".to_owned(),
         // Iceberg's timestamps are microseconds in tables of format version 2.
-        DataType::Timestamp(_, zone) => {
-            if zone.is_some() { "timestamptz" } else { "timestamp" }.to_owned()
+        DataType::Timestamp(_, zone) => if zone.is_some() {
+            "timestamptz"
+        } else {
+            "timestamp"
         }
+        .to_owned(),
         DataType::FixedSizeBinary(_) => "bytea".to_owned(),
         DataType::List(item) | DataType::FixedSizeList(item, _) => {
             format!("{}[]", column_type(item.data_type())?)

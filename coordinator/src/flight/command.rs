@@ -21,8 +21,9 @@ pub(crate) fn of_descriptor(descriptor: &FlightDescriptor) -> Result<Command, St
 
 /// The command in a descriptor's or ticket's bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Command, Status> {
-    let any = Any::decode(bytes)
-        .map_err(|_| malformed("the request is not a Flight SQL command; use a Flight SQL client"))?;
+    let any = Any::decode(bytes).map_err(|_| {
+        malformed("the request is not a Flight SQL command; use a Flight SQL client")
+    })?;
     Command::try_from(any).map_err(|error| malformed(format!("malformed command: {error}")))
 }
 

@@ -35,39 +35,170 @@ const ANSI92_ENTRY: i32 = 0;
 
 /// Words that mean something here and are not reserved in SQL:2003.
 const KEYWORDS: &[&str] = &[
-    "ANALYZE", "ANTI", "ASOF", "BUCKET", "CATALOG", "COMMENT", "COPY", "DATABASE", "DESCRIBE",
-    "EXCLUDE", "EXPLAIN", "FORMAT", "FUNCTIONS", "ILIKE", "LIMIT", "LOCATION", "OFFSET",
-    "PARTITIONED", "PURGE", "QUALIFY", "RENAME", "REPLACE", "RESET", "SCHEMAS", "SEMI", "SHOW",
-    "TABLES", "TEMPORARY", "TRUNCATE", "USE", "VIEW", "ZONE",
+    "ANALYZE",
+    "ANTI",
+    "ASOF",
+    "BUCKET",
+    "CATALOG",
+    "COMMENT",
+    "COPY",
+    "DATABASE",
+    "DESCRIBE",
+    "EXCLUDE",
+    "EXPLAIN",
+    "FORMAT",
+    "FUNCTIONS",
+    "ILIKE",
+    "LIMIT",
+    "LOCATION",
+    "OFFSET",
+    "PARTITIONED",
+    "PURGE",
+    "QUALIFY",
+    "RENAME",
+    "REPLACE",
+    "RESET",
+    "SCHEMAS",
+    "SEMI",
+    "SHOW",
+    "TABLES",
+    "TEMPORARY",
+    "TRUNCATE",
+    "USE",
+    "VIEW",
+    "ZONE",
 ];
 
 const NUMERIC: &[&str] = &[
-    "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh",
-    "cot", "degrees", "exp", "factorial", "floor", "gcd", "isnan", "iszero", "lcm", "ln", "log",
-    "log10", "log2", "nanvl", "pi", "pow", "power", "radians", "random", "round", "signum", "sin",
-    "sinh", "sqrt", "tan", "tanh", "trunc",
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cosh",
+    "cot",
+    "degrees",
+    "exp",
+    "factorial",
+    "floor",
+    "gcd",
+    "isnan",
+    "iszero",
+    "lcm",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "nanvl",
+    "pi",
+    "pow",
+    "power",
+    "radians",
+    "random",
+    "round",
+    "signum",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
 ];
 
 const TEXT: &[&str] = &[
-    "ascii", "bit_length", "btrim", "char_length", "character_length", "chr", "concat", "concat_ws",
-    "contains", "ends_with", "find_in_set", "initcap", "instr", "left", "length", "levenshtein", "lower",
-    "lpad", "ltrim", "octet_length", "overlay", "position", "regexp_count", "regexp_like",
-    "regexp_match", "regexp_replace", "repeat", "replace", "reverse", "right", "rpad", "rtrim",
-    "split_part", "starts_with", "strpos", "substr", "substr_index", "substring", "to_hex",
-    "translate", "trim", "upper", "uuid",
+    "ascii",
+    "bit_length",
+    "btrim",
+    "char_length",
+    "character_length",
+    "chr",
+    "concat",
+    "concat_ws",
+    "contains",
+    "ends_with",
+    "find_in_set",
+    "initcap",
+    "instr",
+    "left",
+    "length",
+    "levenshtein",
+    "lower",
+    "lpad",
+    "ltrim",
+    "octet_length",
+    "overlay",
+    "position",
+    "regexp_count",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "substr_index",
+    "substring",
+    "to_hex",
+    "translate",
+    "trim",
+    "upper",
+    "uuid",
 ];
 
 const SYSTEM: &[&str] = &[
-    "arrow_cast", "arrow_typeof", "coalesce", "current_catalog", "current_database",
-    "current_schema", "current_user", "greatest", "ifnull", "least", "nullif", "nvl", "nvl2",
-    "session_user", "user", "version",
+    "arrow_cast",
+    "arrow_typeof",
+    "coalesce",
+    "current_catalog",
+    "current_database",
+    "current_schema",
+    "current_user",
+    "greatest",
+    "ifnull",
+    "least",
+    "nullif",
+    "nvl",
+    "nvl2",
+    "session_user",
+    "user",
+    "version",
 ];
 
 const TIME: &[&str] = &[
-    "current_date", "current_time", "current_timestamp", "date_bin", "date_format", "date_part",
-    "date_trunc", "datepart", "datetrunc", "from_unixtime", "make_date", "now", "to_char",
-    "to_date", "to_local_time", "to_timestamp", "to_timestamp_micros", "to_timestamp_millis",
-    "to_timestamp_nanos", "to_timestamp_seconds", "to_unixtime", "today",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date_bin",
+    "date_format",
+    "date_part",
+    "date_trunc",
+    "datepart",
+    "datetrunc",
+    "from_unixtime",
+    "make_date",
+    "now",
+    "to_char",
+    "to_date",
+    "to_local_time",
+    "to_timestamp",
+    "to_timestamp_micros",
+    "to_timestamp_millis",
+    "to_timestamp_nanos",
+    "to_timestamp_seconds",
+    "to_unixtime",
+    "today",
 ];
 
 static INFO: LazyLock<Result<RecordBatch, String>> = LazyLock::new(|| {
@@ -112,7 +243,15 @@ fn with_map_names(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
             map.nulls().cloned(),
             false,
         )?;
-        renamed.push((id, Arc::new(field.as_ref().clone().with_data_type(map.data_type().clone()))));
+        renamed.push((
+            id,
+            Arc::new(
+                field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(map.data_type().clone()),
+            ),
+        ));
         children.push(Arc::new(map));
     }
     let union = UnionArray::try_new(
@@ -146,7 +285,11 @@ pub(crate) fn answer(ids: &[u32]) -> Result<RecordBatch, Status> {
         return Ok(all.clone());
     }
     let names = all.column(0).as_primitive::<UInt32Type>();
-    let wanted: BooleanArray = names.values().iter().map(|n| Some(ids.contains(n))).collect();
+    let wanted: BooleanArray = names
+        .values()
+        .iter()
+        .map(|n| Some(ids.contains(n)))
+        .collect();
     filter_record_batch(all, &wanted).map_err(|error| unconvertible(&error))
 }
 
@@ -362,13 +505,20 @@ mod tests {
 
     /// Every id of the protocol.
     fn ids() -> Vec<u32> {
-        [0..=11, 100..=101, 500..=576].into_iter().flatten().collect()
+        [0..=11, 100..=101, 500..=576]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     #[test]
     fn every_id_of_the_protocol_has_a_value() {
         let batch = answer(&[]).unwrap();
-        let got = batch.column(0).as_primitive::<UInt32Type>().values().to_vec();
+        let got = batch
+            .column(0)
+            .as_primitive::<UInt32Type>()
+            .values()
+            .to_vec();
         assert_eq!(got, ids());
     }
 

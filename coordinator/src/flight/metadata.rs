@@ -12,7 +12,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetDbSchemasBuilder};
 use arrow_flight::sql::{Command, CommandGetDbSchemas, CommandGetTables};
 use bytes::Bytes;
-use super::shim::{CatalogDirectory, Ext as _, Relation, RelationKind};
+use tarn_engine::{CatalogDirectory, Relation, RelationKind};
 use tonic::Status;
 
 use super::columns::{self, Place};

@@ -102,7 +102,9 @@ impl Puts {
             && head.num_columns() == parameters
             && let Some(insert) = plain_insert(&statement.sql, parameters)
         {
-            let all = futures::stream::iter([Ok(head.clone())]).chain(rows).boxed();
+            let all = futures::stream::iter([Ok(head.clone())])
+                .chain(rows)
+                .boxed();
             return Box::pin(self.queries.insert_rows(session, insert, schema, all)).await;
         }
         let all = futures::stream::iter(head.map(Ok)).chain(rows).boxed();

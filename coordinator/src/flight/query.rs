@@ -122,7 +122,8 @@ impl Queries {
             cancelled: CancellationToken::new(),
             shared: Shared::default(),
         });
-        let endpoints = if prepared.unordered {
+        // Rows of one parameter row come before those of the next.
+        let endpoints = if prepared.unordered && flight.rows.len() == 1 {
             self.options.endpoints
         } else {
             1
@@ -159,10 +160,13 @@ impl Queries {
         if let Some(flight) = session.tickets.find(handle) {
             return Some((Arc::clone(session), flight));
         }
-        self.sessions.of_owner(&session.owner).into_iter().find_map(|other| {
-            let flight = other.tickets.find(handle)?;
-            Some((other, flight))
-        })
+        self.sessions
+            .of_owner(&session.owner)
+            .into_iter()
+            .find_map(|other| {
+                let flight = other.tickets.find(handle)?;
+                Some((other, flight))
+            })
     }
 
     /// The rows that a ticket stands for.

@@ -241,7 +241,9 @@ mod tests {
 
     fn sample() -> RecordBatch {
         let mut lists = ListBuilder::new(StringViewBuilder::new());
-        lists.values().append_value("a string that does not fit a view");
+        lists
+            .values()
+            .append_value("a string that does not fit a view");
         lists.append(true);
         lists.append_null();
         RecordBatch::try_from_iter_with_nullable([
@@ -257,7 +259,11 @@ mod tests {
             ),
             (
                 "words",
-                Arc::new(["p", "q"].into_iter().collect::<DictionaryArray<Int32Type>>()) as _,
+                Arc::new(
+                    ["p", "q"]
+                        .into_iter()
+                        .collect::<DictionaryArray<Int32Type>>(),
+                ) as _,
                 true,
             ),
             ("lists", Arc::new(lists.finish()) as _, true),

@@ -45,10 +45,7 @@ const HELD_MAX: usize = 1000;
 impl Held {
     /// The fingerprint of credentials, good on this connection only.
     pub(crate) fn fingerprint(&self, secret: &str) -> Fingerprint {
-        [
-            self.keys[0].hash_one(secret),
-            self.keys[1].hash_one(secret),
-        ]
+        [self.keys[0].hash_one(secret), self.keys[1].hash_one(secret)]
     }
 
     pub(crate) fn get(&self, credentials: &Fingerprint) -> Option<Arc<FlightSession>> {
@@ -222,7 +219,11 @@ impl FlightSessions {
     pub(crate) fn close(&self, session: &FlightSession) {
         self.lock().0.remove(&session.token);
         session.ended.cancel();
-        session.guard.lock().unwrap_or_else(PoisonError::into_inner).take();
+        session
+            .guard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         session.tickets.clear();
         session.prepared.clear();
     }

@@ -43,9 +43,8 @@ fn quoted(name: &'static str, code: XdbcDataType, ty: DataType, prefix: &'static
 
 fn all() -> Vec<Named> {
     use XdbcDataType as X;
-    let timestamp = |zone: Option<&str>| {
-        DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into))
-    };
+    let timestamp =
+        |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
     vec![
         plain("boolean", X::XdbcBit, DataType::Boolean),
         plain("smallint", X::XdbcSmallint, DataType::Int16),
@@ -67,11 +66,21 @@ fn all() -> Vec<Named> {
         quoted("date", X::XdbcDate, DataType::Date32, "DATE '"),
         Named {
             subcode: Some(XdbcDatetimeSubcode::XdbcSubcodeTime),
-            ..quoted("time", X::XdbcTime, DataType::Time64(TimeUnit::Microsecond), "TIME '")
+            ..quoted(
+                "time",
+                X::XdbcTime,
+                DataType::Time64(TimeUnit::Microsecond),
+                "TIME '",
+            )
         },
         Named {
             subcode: Some(XdbcDatetimeSubcode::XdbcSubcodeTimestamp),
-            ..quoted("timestamp", X::XdbcTimestamp, timestamp(None), "TIMESTAMP '")
+            ..quoted(
+                "timestamp",
+                X::XdbcTimestamp,
+                timestamp(None),
+                "TIMESTAMP '",
+            )
         },
         Named {
             subcode: Some(XdbcDatetimeSubcode::XdbcSubcodeTimestampWithTimezone),
@@ -140,9 +149,9 @@ static TYPES: LazyLock<Result<XdbcTypeInfoData, String>> = LazyLock::new(|| {
 });
 
 fn types() -> Result<&'static XdbcTypeInfoData, Status> {
-    TYPES.as_ref().map_err(|error| {
-        unconvertible(&arrow::error::ArrowError::ComputeError(error.clone()))
-    })
+    TYPES
+        .as_ref()
+        .map_err(|error| unconvertible(&arrow::error::ArrowError::ComputeError(error.clone())))
 }
 
 /// Columns of the answer.

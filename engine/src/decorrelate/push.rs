@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, NullEquality, Result, not_impl_err};
+use datafusion::datasource::provider_as_source;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Alias, Exists, InSubquery, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprFunctionExt, Join, JoinType, Limit, LogicalPlan,
-    LogicalPlanBuilder, Sort, SortExpr, Subquery, Union, Unnest, Window, lit,
+    LogicalPlanBuilder, RecursiveQuery, Sort, SortExpr, Subquery, TableScan, Union, Unnest, Window,
+    lit,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -85,6 +89,8 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
         LogicalPlan::Join(join) => push_join(join, domain),
         LogicalPlan::Union(union) => push_union(union, domain),
         LogicalPlan::Unnest(unnest) => push_unnest(unnest, domain),
+        LogicalPlan::RecursiveQuery(query) => push_recursive(query, domain),
+        LogicalPlan::TableScan(scan) => push_working(scan, domain),
         other => not_impl_err!(
             "a correlated subquery with {} is not supported",
             other.display()
@@ -94,9 +100,66 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
 
 /// Whether `plan` reads a column of the domain from outside.
 fn reads(plan: &LogicalPlan, domain: &Domain) -> bool {
-    free(plan)
+    let working = domain.working.borrow();
+    let recursive = !working.is_empty()
+        && plan
+            .exists(|node| {
+                Ok(matches!(node, LogicalPlan::TableScan(scan)
+                    if working.contains_key(scan.table_name.table())))
+            })
+            .unwrap_or(false);
+    recursive
+        || free(plan)
+            .iter()
+            .any(|column| domain.outer.contains(column))
+}
+
+/// A recursive query for every row of the domain: its working table carries the domain's columns, too.
+fn push_recursive(query: &RecursiveQuery, domain: &Domain) -> Result<Pushed> {
+    let (first, places) = push(&query.static_term, domain)?;
+    let count = places.len();
+    let names = places.into_iter().map(|place| place.name).collect();
+    domain
+        .working
+        .borrow_mut()
+        .insert(query.name.clone(), names);
+    let again = push(&query.recursive_term, domain);
+    domain.working.borrow_mut().remove(&query.name);
+    let (again, _) = again?;
+    let plan = LogicalPlanBuilder::from(first)
+        .to_recursive_query(query.name.clone(), again, query.is_distinct)?
+        .build()?;
+    let columns = plan.schema().columns();
+    let places = columns[columns.len() - count..].to_vec();
+    Ok((plan, places))
+}
+
+/// The working table of a recursive query, with the domain's columns.
+fn push_working(scan: &TableScan, domain: &Domain) -> Result<Pushed> {
+    let working = domain.working.borrow();
+    let name = scan.table_name.table();
+    let Some(names) = working.get(name) else {
+        return not_impl_err!("a table does not read from outside");
+    };
+    let mut fields: Vec<FieldRef> = scan.source.schema().fields().iter().cloned().collect();
+    for (name, of) in names.iter().zip(&domain.names) {
+        let (_, field) = domain
+            .plan
+            .schema()
+            .qualified_field_with_unqualified_name(of)?;
+        fields.push(Arc::new(field.as_ref().clone().with_name(name)));
+    }
+    let table = CteWorkTable::new(name, Arc::new(Schema::new(fields)));
+    let plan = LogicalPlanBuilder::scan(
+        scan.table_name.clone(),
+        provider_as_source(Arc::new(table)),
+        None,
+    )?
+    .build()?;
+    let places = names
         .iter()
-        .any(|column| domain.outer.contains(column))
+        .map(|name| Column::new(Some(scan.table_name.clone()), name));
+    Ok((plan, places.collect()))
 }
 
 /// Where the outer columns are.
@@ -335,20 +398,24 @@ fn constant(expr: Option<&Expr>, otherwise: i64) -> Result<i64> {
 
 /// The first rows for every row of the domain.
 fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
+    // What is selected after sorting is selected after limiting just as well.
+    if let LogicalPlan::Projection(projection) = limit.input.as_ref()
+        && matches!(projection.input.as_ref(), LogicalPlan::Sort(_))
+    {
+        let below = LogicalPlan::Limit(Limit {
+            input: Arc::clone(&projection.input),
+            ..limit.clone()
+        });
+        let above = limit
+            .input
+            .with_new_exprs(projection.expr.clone(), vec![below])?;
+        return push(&above, domain);
+    }
     let skip = constant(limit.skip.as_deref(), 0)?;
     let fetch = constant(limit.fetch.as_deref(), i64::MAX)?;
     let (input, places) = push(&limit.input, domain)?;
     let order = match &input {
         LogicalPlan::Sort(sort) => sort.expr.clone(),
-        // The order of what a query selects is below the selection.
-        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
-            LogicalPlan::Sort(_) => {
-                return not_impl_err!(
-                    "LIMIT after ORDER BY another column in a correlated subquery is not supported"
-                );
-            }
-            _ => vec![],
-        },
         _ => vec![],
     };
     let kept = input.schema().columns();

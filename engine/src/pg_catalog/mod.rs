@@ -27,10 +27,9 @@ use crate::resolve::INFORMATION_SCHEMA;
 
 pub(crate) use context::CatalogContext;
 pub(crate) use functions::{
-    RegCasts, is_ours, names as function_names, note_start, of_context, plain, sets,
+    RegCasts, is_ours, names as function_names, note_start, of_context, plain, sets, setting_value,
 };
 pub(crate) use mentions::mentions;
-pub use presets::{SERVER_VERSION, preset_value};
 pub(crate) use seed::CatalogSeed;
 pub(crate) use set_config::changes;
 pub(crate) use shape::column;

@@ -38,8 +38,6 @@ pub(crate) enum Val<'a> {
     Span(i64),
     /// An array of texts.
     Texts(Vec<String>),
-    /// An array of integers.
-    Ints(Vec<i64>),
     /// An array of oids.
     Oids(Vec<u32>),
 }
@@ -142,9 +140,6 @@ impl Column {
                 ));
             }
             (Self::Texts(b), Val::Texts(v)) => b.append_value(v.into_iter().map(Some)),
-            (Self::Int16s(b), Val::Ints(v)) => {
-                b.append_value(v.into_iter().map(|item| i16::try_from(item).ok()));
-            }
             (Self::Oids(b), Val::Oids(v)) => b.append_value(v.into_iter().map(Some)),
             (Self::Nulls(_, count), _) => *count += 1,
             (column, value) => return exec_err!("{value:?} does not fit into {column:?}"),
@@ -244,12 +239,6 @@ impl Rows {
         })
     }
 
-    /// Whether the column `name` is read at all.
-    pub(crate) fn reads(&self, name: &str) -> bool {
-        let at = self.schema.index_of(name);
-        at.is_ok_and(|at| self.columns.get(at).is_some_and(Option::is_some))
-    }
-
     /// Appends a row of named values, best in the order of the columns.
     pub(crate) fn push<'a>(
         &mut self,
@@ -323,7 +312,6 @@ mod tests {
             column("relacl", "_aclitem", true),
         ]));
         let mut rows = Rows::new(&schema, Some(&vec![2, 0])).unwrap();
-        assert!(rows.reads("oid") && !rows.reads("relname"));
         rows.push([("relname", Val::Text("t"))]).unwrap();
         rows.push([("oid", Val::Oid(7))]).unwrap();
         let batch = rows.finish().unwrap();

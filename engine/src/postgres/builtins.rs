@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement, TableFactor, Visit, VisitMut,
-    Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement,
+    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -173,6 +173,25 @@ fn operator(parts: &[String]) -> Option<BinaryOperator> {
     })
 }
 
+/// `_pg_truetypid(a.*, t.*)` and its like: there are no domains, so the column's own type is the true one.
+fn of_row(function: &Function) -> Option<Expr> {
+    let column = match function.name.to_string().to_lowercase().as_str() {
+        "_pg_truetypid" => "atttypid",
+        "_pg_truetypmod" => "atttypmod",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table)),
+            _,
+        ] => expression(&format!("{table}.{column}")),
+        _ => None,
+    }
+}
+
 /// A call of a function without arguments.
 fn call(name: &str) -> Expr {
     Expr::Function(Function {
@@ -280,7 +299,12 @@ impl VisitorMut for Rewriter {
             *expr = oid;
         }
         match expr {
-            Expr::Function(function) => unqualify(&mut function.name),
+            Expr::Function(function) => {
+                unqualify(&mut function.name);
+                if let Some(column) = of_row(function) {
+                    *expr = column;
+                }
+            }
             Expr::Cast { data_type, .. } => mend_type(data_type),
             Expr::TypedString(typed) => mend_type(&mut typed.data_type),
             Expr::BinaryOp { op, .. } => {

@@ -11,6 +11,7 @@ mod regs;
 mod server;
 pub(crate) mod sets;
 mod sizes;
+mod standard;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -32,7 +33,7 @@ use super::types::pg_type_of;
 
 pub(super) use describe::type_text;
 pub(crate) use regs::RegCasts;
-pub(crate) use server::note_start;
+pub(crate) use server::{note_start, setting_value};
 
 /// What an argument may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,7 @@ fn definitions() -> impl Iterator<Item = &'static Definition> {
         .chain(regs::DEFINITIONS)
         .chain(server::DEFINITIONS)
         .chain(sizes::DEFINITIONS)
+        .chain(standard::DEFINITIONS)
 }
 
 /// The functions that answer from `context`.
@@ -332,6 +334,8 @@ fn value(array: &dyn Array, row: usize) -> Arg<'_> {
     }
     match array.data_type() {
         DataType::Utf8 => Arg::Text(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => Arg::Text(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => Arg::Text(array.as_string_view().value(row)),
         DataType::UInt32 => Arg::Oid(array.as_primitive::<UInt32Type>().value(row)),
         DataType::Int64 => Arg::Int(array.as_primitive::<Int64Type>().value(row)),
         DataType::Boolean => Arg::Bool(array.as_boolean().value(row)),

@@ -98,19 +98,20 @@ fn current_schemas(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
 }
 
 /// The value of a setting or a fact.
-fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
+pub(crate) fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
     if name.eq_ignore_ascii_case("search_path") {
         let path = session.search_path();
         let quoted = path.iter().map(|schema| super::names::quoted(schema));
         return Some(quoted.collect::<Vec<_>>().join(", "));
     }
-    if let Ok(setting) = settings::find(name) {
-        return Some(session.settings.get(setting.name).to_owned());
-    }
     match name.to_lowercase().as_str() {
-        "is_superuser" => Some(if session.is_admin { "on" } else { "off" }.to_owned()),
-        "session_authorization" | "role" => Some(session.user.clone()),
-        other => preset_value(other).map(str::to_owned),
+        "is_superuser" => return Some(if session.is_admin { "on" } else { "off" }.to_owned()),
+        "session_authorization" | "role" => return Some(session.user.clone()),
+        _ => {}
+    }
+    match settings::find(name) {
+        Ok(setting) => Some(session.settings.get(setting.name).to_owned()),
+        Err(_) => preset_value(name).map(str::to_owned),
     }
 }
 

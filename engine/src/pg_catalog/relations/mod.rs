@@ -69,6 +69,7 @@ pub(super) fn fill(
         (_, "pg_settings") => server::pg_settings(to),
         (_, "pg_stat_activity") => server::pg_stat_activity(to),
         (_, "pg_stat_database") => server::pg_stat_database(to),
+        (_, "pg_timezone_abbrevs") => server::pg_timezone_abbrevs(to),
         (_, "pg_timezone_names") => server::pg_timezone_names(to),
         _ => Ok(()),
     }

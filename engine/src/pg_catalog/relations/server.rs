@@ -10,6 +10,7 @@ use datafusion::common::Result;
 
 use super::Filling;
 use crate::pg_catalog::context::{CatalogContext, OWNER_OID};
+use crate::pg_catalog::functions::setting_value;
 use crate::pg_catalog::presets::PRESETS;
 use crate::pg_catalog::rows::Val::{self, Bool, Int, Null, Oid, Owned, Text, Texts};
 use crate::pg_catalog::{TABLESPACE_OID, backend_pid};
@@ -124,27 +125,34 @@ fn setting_row(to: &mut Filling<'_>, setting: &'static Setting) -> Result<()> {
     // PostgreSQL's own name, if there is one, is the one that clients look for.
     let name = match setting.name {
         "time_zone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
         other => other,
     };
     if !to.wanted.text("name", name) {
         return Ok(());
     }
     let context = to.context;
-    let value = context.session.settings.get(setting.name);
+    let value = setting_value(&context.session, setting.name).unwrap_or_default();
+    let fixed = setting.kind == SettingKind::Fixed;
     let (kind, bounds, words) = match setting.kind {
         SettingKind::Boolean => ("bool", None, None),
         SettingKind::Integer(min, max) => ("integer", Some((min, max)), None),
+        SettingKind::Word(words) if words.iter().all(|word| ["on", "off"].contains(word)) => {
+            ("bool", None, None)
+        }
         SettingKind::Word(words) => ("enum", None, Some(words)),
+        SettingKind::Fixed => (kind_of(setting.default), None, None),
         _ => ("string", None, None),
     };
     let bound = |value: Option<u64>| value.map_or(Null, |value| Owned(value.to_string()));
     let is_default = value == setting.default;
     to.rows.push([
         ("name", Text(name)),
-        ("setting", Text(value)),
+        ("setting", Owned(value)),
         ("category", Text("Tarn")),
         ("short_desc", Text(setting.description)),
-        ("context", Text("user")),
+        ("context", Text(if fixed { "internal" } else { "user" })),
         ("vartype", Text(kind)),
         (
             "source",
@@ -319,11 +327,24 @@ pub(super) fn pg_timezone_names(to: &mut Filling<'_>) -> Result<()> {
         };
         let offset = zone.offset_from_utc_datetime(&now);
         let seconds = i64::from(offset.fix().local_minus_utc());
+        // The clock is ahead of one half of the year before or after.
+        let half = zone.offset_from_utc_datetime(&(now + chrono::Days::new(182)));
+        let is_dst = seconds > i64::from(half.fix().local_minus_utc());
         to.rows.push([
             ("name", Text(name)),
             ("abbrev", Owned(offset.to_string())),
             ("utc_offset", Val::Span(seconds)),
+            ("is_dst", Bool(is_dst)),
         ])?;
     }
     Ok(())
+}
+
+/// The only abbreviation that means one zone everywhere.
+pub(super) fn pg_timezone_abbrevs(to: &mut Filling<'_>) -> Result<()> {
+    to.rows.push([
+        ("abbrev", Text("UTC")),
+        ("utc_offset", Val::Span(0)),
+        ("is_dst", Bool(false)),
+    ])
 }

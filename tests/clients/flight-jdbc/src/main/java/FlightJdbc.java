@@ -46,6 +46,7 @@ public final class FlightJdbc {
   /** The steps named by the arguments, or all. */
   public static void main(String[] args) {
     wanted.addAll(Arrays.asList(args));
+    wanted.remove("all");
     try {
       step("connect", FlightJdbc::connecting);
       step("metadata", FlightJdbc::metadata);
@@ -491,13 +492,18 @@ public final class FlightJdbc {
     properties.put("user", "admin");
     properties.put("password", PASSWORD);
     properties.put("catalog", "lake");
-    try (Connection connection = DriverManager.getConnection(url(), properties);
-        Statement statement = connection.createStatement()) {
-      is(
-          List.of(List.of("lake")),
-          rows(statement.executeQuery("SELECT current_catalog() AS c"), "c"),
-          "catalog of the session");
-      connection.setCatalog("lake");
+    Connection connection = DriverManager.getConnection(url(), properties);
+    Statement statement = connection.createStatement();
+    is(
+        List.of(List.of("lake")),
+        rows(statement.executeQuery("SELECT current_catalog AS c"), "c"),
+        "catalog of the session");
+    connection.setCatalog("lake");
+    try {
+      connection.close();
+    } catch (SQLException twice) {
+      // The driver of this version closes a session with a catalog twice, the second time without a channel.
+      holds(chain(twice).contains("Channel shutdown"), chain(twice));
     }
     properties.put("catalog", "nowhere");
     refused(() -> DriverManager.getConnection(url(), properties).close(), "an unknown catalog");
@@ -528,7 +534,7 @@ public final class FlightJdbc {
           "the session of a token");
     }
     try (Connection connection = connect("admin", token); Statement statement = connection.createStatement()) {
-      is(List.of(List.of("admin")), rows(statement.executeQuery("SELECT current_user() AS u"), "u"), "user");
+      is(List.of(List.of("admin")), rows(statement.executeQuery("SELECT current_user AS u"), "u"), "user");
     }
     properties.put("token", token + "x");
     refused(
@@ -570,7 +576,7 @@ public final class FlightJdbc {
   private static int running(Statement statement) throws SQLException {
     return rows(
             statement.executeQuery(
-                "SELECT query_id FROM system.queries WHERE state IN ('RUNNING', 'PLANNING', 'QUEUED') AND query LIKE '%1000000000%' AND query NOT LIKE '%system.queries%'"),
+                "SELECT query_id FROM system.queries WHERE state IN ('RUNNING', 'PLANNING', 'QUEUED') AND statement LIKE '%1000000000%' AND statement NOT LIKE '%system.queries%'"),
             "query_id")
         .size();
   }
@@ -590,6 +596,7 @@ public final class FlightJdbc {
                   statement.cancel();
                 } catch (Exception failure) {
                   failure.printStackTrace(System.out);
+                  System.exit(1);
                 }
               });
       canceller.start();
