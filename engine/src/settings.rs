@@ -534,8 +534,12 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
 
 /// A duration in the largest unit that says it exactly, as PostgreSQL shows it.
 fn shown_duration(duration: Duration) -> String {
-    const UNITS_MS: [(u128, &str); 4] =
-        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    const UNITS_MS: [(u128, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1000, "s"),
+    ];
     let ms = duration.as_millis();
     if ms == 0 {
         return "0".to_owned();
@@ -606,7 +610,12 @@ mod tests {
         assert_eq!(settings.get("time_zone"), "Europe/Berlin");
         settings.set("statement_timeout", "5min").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_mins(5)));
-        for (given, shown) in [("12345", "12345ms"), ("1000", "1s"), ("90s", "90s"), ("0", "0")] {
+        for (given, shown) in [
+            ("12345", "12345ms"),
+            ("1000", "1s"),
+            ("90s", "90s"),
+            ("0", "0"),
+        ] {
             settings.set("statement_timeout", given).unwrap();
             assert_eq!(settings.get("statement_timeout"), shown);
         }
