@@ -306,6 +306,11 @@ impl Engine {
             .await?;
         Ok(whole.seen_by(session))
     }
+
+    /// The catalogs there are, by name.
+    pub fn catalog_names(&self) -> Vec<String> {
+        self.config.catalogs.names()
+    }
 }
 
 /// Every schema with its comment.

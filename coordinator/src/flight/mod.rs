@@ -20,7 +20,6 @@ mod query;
 mod results;
 mod service;
 mod session;
-mod shim;
 mod status;
 mod tickets;
 mod types;
