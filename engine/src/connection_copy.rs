@@ -4,7 +4,8 @@
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::connection::{ConnectionCommand, Tokens};
+use crate::connection::ConnectionCommand;
+use crate::connection_tokens::Tokens;
 use crate::error::{EngineError, ErrorKind};
 
 /// `COPY`.

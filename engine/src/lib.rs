@@ -13,6 +13,7 @@ pub mod cluster;
 mod commands;
 mod connection;
 mod connection_copy;
+mod connection_tokens;
 mod decorrelate;
 mod directory;
 pub mod distribute;

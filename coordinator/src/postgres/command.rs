@@ -54,7 +54,7 @@ impl Connection {
                         name,
                         steps,
                         is_move,
-                    } => self.fetch(&name, steps, is_move, call.describes).await?,
+                    } => self.fetch(&name, steps, is_move, &call).await?,
                     other => Box::pin(self.plain(other, sql, call)).await?.to_owned(),
                 }
             }
@@ -476,13 +476,19 @@ impl Connection {
         name: &str,
         steps: Steps,
         is_move: bool,
-        describes: bool,
+        call: &Call<'_>,
     ) -> Result<String, Fault> {
+        let style = Style::of(&self.session.settings);
         let Some(portal) = self.portals.get_mut(name) else {
             return Err(no_cursor(name));
         };
         let progress = std::mem::replace(&mut portal.progress, Progress::Done(String::new()));
-        let formats = portal.formats.clone();
+        // In the extended protocol the portal of the FETCH itself says how its rows look.
+        let formats = if call.describes {
+            portal.formats.clone()
+        } else {
+            call.formats.to_vec()
+        };
         let word = if is_move { "MOVE" } else { "FETCH" };
         let mut open = match progress {
             Progress::Open(open) => open,
@@ -494,8 +500,9 @@ impl Connection {
                 ));
             }
         };
+        open.set_formats(&formats, style)?;
         let moved = self
-            .step(&mut open, &formats, steps, is_move, describes)
+            .step(&mut open, &formats, steps, is_move, call.describes)
             .await;
         if let (Ok(_), Some(portal)) = (&moved, self.portals.get_mut(name)) {
             portal.progress = Progress::Open(open);

@@ -116,7 +116,13 @@ impl From<EngineError> for Fault {
             ErrorKind::ShuttingDown => "FATAL",
             _ => "ERROR",
         };
-        let mut notice = Notice::new(severity, error.kind.sqlstate(), error.message);
+        // Programs look for PostgreSQL's words.
+        let message = match error.kind {
+            ErrorKind::Canceled => "canceling statement due to user request".to_owned(),
+            ErrorKind::Timeout => "canceling statement due to statement timeout".to_owned(),
+            _ => error.message,
+        };
+        let mut notice = Notice::new(severity, error.kind.sqlstate(), message);
         notice.hint = error.hint;
         notice.position = error.position;
         match severity {

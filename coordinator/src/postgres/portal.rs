@@ -129,6 +129,19 @@ impl Open {
         })
     }
 
+    /// From now on rows go out in these formats.
+    pub(crate) fn set_formats(&mut self, formats: &[i16], style: Style) -> Result<(), Fault> {
+        if self.encoder.formats() == formats {
+            return Ok(());
+        }
+        describe(&self.schema, formats)?;
+        self.encoder = RowEncoder::new(Arc::clone(&self.schema), formats, style);
+        if let Some(begun) = &mut self.batch {
+            begun.cells = self.encoder.cells(&begun.batch)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }

@@ -116,6 +116,10 @@ impl RowEncoder {
         }
     }
 
+    pub(crate) fn formats(&self) -> &[i16] {
+        &self.formats
+    }
+
     /// The columns of `batch`, ready to write any of its rows.
     pub(crate) fn cells(&self, batch: &RecordBatch) -> Result<Vec<Cell>, Fault> {
         let differs = batch
