@@ -148,6 +148,7 @@ locked packages ensure_packages
 locked venv ensure_venv venv tests/clients/requirements.txt
 locked venv-dbt ensure_venv venv-dbt tests/clients/requirements-dbt.txt
 locked venv-superset ensure_venv venv-superset tests/clients/requirements-superset.txt make_superset_template
+locked venv-flightsql ensure_venv venv-flightsql tests/clients/requirements-flightsql.txt
 locked node ensure_node
 # exec:java is told to skip the program itself: only the plugin is wanted.
 locked maven ensure_maven tests/clients/pgjdbc compile exec:java -Dexec.skip=true

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::harness::child::Process;
 use crate::harness::server::PASSWORD;
-use crate::harness::{Server, ServerOptions, repository, tool, wait_for};
+use crate::harness::{Server, ServerOptions, installed, repository, tool, wait_for};
 
 /// How long one program may take on a busy machine; each takes seconds on an idle one.
 const PROGRAM_TIMEOUT: Duration = Duration::from_mins(8);
@@ -57,6 +57,14 @@ fn jdbc(kind: &str) -> Command {
     command
 }
 
+fn dbapi() -> Command {
+    let mut command = Command::new(installed("venv-flightsql/bin/python"));
+    command
+        .arg("-B")
+        .arg(repository().join("tests/clients/flightsql_dbapi.py"));
+    command
+}
+
 fn with_tls() -> ServerOptions {
     ServerOptions::default().set("TARN__TLS__SELF_SIGNED", "true")
 }
@@ -71,6 +79,12 @@ async fn the_arrow_jdbc_driver_works() {
 async fn adbc_works() {
     let server = ServerOptions::default().start().await;
     passes("adbc", adbc(), &server, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flightsql_dbapi_works() {
+    let server = ServerOptions::default().start().await;
+    passes("flightsql-dbapi", dbapi(), &server, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

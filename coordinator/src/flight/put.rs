@@ -1,5 +1,6 @@
 //! `DoPut`: updates, parameters, and rows for a table.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -183,9 +184,16 @@ pub(crate) async fn batches(
     }
     let messages = futures::stream::iter([Ok(first)])
         .chain(messages.map_err(|status| FlightError::Tonic(Box::new(status))));
-    let mut decoder = FlightDataDecoder::new(messages);
+    // Arrow's reader panics at some of the messages that nobody honest sends.
+    let decoded = AssertUnwindSafe(FlightDataDecoder::new(messages)).catch_unwind();
+    let mut decoder = decoded
+        .map(|message| match message {
+            Ok(message) => message.map_err(undecodable),
+            Err(_) => Err(malformed("the rows cannot be read")),
+        })
+        .boxed();
     let mut schema = None;
-    if let Some(message) = decoder.try_next().await.map_err(undecodable)? {
+    if let Some(message) = decoder.try_next().await? {
         match message.payload {
             DecodedPayload::Schema(found) => schema = Some(found),
             DecodedPayload::None => {}
@@ -195,7 +203,6 @@ pub(crate) async fn batches(
         }
     }
     let rows = decoder
-        .map_err(undecodable)
         .try_filter_map(|message| async move {
             match message.payload {
                 DecodedPayload::RecordBatch(batch) => Ok(Some(batch)),
