@@ -17,6 +17,8 @@ mod system;
 mod tls;
 mod workers;
 
+#[doc(hidden)]
+pub use flight::decode_untrusted_flight;
 pub use flight::{FlightDoor, FlightOptions};
 #[doc(hidden)]
 pub use http::decode_untrusted_http;

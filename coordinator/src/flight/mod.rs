@@ -23,6 +23,7 @@ mod session;
 mod status;
 mod tickets;
 mod types;
+mod untrusted;
 mod wire;
 
 use std::future::Future;
@@ -42,6 +43,7 @@ use put::Puts;
 use query::Queries;
 use service::FlightSql;
 use session::{FlightSessions, SWEEP_INTERVAL};
+pub use untrusted::decode_untrusted_flight;
 
 /// Bytes of a message of a handshake, whose sender is not known yet.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
