@@ -14,7 +14,6 @@ pub(super) struct RowsDocument {
     /// The columns, in order.
     columns: Vec<ColumnDocument>,
     /// The rows: a value for each column. Numbers keep their digits; NaN and infinities are strings.
-    #[schema(value_type = Vec<Vec<Object>>)]
     rows: Vec<Vec<serde_json::Value>>,
     /// Rows changed, of a statement without a result set.
     affected: Option<u64>,

@@ -30,7 +30,7 @@ pub(super) struct SqlRequest {
     pub(super) statement: String,
     /// Values of `$1`, `$2`, …: null, booleans, numbers, strings, and arrays of these.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>, example = json!([41]))]
+    #[schema(example = json!([41]))]
     pub(super) parameters: Vec<Value>,
     /// Where and how the statement runs.
     #[serde(default)]

@@ -36,10 +36,6 @@ fn packed(args: &[Arg<'_>]) -> Option<i64> {
         .map(|typmod| typmod - 4)
 }
 
-#[allow(
-    clippy::unnecessary_wraps,
-    reason = "the answer of functions in the table"
-)]
 fn number(value: Option<i64>) -> Val<'static> {
     value.map_or(Null, Val::Int)
 }
