@@ -14,7 +14,7 @@ rows() { psql -X -q -A -t -F "$(printf '\t')" -v ON_ERROR_STOP=1 "$@"; }
 # Views about the inside of a PostgreSQL server, which Tarn does not have.
 hidden="'pg_backend_memory_contexts','pg_config','pg_file_settings','pg_hba_file_rules','pg_ident_file_mappings',
   'pg_shmem_allocations','pg_stat_archiver','pg_stat_bgwriter','pg_stat_database_conflicts','pg_stat_gssapi','pg_stat_recovery_prefetch',
-  'pg_stat_replication_slots','pg_stat_slru','pg_stat_subscription_stats','pg_stat_wal','pg_timezone_abbrevs',
+  'pg_stat_replication_slots','pg_stat_slru','pg_stat_subscription_stats','pg_stat_wal',
   'pg_statistic_ext_data','pg_stats_ext','pg_stats_ext_exprs','pg_statistic','pg_stat_xact_all_tables','pg_stat_xact_sys_tables',
   'pg_stat_xact_user_functions','pg_stat_xact_user_tables','sql_implementation_info','sql_sizing','sql_parts',
   '_pg_foreign_data_wrappers','_pg_foreign_servers','_pg_foreign_table_columns','_pg_foreign_tables','_pg_user_mappings'"

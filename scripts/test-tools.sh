@@ -151,3 +151,5 @@ locked venv-superset ensure_venv venv-superset tests/clients/requirements-supers
 locked node ensure_node
 # exec:java is told to skip the program itself: only the plugin is wanted.
 locked maven ensure_maven tests/clients/pgjdbc compile exec:java -Dexec.skip=true
+# The same for exec:exec, which runs a Java of its own.
+locked maven-flight ensure_maven tests/clients/flight-jdbc compile exec:exec -Dexec.skip=true

@@ -17,9 +17,11 @@ use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
 use thiserror::Error;
 
+mod flight;
 mod limits;
 mod postgres;
 
+pub use flight::FlightConfig;
 pub use limits::Limits;
 pub use postgres::PostgresConfig;
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// The HTTP door.
     pub http: HttpConfig,
+    /// The Flight SQL door.
+    pub flight: FlightConfig,
     /// The PostgreSQL door.
     pub postgres: PostgresConfig,
     /// Object storage and file functions.
@@ -91,7 +95,7 @@ pub struct Config {
 pub struct Listen {
     /// HTTP, and the workers' registration.
     pub http: String,
-    /// Flight SQL; reserved.
+    /// Flight SQL.
     pub flight: String,
     /// PostgreSQL.
     pub postgres: String,
@@ -276,6 +280,7 @@ impl Default for Config {
             catalog: BTreeMap::new(),
             tls: TlsConfig::default(),
             http: HttpConfig::default(),
+            flight: FlightConfig::default(),
             postgres: PostgresConfig::default(),
             storage: Storage::default(),
             cluster: Cluster::default(),
@@ -412,7 +417,7 @@ pub const REFERENCE: &[Key] = &[
     key(
         "listen.flight",
         "127.0.0.1:7071",
-        "Flight SQL door. Reserved: this version does not open it.",
+        "Flight SQL door (JDBC, ADBC).",
     ),
     key(
         "listen.postgres",
@@ -478,6 +483,31 @@ pub const REFERENCE: &[Key] = &[
         "postgres.message_bytes_max",
         "67108864",
         "Bytes of one message of an authenticated PostgreSQL client, and of one row in COPY FROM.",
+    ),
+    key(
+        "flight.advertise_url",
+        "none: the connection that they have",
+        "Where Flight clients are told to fetch results, e.g. `grpc+tls://flight.example.com:443` in front of several servers.",
+    ),
+    key(
+        "flight.ticket_life",
+        "10min",
+        "How long a result may wait to be fetched; its statement runs when it is.",
+    ),
+    key(
+        "flight.session_linger",
+        "5min",
+        "How long a Flight session outlives its last connection.",
+    ),
+    typed(
+        "flight.endpoints",
+        "2",
+        "Endpoints of a result whose order does not matter: a client may read as many at once.",
+    ),
+    typed(
+        "flight.message_bytes_max",
+        "268435456",
+        "Bytes of one message of a Flight client, e.g. a batch that it ingests.",
     ),
     key(
         "metadata.url",
@@ -748,6 +778,7 @@ impl Config {
         if let Some(worker) = &self.listen.worker {
             address("listen.worker", worker)?;
         }
+        self.flight.options()?;
         self.postgres.options()?;
         for (name, catalog) in &self.catalog {
             let key = format!("catalog.{name}");
@@ -973,8 +1004,8 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        assert_eq!(duration("90min"), Some(Duration::from_secs(5400)));
-        assert_eq!(duration("2 d"), Some(Duration::from_secs(172_800)));
+        assert_eq!(duration("90min"), Some(Duration::from_mins(90)));
+        assert_eq!(duration("2 d"), Some(Duration::from_hours(48)));
         for bad in ["", "5", "h", "0s", "1y", "-1h", "99999999999999999999h"] {
             assert_eq!(duration(bad), None, "{bad}");
         }

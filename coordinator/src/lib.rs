@@ -4,6 +4,7 @@
 //! `system.queries`, can be cancelled, and ends when the server stops. A door knows its protocol;
 //! the engine knows none.
 
+mod flight;
 mod history;
 mod http;
 mod identities;
@@ -16,6 +17,7 @@ mod system;
 mod tls;
 mod workers;
 
+pub use flight::{FlightDoor, FlightOptions};
 #[doc(hidden)]
 pub use http::decode_untrusted_http;
 pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};

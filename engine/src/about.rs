@@ -10,6 +10,7 @@ use crate::error::EngineError;
 use crate::parser::Statement;
 use crate::pg_catalog::{self, CatalogSeed, RegCasts};
 use crate::session::Session;
+use crate::settings::{self, SettingKind};
 
 impl Engine {
     /// What a statement of `session` needs to look at catalogs.
@@ -36,9 +37,7 @@ impl Engine {
             .scalar_functions()
             .get_or_insert_default()
             .extend(pg_catalog::of_context(&context));
-        state.state = builder
-            .with_analyzer_rule(Arc::clone(&casts) as _)
-            .build();
+        state.state = builder.with_analyzer_rule(Arc::clone(&casts) as _).build();
         // now() and its like mean this moment.
         state.state.mark_start_execution();
         // Nobody else puts it there.
@@ -54,7 +53,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         for (name, value) in pg_catalog::changes(query) {
             // What always has this value need not be set.
-            if pg_catalog::preset_value(&name) == Some(value.as_str()) {
+            let fixed = settings::find(&name).is_ok_and(|known| known.kind == SettingKind::Fixed);
+            let value_now = pg_catalog::setting_value(session, &name);
+            if fixed && value_now.as_deref() == Some(value.as_str()) {
                 continue;
             }
             let set = Statement::Set {

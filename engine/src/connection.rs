@@ -283,7 +283,7 @@ type Command = Result<Option<ConnectionCommand>, EngineError>;
 /// The words of a statement, one after the other.
 pub(crate) struct Tokens<'a> {
     sql: &'a str,
-    tokens: Vec<TokenWithSpan>,
+    all: Vec<TokenWithSpan>,
     at: usize,
 }
 
@@ -296,11 +296,15 @@ impl<'a> Tokens<'a> {
             .into_iter()
             .filter(|t| !matches!(t.token, Token::Whitespace(_)))
             .collect();
-        Ok(Self { sql, tokens, at: 0 })
+        Ok(Self {
+            sql,
+            all: tokens,
+            at: 0,
+        })
     }
 
     pub(crate) fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at).map(|t| &t.token)
+        self.all.get(self.at).map(|t| &t.token)
     }
 
     pub(crate) fn skip(&mut self) {
@@ -392,7 +396,7 @@ impl<'a> Tokens<'a> {
 
     fn byte_of(&self, token: usize) -> usize {
         let place = self
-            .tokens
+            .all
             .get(token)
             .and_then(|t| position_of(self.sql, t.span.start.line, t.span.start.column));
         place
@@ -407,11 +411,11 @@ impl<'a> Tokens<'a> {
     /// Everything that is left, without closing semicolons.
     fn rest(&mut self) -> Result<String, EngineError> {
         let from = self.at;
-        let mut to = self.tokens.len();
-        while to > from && self.tokens[to - 1].token == Token::SemiColon {
+        let mut to = self.all.len();
+        while to > from && self.all[to - 1].token == Token::SemiColon {
             to -= 1;
         }
-        self.at = self.tokens.len();
+        self.at = self.all.len();
         if from == to {
             self.at = from;
             return self.expected("a statement");
@@ -462,7 +466,7 @@ impl<'a> Tokens<'a> {
             ErrorKind::Syntax,
             format!("syntax error: expected: {what}, found: {found}"),
         );
-        error.position = match self.tokens.get(self.at) {
+        error.position = match self.all.get(self.at) {
             Some(token) => position_of(self.sql, token.span.start.line, token.span.start.column),
             None => Some(self.sql.chars().count() + 1),
         };
@@ -732,7 +736,7 @@ fn fetch(tokens: &mut Tokens<'_>) -> Command {
     }
     // A cursor may be called like a direction; then nothing follows it.
     let alone = matches!(
-        tokens.tokens.get(tokens.at + 1).map(|t| &t.token),
+        tokens.all.get(tokens.at + 1).map(|t| &t.token),
         None | Some(Token::SemiColon)
     );
     let steps = if alone {

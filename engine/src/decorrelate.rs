@@ -4,6 +4,7 @@
 //! subquery is computed for all of them together and joined back. Only where DataFusion's own rules
 //! give up: those make better plans. Source: Neumann and Kemper, "Unnesting Arbitrary Queries" (2015).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +33,8 @@ pub(crate) struct Decorrelate;
 
 impl AnalyzerRule for Decorrelate {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_down_with_subqueries(node).map(|done| done.data)
+        plan.transform_down_with_subqueries(node)
+            .map(|done| done.data)
     }
 
     fn name(&self) -> &'static str {
@@ -91,7 +93,11 @@ fn has_hard(plan: &LogicalPlan) -> Result<bool> {
     plan.apply_expressions(|expr| {
         expr.apply(|part| {
             found |= is_hard(plan, part);
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            Ok(if found {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
         })
     })?;
     Ok(found)
@@ -198,7 +204,12 @@ fn with_column(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Column)> 
         return Ok((input, column));
     }
     let name = fresh("needle");
-    let mut all: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut all: Vec<Expr> = input
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
     all.push(expr.alias(&name));
     let input = LogicalPlanBuilder::from(input).project(all)?.build()?;
     Ok((input, Column::new_unqualified(name)))
@@ -266,6 +277,7 @@ fn domain(input: &LogicalPlan, columns: &[Column]) -> Result<Domain> {
         plan,
         outer: columns.to_vec(),
         names,
+        working: RefCell::default(),
     })
 }
 
@@ -276,6 +288,8 @@ struct Domain {
     outer: Vec<Column>,
     /// The columns of `plan`.
     names: Vec<String>,
+    /// Working tables of recursive queries around, with the names that the columns have in each.
+    working: RefCell<HashMap<String, Vec<String>>>,
 }
 
 impl Domain {
@@ -288,13 +302,22 @@ impl Domain {
             .zip(&names)
             .map(|(from, to)| Expr::Column(Column::new_unqualified(from)).alias(to))
             .collect();
-        let plan = LogicalPlanBuilder::from(self.plan.clone()).project(exprs)?.build()?;
-        Ok((plan, names.into_iter().map(Column::new_unqualified).collect()))
+        let plan = LogicalPlanBuilder::from(self.plan.clone())
+            .project(exprs)?
+            .build()?;
+        Ok((
+            plan,
+            names.into_iter().map(Column::new_unqualified).collect(),
+        ))
     }
 
     /// What each outer column is, given where the values are.
     fn at(&self, places: &[Column]) -> HashMap<Column, Column> {
-        self.outer.iter().cloned().zip(places.iter().cloned()).collect()
+        self.outer
+            .iter()
+            .cloned()
+            .zip(places.iter().cloned())
+            .collect()
     }
 }
 
@@ -343,7 +366,10 @@ fn scalar(input: LogicalPlan, plan: &LogicalPlan, checked: bool) -> Result<(Logi
             NullEquality::NullEqualsNull,
         )?
         .build()?;
-    Ok((joined, Expr::Column(Column::new(Some(alias.as_str()), value))))
+    Ok((
+        joined,
+        Expr::Column(Column::new(Some(alias.as_str()), value)),
+    ))
 }
 
 /// What is on the right of LATERAL, with the subquery's own plan in its place; it may be below an alias and a list of
@@ -359,7 +385,9 @@ fn inlined(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             None => Ok(None),
         },
         LogicalPlan::Projection(projection) => match inlined(&projection.input)? {
-            Some(input) => Ok(Some(plan.with_new_exprs(projection.expr.clone(), vec![input])?)),
+            Some(input) => Ok(Some(
+                plan.with_new_exprs(projection.expr.clone(), vec![input])?,
+            )),
             None => Ok(None),
         },
         _ => Ok(None),
@@ -380,7 +408,9 @@ fn lateral(join: Join) -> Result<Transformed<LogicalPlan>> {
         if right.all_out_ref_exprs().is_empty() {
             let inputs = vec![join.left.as_ref().clone(), right];
             let plan = LogicalPlan::Join(join);
-            return Ok(Transformed::yes(plan.with_new_exprs(plan.expressions(), inputs)?));
+            return Ok(Transformed::yes(
+                plan.with_new_exprs(plan.expressions(), inputs)?,
+            ));
         }
         return unchanged(join);
     }
@@ -388,7 +418,10 @@ fn lateral(join: Join) -> Result<Transformed<LogicalPlan>> {
     let domain = domain(&join.left, &columns)?;
     let (pushed, places) = push(&right, &domain)?;
     // Keys of the domain are equal when both are NULL; those of the statement are not.
-    let on = join.on.iter().map(|(left, right)| left.clone().eq(right.clone()));
+    let on = join
+        .on
+        .iter()
+        .map(|(left, right)| left.clone().eq(right.clone()));
     let filter = join.filter.clone().into_iter().chain(on).reduce(Expr::and);
     let plan = LogicalPlanBuilder::from(join.left.as_ref().clone())
         .join_detailed(

@@ -109,7 +109,11 @@ impl CatalogDirectory {
         if !self.schemas.iter().any(hidden) {
             return self;
         }
-        let seen = self.schemas.iter().filter(|schema| !hidden(schema)).cloned();
+        let seen = self
+            .schemas
+            .iter()
+            .filter(|schema| !hidden(schema))
+            .cloned();
         Arc::new(Self::new(&self.catalog, seen.collect()))
     }
 
@@ -131,7 +135,9 @@ impl CatalogDirectory {
 
     /// The schema called `name`.
     pub fn schema(&self, name: &str) -> Option<&SchemaDirectory> {
-        let at = self.schemas.binary_search_by(|schema| schema.name.as_str().cmp(name));
+        let at = self
+            .schemas
+            .binary_search_by(|schema| schema.name.as_str().cmp(name));
         at.ok().and_then(|at| self.schemas.get(at))
     }
 
@@ -151,7 +157,9 @@ impl CatalogDirectory {
 impl SchemaDirectory {
     /// The relation called `name` in it.
     pub fn relation(&self, name: &str) -> Option<&Arc<Relation>> {
-        let at = self.relations.binary_search_by(|relation| relation.name.as_str().cmp(name));
+        let at = self
+            .relations
+            .binary_search_by(|relation| relation.name.as_str().cmp(name));
         at.ok().and_then(|at| self.relations.get(at))
     }
 }
@@ -252,12 +260,20 @@ impl Directories {
             {
                 return Ok(Arc::clone(directory));
             }
-            snapshot.map(|snapshot| snapshot.details.clone()).unwrap_or_default()
+            snapshot
+                .map(|snapshot| snapshot.details.clone())
+                .unwrap_or_default()
         };
         let details = load(catalog, &entries, known).await?;
-        let directory = Arc::new(assemble(catalog.name(), &entries, &schemas, &details, system)?);
-        let all_fixed = entries.iter().all(|entry| entry.is_immutable)
-            && details.values().all(Option::is_some);
+        let directory = Arc::new(assemble(
+            catalog.name(),
+            &entries,
+            &schemas,
+            &details,
+            system,
+        )?);
+        let all_fixed =
+            entries.iter().all(|entry| entry.is_immutable) && details.values().all(Option::is_some);
         let snapshot = Snapshot {
             details: details
                 .into_iter()
@@ -289,11 +305,6 @@ impl Engine {
             .read(catalog.as_ref(), self.config.system.as_ref())
             .await?;
         Ok(whole.seen_by(session))
-    }
-
-    /// The catalogs there are, by name.
-    pub fn catalog_names(&self) -> Vec<String> {
-        self.config.catalogs.names()
     }
 }
 
@@ -353,10 +364,7 @@ async fn load(
     Ok(all)
 }
 
-async fn details(
-    catalog: &dyn Catalog,
-    entry: &CatalogEntry,
-) -> Result<Details, CatalogError> {
+async fn details(catalog: &dyn Catalog, entry: &CatalogEntry) -> Result<Details, CatalogError> {
     if entry.is_view {
         let view = catalog
             .load_view_at(&entry.ident, &entry.metadata_location)
@@ -364,7 +372,9 @@ async fn details(
         return Ok(Details {
             columns: view.arrow_schema(),
             comment: view.comment().map(str::to_owned),
-            definition: view.sql().map(|sql| format!("{};", sql.trim_end_matches(';'))),
+            definition: view
+                .sql()
+                .map(|sql| format!("{};", sql.trim_end_matches(';'))),
             location: None,
             rows: None,
             bytes: Some(0),
@@ -412,18 +422,28 @@ fn assemble(
     }
     for entry in entries {
         let schema = entry.ident.namespace.to_string();
-        let found = details.get(&entry.metadata_location).and_then(Option::as_deref);
+        let found = details
+            .get(&entry.metadata_location)
+            .and_then(Option::as_deref);
         let oid = oids.take(&[catalog, &schema, &entry.ident.name]);
         if let Some(schema) = out.get_mut(&schema) {
-            schema.relations.push(Arc::new(Relation::new(oid, entry, found)));
+            schema
+                .relations
+                .push(Arc::new(Relation::new(oid, entry, found)));
         }
     }
     let server = server_schemas(system, &mut oids)?;
-    out.extend(server.into_iter().map(|schema| (schema.name.clone(), schema)));
+    out.extend(
+        server
+            .into_iter()
+            .map(|schema| (schema.name.clone(), schema)),
+    );
     let schemas: Vec<SchemaDirectory> = out
         .into_values()
         .map(|mut schema| {
-            schema.relations.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            schema
+                .relations
+                .sort_unstable_by(|a, b| a.name.cmp(&b.name));
             schema
         })
         .collect();
@@ -485,7 +505,6 @@ impl Oids {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

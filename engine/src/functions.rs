@@ -162,8 +162,16 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
-        .chain(pg_catalog::plain::NAMES.iter().map(|name| (*name).to_owned()))
-        .chain(pg_catalog::sets::SETS.iter().map(|(name, _)| (*name).to_owned()))
+        .chain(
+            pg_catalog::plain::NAMES
+                .iter()
+                .map(|name| (*name).to_owned()),
+        )
+        .chain(
+            pg_catalog::sets::SETS
+                .iter()
+                .map(|(name, _)| (*name).to_owned()),
+        )
         .collect();
     names.sort();
     names.dedup();

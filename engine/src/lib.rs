@@ -81,8 +81,8 @@ pub use lookup::is_temporary;
 pub use notices::Notice;
 pub use parameters::parameter;
 pub use pg_catalog::{
-    ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, SERVER_VERSION, backend_pid, pg_type_by_oid, pg_type_named,
-    pg_type_of, preset_value,
+    ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, backend_pid, pg_type_by_oid, pg_type_named,
+    pg_type_of,
 };
 pub use prepare::Prepared;
 pub use redact::redacted;

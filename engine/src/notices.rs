@@ -70,7 +70,7 @@ mod tests {
             7
         });
         let other = gathered(async { present("42P07", "relation", "x") });
-        let ((done, notices), (_, others)) = tokio::join!(one, other);
+        let ((done, notices), ((), others)) = tokio::join!(one, other);
         assert_eq!(done, 7);
         assert_eq!(notices[0].message, "table \"t\" does not exist, skipping");
         assert_eq!((notices.len(), others.len()), (1, 1));

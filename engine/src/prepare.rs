@@ -36,6 +36,8 @@ pub struct Prepared {
     pub schema: Option<SchemaRef>,
     /// Whether it changes something instead of answering.
     pub is_update: bool,
+    /// Whether the order of its rows means nothing and they may be many, so that several readers help.
+    pub unordered: bool,
 }
 
 /// Nobody watches a statement that does not run.
@@ -77,6 +79,7 @@ impl Engine {
                 parameters: vec![],
                 schema: Some(lines("")?.schema()),
                 is_update: false,
+                unordered: false,
             }),
             Statement::Admin(admin) if !admin.only_reads() => Ok(Prepared {
                 schema: admin.columns(session)?,
@@ -90,6 +93,7 @@ impl Engine {
                     parameters: vec![],
                     schema: Some(outcome.rows.schema()),
                     is_update: false,
+                    unordered: false,
                 })
             }
             other => Ok(no_rows(other.tag())),
@@ -107,6 +111,7 @@ impl Engine {
         let headings = Headings::of(&query);
         let planned = self.plan_open(session, query, context, None).await?;
         let parameters = parameter_types(&planned.logical, given)?;
+        let unordered = is_unordered(&planned.logical);
         let state = &planned.statement.state;
         let filled = fill(planned.logical, &parameters)?;
         let analyzed =
@@ -119,6 +124,7 @@ impl Engine {
             parameters,
             schema: Some(zoned(&schema, session.settings.get("time_zone"))),
             is_update: false,
+            unordered,
         })
     }
 
@@ -146,6 +152,23 @@ fn no_rows(command: &'static str) -> Prepared {
         parameters: vec![],
         schema: None,
         is_update: true,
+        unordered: false,
+    }
+}
+
+/// Whether the rows of `plan` come in no order and there may be many of them.
+fn is_unordered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().all(is_unordered)
+        }
+        LogicalPlan::Aggregate(aggregate) => !aggregate.group_expr.is_empty(),
+        LogicalPlan::TableScan(_)
+        | LogicalPlan::Join(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::Window(_) => true,
+        _ => false,
     }
 }
 

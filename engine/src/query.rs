@@ -103,7 +103,11 @@ impl Engine {
         let calls = files::extract(&mut statement)?;
         let about = pg_catalog::mentions(&statement);
         // What is told of catalogs is here already, and only here.
-        let placement = if about { Some(PlacementWish::Never) } else { placement };
+        let placement = if about {
+            Some(PlacementWish::Never)
+        } else {
+            placement
+        };
         let mut tables: HashMap<String, Arc<dyn TableProvider>> = HashMap::new();
         if !calls.is_empty() {
             let none = HashMap::new();

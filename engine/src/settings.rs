@@ -509,7 +509,7 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
             ),
         },
         SettingKind::Duration => match parse_duration(value) {
-            Some(_) => Ok(value.to_owned()),
+            Some(duration) => Ok(shown_duration(duration)),
             None => bad("use milliseconds, or a number with ms, s, min or h".to_owned()),
         },
         SettingKind::Boolean => match value.to_lowercase().as_str() {
@@ -529,6 +529,20 @@ fn normalise(setting: &Setting, value: &str) -> Result<String, EngineError> {
                 bad(format!("use one of: {}", words.join(", ")))
             }
         }
+    }
+}
+
+/// A duration in the largest unit that says it exactly, as PostgreSQL shows it.
+fn shown_duration(duration: Duration) -> String {
+    const UNITS_MS: [(u128, &str); 4] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let ms = duration.as_millis();
+    if ms == 0 {
+        return "0".to_owned();
+    }
+    match UNITS_MS.iter().find(|(unit, _)| ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
     }
 }
 
@@ -592,6 +606,10 @@ mod tests {
         assert_eq!(settings.get("time_zone"), "Europe/Berlin");
         settings.set("statement_timeout", "5min").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_mins(5)));
+        for (given, shown) in [("12345", "12345ms"), ("1000", "1s"), ("90s", "90s"), ("0", "0")] {
+            settings.set("statement_timeout", given).unwrap();
+            assert_eq!(settings.get("statement_timeout"), shown);
+        }
         settings.reset_all();
         assert_eq!(settings.statement_timeout(), None);
     }

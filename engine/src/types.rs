@@ -229,6 +229,11 @@ fn catalog_type(sql: &SqlType) -> Option<Field> {
 
 /// `field` with what its Arrow type does not tell of the SQL type.
 fn noted(field: Field, sql: &SqlType) -> Field {
+    if matches!(sql, SqlType::JSON | SqlType::JSONB) {
+        let mut metadata = field.metadata().clone();
+        metadata.insert(pg_catalog::PG_TYPE_KEY.to_owned(), "json".to_owned());
+        return field.with_metadata(metadata);
+    }
     match catalog_type(sql) {
         Some(known) => field.with_metadata(known.metadata().clone()),
         None => field,

@@ -16,17 +16,15 @@ use tarn_catalog::{
     Stores,
 };
 use tarn_control::Control;
-use tarn_coordinator::{
-    ControlIdentities, HttpDoor, ResultsConfig, Service, Sessions, Statements, System, Tls, Workers,
-};
+use tarn_coordinator::{ControlIdentities, Service, Sessions, Statements, System, Workers};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
-use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, ResourceLimits, runtime_env};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tarn_engine::{
+    AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, ResourceLimits, runtime_env,
+};
 
 use super::children::{ChildPlan, Children};
-use super::{VERSION, machine, postgres, print_ready, signals, tls};
+use super::{VERSION, flight, http, machine, postgres, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
 
 /// The catalog that always exists, and its first schema.
@@ -45,7 +43,6 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 /// What keeps it from starting, with what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
-    let http = address("listen.http", &config.listen.http)?;
     let tls = tls::open(&config, &folder.path)?;
     let secret_text = cluster_secret(&config, &folder)?;
     let secret = ClusterSecret::new(secret_text.expose_secret())?;
@@ -57,18 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let control = open_control(&config, &metadata_url).await?;
     let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
 
-    let memory_bytes = config
-        .memory
-        .limit_bytes
-        .unwrap_or_else(|| machine::operator_bytes(config.workers + 1));
-    let runtime = runtime_env(
-        &ResourceLimits {
-            memory_bytes,
-            spill_dir: folder.path.join("spill"),
-            spill_bytes: config.spill.limit_bytes,
-        },
-        &stores,
-    )?;
+    let (runtime, memory_bytes) = runtime(&config, &folder, &stores)?;
     let channels = ClusterChannels::new(secret.clone());
     let workers = Workers::new(
         VERSION,
@@ -108,23 +94,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         default_schema: DEFAULT_SCHEMA.to_owned(),
     };
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
-    let door = HttpDoor::new(service, results_config(&config, &folder)?)?;
-
-    let listener = listen(http).await?;
-    let bound = listener.local_addr()?;
-    let (stop_door, door_stopped) = oneshot::channel::<()>();
-    let registration = local_registration(&door, tls.as_ref(), bound).await?;
-    let watched = tls.clone();
-    let serving = tokio::spawn(door.serve(listener, tls, async move {
-        let _ = door_stopped.await;
-    }));
-    if let Some(watched) = watched {
-        tokio::spawn(async move { watched.watch().await });
-    }
+    let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
+    let http = http::open(&config, &folder.path, service, tls).await?;
     let children = Children::start(
         config.workers,
         &ChildPlan {
-            coordinator: registration,
+            coordinator: http.registration.clone(),
             cluster: config.cluster.name.clone(),
             secret: secret_text,
             listen: worker_address(&config)?,
@@ -144,52 +119,43 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
     }
     print_ready(&serde_json::json!({
-        "http": bound.to_string(),
+        "http": http.bound.to_string(),
+        "flight": flight.bound.to_string(),
         "postgres": postgres.bound.to_string(),
         "workers": config.workers,
     }))?;
-    tracing::info!(http = %bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
+    tracing::info!(http = %http.bound, version = VERSION, data_dir = %folder.path.display(), "server is ready");
 
     stop.await;
     tracing::info!(running = statements.running_count(), "server stops");
     postgres.stop();
+    flight.stop();
     statements.drain(STOP_PATIENCE).await;
     children.end().await;
-    let _ = stop_door.send(());
-    if tokio::time::timeout(CLOSE_PATIENCE, serving).await.is_err() {
-        tracing::debug!("connections were still open");
-    }
+    http.ended(CLOSE_PATIENCE).await;
     postgres.ended(CLOSE_PATIENCE).await;
+    flight.ended(CLOSE_PATIENCE).await;
     control.close().await;
     tracing::info!("server stopped");
     Ok(())
 }
 
-fn results_config(config: &Config, folder: &DataFolder) -> Result<ResultsConfig, ConfigError> {
-    Ok(ResultsConfig {
-        dir: folder.path.join("spill").join("results"),
-        ttl: config.http.ttl()?,
-        bytes_max: config.http.results_bytes_max,
-        query_bytes_max: config.http.results_query_bytes_max,
-    })
-}
-
-/// The URL at which local workers register: the HTTP door, or one of their own beside a door with TLS.
-async fn local_registration(
-    door: &HttpDoor,
-    tls: Option<&Tls>,
-    bound: SocketAddr,
-) -> anyhow::Result<String> {
-    if tls.is_none() {
-        return Ok(format!("http://{}", reachable(bound)));
-    }
-    let listener = TcpListener::bind(("127.0.0.1", 0))
-        .await
-        .context("no free port for the registration of local workers")?;
-    let local = listener.local_addr()?;
-    // It ends with the process, as the workers do.
-    tokio::spawn(door.workers().serve(listener, std::future::pending()));
-    Ok(format!("http://{local}"))
+/// What all statements share, and the bytes of memory that operators get of it.
+fn runtime(
+    config: &Config,
+    folder: &DataFolder,
+    stores: &Stores,
+) -> anyhow::Result<(EngineRuntime, usize)> {
+    let memory_bytes = config
+        .memory
+        .limit_bytes
+        .unwrap_or_else(|| machine::operator_bytes(config.workers + 1));
+    let limits = ResourceLimits {
+        memory_bytes,
+        spill_dir: folder.path.join("spill"),
+        spill_bytes: config.spill.limit_bytes,
+    };
+    Ok((runtime_env(&limits, stores)?, memory_bytes))
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
@@ -197,28 +163,6 @@ fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {
     listen
         .map(|text| address("listen.worker", text))
         .transpose()
-}
-
-async fn listen(http: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(http).await.with_context(|| {
-        format!(
-            "cannot listen on {http} (HTTP); is another server running? [listen] http sets the address"
-        )
-    })
-}
-
-/// The address under which a process on this machine reaches a listener.
-fn reachable(bound: SocketAddr) -> SocketAddr {
-    if bound.ip().is_unspecified() {
-        let loopback = if bound.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        SocketAddr::new(loopback, bound.port())
-    } else {
-        bound
-    }
 }
 
 async fn all_joined(workers: &Workers, count: usize, data_dir: &Path) -> anyhow::Result<()> {

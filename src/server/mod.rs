@@ -2,6 +2,8 @@
 
 mod children;
 mod coordinator;
+mod flight;
+mod http;
 mod logs;
 mod machine;
 mod postgres;

@@ -93,6 +93,10 @@ impl ShellError {
 
 /// Command line of `tarn sql`.
 #[derive(Debug, Clone, clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line are independent"
+)]
 pub struct ShellArgs {
     /// Server to talk to
     #[arg(long, env = "TARN_URL", default_value = "http://127.0.0.1:7070")]

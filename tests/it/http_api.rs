@@ -579,7 +579,8 @@ async fn the_description_is_served_and_its_page_needs_nothing_from_elsewhere() {
             !part.starts_with("http:") && !part.starts_with("https:") && !part.starts_with("//"),
             "{part}"
         );
-        if part.ends_with(".js") || part.ends_with(".css") {
+        let kind = part.rsplit('.').next();
+        if matches!(kind, Some("js" | "css")) {
             let text = get(&format!("/api/docs/{}", part.trim_start_matches("./"))).await;
             assert!(!text.is_empty(), "{part}");
             assets += 1;

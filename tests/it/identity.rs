@@ -449,10 +449,10 @@ async fn psql_logs_in_by_scram_with_a_password_a_token_and_a_verifier_of_postgre
         assert!(errors.contains(&wanted), "{errors}");
     }
     // What psql's \password sends is made as the server makes it.
-    let make = "SET password_encryption = 'scram-sha-256'; CREATE ROLE ann PASSWORD 'pencil';
+    let statements = "SET password_encryption = 'scram-sha-256'; CREATE ROLE ann PASSWORD 'pencil';
                 COPY (SELECT rolpassword FROM pg_authid WHERE rolname = 'ann') TO STDOUT";
     let made = Command::new("psql")
-        .args(["-X", "-q", "-c", make, &postgres.url()])
+        .args(["-X", "-q", "-c", statements, &postgres.url()])
         .output()
         .unwrap();
     let verifier = String::from_utf8(made.stdout).unwrap();
@@ -504,7 +504,7 @@ async fn who_is_killed_disabled_or_revoked_leaves_the_postgresql_door() {
 
     let ann = Typing::start(&server, "ann", "pw");
     let by_token = Typing::start(&server, "bob", &token);
-    let _bob = Typing::start(&server, "bob", "pw");
+    let by_password = Typing::start(&server, "bob", "pw");
     wait_for_sessions(&server, 3).await;
     sql(admin, "ALTER USER ann DISABLE").await;
     wait_for_sessions(&server, 2).await;
@@ -516,4 +516,5 @@ async fn who_is_killed_disabled_or_revoked_leaves_the_postgresql_door() {
     drop(by_token);
     sql(admin, "DROP USER bob").await;
     wait_for_sessions(&server, 0).await;
+    drop(by_password);
 }

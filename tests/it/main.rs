@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod clients;
+mod flight;
 mod harness;
 mod http_api;
 mod identity;

@@ -114,12 +114,8 @@ impl Raw {
         raw.send(&message(b'p', format!("{PASSWORD}\0").as_bytes()))
             .await;
         let greeting = raw.until_ready().await;
-        raw.key = greeting
-            .iter()
-            .find(|answer| answer.tag == b'K')
-            .unwrap()
-            .body
-            .clone();
+        let key = greeting.iter().find(|answer| answer.tag == b'K').unwrap();
+        raw.key.clone_from(&key.body);
         raw
     }
 
@@ -152,7 +148,7 @@ impl Raw {
             .expect("the server did not answer in time")
     }
 
-    /// Everything up to ReadyForQuery, which is the last.
+    /// Everything up to `ReadyForQuery`, which is the last.
     async fn until_ready(&mut self) -> Vec<Answer> {
         let mut answers = vec![];
         loop {

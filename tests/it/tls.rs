@@ -295,7 +295,7 @@ async fn silence(address: &str, bytes: &[u8]) -> Duration {
     socket.write_all(bytes).await.unwrap();
     let started = Instant::now();
     let mut rest = vec![];
-    let read = tokio::time::timeout(Duration::from_secs(120), socket.read_to_end(&mut rest));
+    let read = tokio::time::timeout(Duration::from_mins(2), socket.read_to_end(&mut rest));
     // A reset ends it as well as an end.
     let _ = read.await.expect("the server never ended the connection");
     started.elapsed()

@@ -44,13 +44,12 @@ impl Trust {
     /// [`TrustError`].
     pub fn new(file: Option<&Path>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        match file {
-            Some(path) => add_file(&mut roots, path)?,
-            None => {
-                // A system without authorities trusts nobody, which its first connection says.
-                let found = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(found.certs);
-            }
+        if let Some(path) = file {
+            add_file(&mut roots, path)?;
+        } else {
+            // A system without authorities trusts nobody, which its first connection says.
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)

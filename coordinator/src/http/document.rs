@@ -1,4 +1,4 @@
-//! The documents that the API answers with, as they stand in its OpenAPI description too.
+//! The documents that the API answers with, as they stand in its `OpenAPI` description too.
 
 use std::collections::BTreeMap;
 

@@ -40,13 +40,13 @@ pub(crate) struct Problem {
     position: Option<u32>,
     /// The statement, if it got that far.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    query_id: Option<String>,
+    #[schema(value_type = Option<String>, nullable = false)]
+    query_id: Option<Box<str>>,
     /// Whether the same request may succeed later.
     retryable: bool,
     #[serde(skip)]
     #[schema(ignore)]
-    retry_after: Option<Duration>,
+    retry_after: Option<u32>,
 }
 
 /// The `type` of all problems: the SQLSTATE says what kind of error it is.
@@ -175,8 +175,9 @@ pub(crate) enum RequestError {
 }
 
 /// Seconds, rounded up: a client that waits that long waits long enough.
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+fn seconds(duration: Duration) -> u32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u32::try_from(seconds.max(1)).unwrap_or(u32::MAX)
 }
 
 impl RequestError {
@@ -260,7 +261,7 @@ impl RequestError {
 impl From<RequestError> for Problem {
     fn from(error: RequestError) -> Self {
         let (status, code) = error.code();
-        let retry_after = error.retry_after();
+        let retry_after = error.retry_after().map(seconds);
         Self {
             kind: Kind,
             title: title(status.as_u16()),
@@ -288,10 +289,9 @@ impl Problem {
             code: error.kind.sqlstate(),
             hint: error.hint,
             position: error.position.and_then(|p| u32::try_from(p).ok()),
-            query_id,
+            query_id: query_id.map(String::into_boxed_str),
             retryable: error.kind.retryable(),
-            retry_after: (error.kind.retryable() && status == 503)
-                .then_some(Duration::from_secs(1)),
+            retry_after: (error.kind.retryable() && status == 503).then_some(1),
         }
     }
 }
@@ -323,10 +323,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if let Some(retry_after) = self.retry_after {
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(seconds(retry_after).max(1)),
-            );
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(

@@ -19,7 +19,7 @@ use super::problem::RequestError;
 /// Bytes of a request's body at most.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A body comes within this time.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One statement and how to run it.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,7 +102,7 @@ async fn read(body: Body) -> Result<Vec<u8>, RequestError> {
 
 fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error)
-        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
+        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,4 +1,4 @@
-//! The routes of the HTTP door, once, and their OpenAPI description with its page.
+//! The routes of the HTTP door, once, and their `OpenAPI` description with its page.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

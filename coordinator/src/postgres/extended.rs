@@ -63,9 +63,8 @@ impl Statement {
                 "cannot insert multiple commands into a prepared statement",
             ));
         }
-        let Piece { sql, offset, .. } = match pieces.pop() {
-            Some(piece) => piece,
-            None => return Ok(Self::of(String::new(), Kind::Empty, 0, given)),
+        let Some(Piece { sql, offset, .. }) = pieces.pop() else {
+            return Ok(Self::of(String::new(), Kind::Empty, 0, given));
         };
         let command =
             connection_command(&sql).map_err(|error| Fault::from(error).shifted(offset))?;

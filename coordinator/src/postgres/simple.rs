@@ -34,20 +34,16 @@ impl Connection {
     }
 
     async fn one(&mut self, piece: &Piece, several: bool) -> Result<(), Fault> {
-        match connection_command(&piece.sql)? {
-            Some(command) => {
-                let call = Call {
-                    formats: &[],
-                    values: vec![],
-                    describes: true,
-                    several,
-                };
-                Box::pin(self.command(command, &piece.sql, call)).await
-            }
-            None => {
-                let running = self.start(&piece.sql, vec![]).await?;
-                self.send_all(running, &[], true).await
-            }
+        if let Some(command) = connection_command(&piece.sql)? {
+            let call = Call {
+                formats: &[],
+                values: vec![],
+                describes: true,
+                several,
+            };
+            return Box::pin(self.command(command, &piece.sql, call)).await;
         }
+        let running = self.start(&piece.sql, vec![]).await?;
+        self.send_all(running, &[], true).await
     }
 }

@@ -359,14 +359,14 @@ async fn scram(
     if body.remaining() < 4 || usize::try_from(body.get_i32()).ok() != Some(body.remaining()) {
         return Err(Fault::fatal("08P01", "malformed SASL message"));
     }
-    let first = wire.beside(Box::pin(exchange.first(&body))).await?;
-    let first = first.map_err(|error| refusal(&error, user))?;
-    message::authentication(&mut wire.output, SASL_CONTINUE, &first);
+    let challenge = wire.beside(Box::pin(exchange.first(&body))).await?;
+    let challenge = challenge.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_CONTINUE, &challenge);
     wire.flush().await?;
     let body = password(wire).await?;
-    let last = wire.beside(Box::pin(exchange.last(&body))).await?;
-    let (last, principal) = last.map_err(|error| refusal(&error, user))?;
-    message::authentication(&mut wire.output, SASL_FINAL, &last);
+    let ended = wire.beside(Box::pin(exchange.last(&body))).await?;
+    let (outcome, principal) = ended.map_err(|error| refusal(&error, user))?;
+    message::authentication(&mut wire.output, SASL_FINAL, &outcome);
     Ok(principal)
 }
 
@@ -503,7 +503,7 @@ mod tests {
         ));
         assert!(read(packet(CANCEL, b"\0")).is_err());
         let Ok(Request::Start(parameters)) =
-            read(packet(0x0003_0002, b"user\0ann\0_pq_.x\01\0options\0\0\0"))
+            read(packet(0x0003_0002, b"user\0ann\0_pq_.x\0y\0options\0\0\0"))
         else {
             panic!()
         };

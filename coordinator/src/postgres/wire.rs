@@ -220,13 +220,13 @@ impl Wire {
     /// The next message. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Frame, WireError> {
         loop {
-            if let Some(length) = self.head()? {
-                if self.input.len() >= 5 + length {
-                    let tag = self.input[0];
-                    self.input.advance(5);
-                    let body = self.input.split_to(length).freeze();
-                    return Ok(Frame { tag, body });
-                }
+            if let Some(length) = self.head()?
+                && self.input.len() >= 5 + length
+            {
+                let tag = self.input[0];
+                self.input.advance(5);
+                let body = self.input.split_to(length).freeze();
+                return Ok(Frame { tag, body });
             }
             self.fill().await?;
         }
@@ -379,7 +379,7 @@ mod tests {
         wire.output = vec![b'x'; 8 << 20];
         let talker = tokio::spawn(async move {
             // More than a socket's buffers hold; the client reads only after it has sent it all.
-            client.write_all(&[0; 128 << 10]).await.unwrap();
+            client.write_all(&vec![0; 128 << 10]).await.unwrap();
             let mut all = vec![0; 8 << 20];
             client.read_exact(&mut all).await.unwrap();
             client

@@ -138,6 +138,7 @@ fn valid_for(params: &mut CertificateParams, days: i64) {
     params.not_after = midnight(days);
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn make(error: rcgen::Error) -> TlsError {
     TlsError::Make {
         reason: error.to_string(),

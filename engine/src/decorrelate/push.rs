@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, NullEquality, Result, not_impl_err};
+use datafusion::datasource::provider_as_source;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Alias, Exists, InSubquery, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprFunctionExt, Join, JoinType, Limit, LogicalPlan,
-    LogicalPlanBuilder, Sort, SortExpr, Subquery, Union, Unnest, Window, lit,
+    LogicalPlanBuilder, RecursiveQuery, Sort, SortExpr, Subquery, TableScan, Union, Unnest, Window,
+    lit,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -23,24 +27,41 @@ type Pushed = (LogicalPlan, Vec<Column>);
 pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
     if !reads(plan, domain) {
         let (values, places) = domain.copy()?;
-        let plan = LogicalPlanBuilder::from(plan.clone()).cross_join(values)?.build()?;
+        let plan = LogicalPlanBuilder::from(plan.clone())
+            .cross_join(values)?
+            .build()?;
         return Ok((plan, places));
     }
     match plan {
         LogicalPlan::Projection(projection) => {
             let (input, places) = push(&projection.input, domain)?;
-            let mut exprs = replaced(&projection.expr, &Places::new(domain, &places, &[&projection.input]), true)?;
+            let mut exprs = replaced(
+                &projection.expr,
+                &Places::new(domain, &places, &[&projection.input]),
+                true,
+            )?;
             exprs.extend(places.iter().cloned().map(Expr::Column));
-            Ok((LogicalPlanBuilder::from(input).project(exprs)?.build()?, places))
+            Ok((
+                LogicalPlanBuilder::from(input).project(exprs)?.build()?,
+                places,
+            ))
         }
         LogicalPlan::Filter(filter) => {
             let (input, places) = push(&filter.input, domain)?;
-            let predicate = replace(filter.predicate.clone(), &Places::new(domain, &places, &[&filter.input]))?;
-            Ok((LogicalPlanBuilder::from(input).filter(predicate)?.build()?, places))
+            let predicate = replace(
+                filter.predicate.clone(),
+                &Places::new(domain, &places, &[&filter.input]),
+            )?;
+            Ok((
+                LogicalPlanBuilder::from(input).filter(predicate)?.build()?,
+                places,
+            ))
         }
         LogicalPlan::SubqueryAlias(alias) => {
             let (input, places) = push(&alias.input, domain)?;
-            let plan = LogicalPlanBuilder::from(input).alias(alias.alias.clone())?.build()?;
+            let plan = LogicalPlanBuilder::from(input)
+                .alias(alias.alias.clone())?
+                .build()?;
             let requalified = places.into_iter().map(|place| Column {
                 relation: Some(alias.alias.clone()),
                 ..place
@@ -68,6 +89,8 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
         LogicalPlan::Join(join) => push_join(join, domain),
         LogicalPlan::Union(union) => push_union(union, domain),
         LogicalPlan::Unnest(unnest) => push_unnest(unnest, domain),
+        LogicalPlan::RecursiveQuery(query) => push_recursive(query, domain),
+        LogicalPlan::TableScan(scan) => push_working(scan, domain),
         other => not_impl_err!(
             "a correlated subquery with {} is not supported",
             other.display()
@@ -77,7 +100,66 @@ pub(super) fn push(plan: &LogicalPlan, domain: &Domain) -> Result<Pushed> {
 
 /// Whether `plan` reads a column of the domain from outside.
 fn reads(plan: &LogicalPlan, domain: &Domain) -> bool {
-    free(plan).iter().any(|column| domain.outer.contains(column))
+    let working = domain.working.borrow();
+    let recursive = !working.is_empty()
+        && plan
+            .exists(|node| {
+                Ok(matches!(node, LogicalPlan::TableScan(scan)
+                    if working.contains_key(scan.table_name.table())))
+            })
+            .unwrap_or(false);
+    recursive
+        || free(plan)
+            .iter()
+            .any(|column| domain.outer.contains(column))
+}
+
+/// A recursive query for every row of the domain: its working table carries the domain's columns, too.
+fn push_recursive(query: &RecursiveQuery, domain: &Domain) -> Result<Pushed> {
+    let (first, places) = push(&query.static_term, domain)?;
+    let count = places.len();
+    let names = places.into_iter().map(|place| place.name).collect();
+    domain
+        .working
+        .borrow_mut()
+        .insert(query.name.clone(), names);
+    let again = push(&query.recursive_term, domain);
+    domain.working.borrow_mut().remove(&query.name);
+    let (again, _) = again?;
+    let plan = LogicalPlanBuilder::from(first)
+        .to_recursive_query(query.name.clone(), again, query.is_distinct)?
+        .build()?;
+    let columns = plan.schema().columns();
+    let places = columns[columns.len() - count..].to_vec();
+    Ok((plan, places))
+}
+
+/// The working table of a recursive query, with the domain's columns.
+fn push_working(scan: &TableScan, domain: &Domain) -> Result<Pushed> {
+    let working = domain.working.borrow();
+    let name = scan.table_name.table();
+    let Some(names) = working.get(name) else {
+        return not_impl_err!("a table does not read from outside");
+    };
+    let mut fields: Vec<FieldRef> = scan.source.schema().fields().iter().cloned().collect();
+    for (name, of) in names.iter().zip(&domain.names) {
+        let (_, field) = domain
+            .plan
+            .schema()
+            .qualified_field_with_unqualified_name(of)?;
+        fields.push(Arc::new(field.as_ref().clone().with_name(name)));
+    }
+    let table = CteWorkTable::new(name, Arc::new(Schema::new(fields)));
+    let plan = LogicalPlanBuilder::scan(
+        scan.table_name.clone(),
+        provider_as_source(Arc::new(table)),
+        None,
+    )?
+    .build()?;
+    let places = names
+        .iter()
+        .map(|name| Column::new(Some(scan.table_name.clone()), name));
+    Ok((plan, places.collect()))
 }
 
 /// Where the outer columns are.
@@ -191,15 +273,17 @@ fn replaced(exprs: &[Expr], to: &Places, named: bool) -> Result<Vec<Expr>> {
         .map(|expr| {
             let (relation, name) = expr.qualified_name();
             let new = replace(expr.clone(), to)?;
-            Ok(if named && new.qualified_name() != (relation.clone(), name.clone()) {
-                let bare = match new {
-                    Expr::Alias(Alias { expr, .. }) => *expr,
-                    other => other,
-                };
-                bare.alias_qualified(relation, name)
-            } else {
-                new
-            })
+            Ok(
+                if named && new.qualified_name() != (relation.clone(), name.clone()) {
+                    let bare = match new {
+                        Expr::Alias(Alias { expr, .. }) => *expr,
+                        other => other,
+                    };
+                    bare.alias_qualified(relation, name)
+                } else {
+                    new
+                },
+            )
         })
         .collect()
 }
@@ -220,7 +304,11 @@ fn sorts(exprs: &[SortExpr], to: &Places) -> Result<Vec<SortExpr>> {
 fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
     let (input, places) = push(&aggregate.input, domain)?;
     let at = Places::new(domain, &places, &[&aggregate.input]);
-    if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+    if aggregate
+        .group_expr
+        .iter()
+        .any(|expr| matches!(expr, Expr::GroupingSet(_)))
+    {
         return not_impl_err!("a correlated subquery with GROUPING SETS is not supported");
     }
     let names: Vec<_> = aggregate
@@ -232,7 +320,12 @@ fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
     let global = aggregate.group_expr.is_empty();
     let (input, keys, marker) = if global {
         let marker = fresh("m");
-        let mut all: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let mut all: Vec<Expr> = input
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
         all.push(lit(true).alias(&marker));
         let marked = LogicalPlanBuilder::from(input).project(all)?.build()?;
         let (values, keys) = domain.copy()?;
@@ -245,7 +338,11 @@ fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
                 NullEquality::NullEqualsNull,
             )?
             .build()?;
-        (plan, keys, Some(Expr::Column(Column::new_unqualified(marker))))
+        (
+            plan,
+            keys,
+            Some(Expr::Column(Column::new_unqualified(marker))),
+        )
     } else {
         (input, places, None)
     };
@@ -272,7 +369,9 @@ fn push_aggregate(aggregate: &Aggregate, domain: &Domain) -> Result<Pushed> {
         .map(|(_, new)| new.qualified_name())
         .chain(calls.iter().map(Expr::qualified_name))
         .collect();
-    let plan = LogicalPlanBuilder::from(input).aggregate(groups, calls)?.build()?;
+    let plan = LogicalPlanBuilder::from(input)
+        .aggregate(groups, calls)?
+        .build()?;
     let mut out: Vec<Expr> = made
         .into_iter()
         .zip(names)
@@ -299,20 +398,24 @@ fn constant(expr: Option<&Expr>, otherwise: i64) -> Result<i64> {
 
 /// The first rows for every row of the domain.
 fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
+    // What is selected after sorting is selected after limiting just as well.
+    if let LogicalPlan::Projection(projection) = limit.input.as_ref()
+        && matches!(projection.input.as_ref(), LogicalPlan::Sort(_))
+    {
+        let below = LogicalPlan::Limit(Limit {
+            input: Arc::clone(&projection.input),
+            ..limit.clone()
+        });
+        let above = limit
+            .input
+            .with_new_exprs(projection.expr.clone(), vec![below])?;
+        return push(&above, domain);
+    }
     let skip = constant(limit.skip.as_deref(), 0)?;
     let fetch = constant(limit.fetch.as_deref(), i64::MAX)?;
     let (input, places) = push(&limit.input, domain)?;
     let order = match &input {
         LogicalPlan::Sort(sort) => sort.expr.clone(),
-        // The order of what a query selects is below the selection.
-        LogicalPlan::Projection(projection) => match projection.input.as_ref() {
-            LogicalPlan::Sort(_) => {
-                return not_impl_err!(
-                    "LIMIT after ORDER BY another column in a correlated subquery is not supported"
-                );
-            }
-            _ => vec![],
-        },
         _ => vec![],
     };
     let kept = input.schema().columns();
@@ -371,7 +474,10 @@ fn push_window(window: &Window, domain: &Domain) -> Result<Pushed> {
         calls.push(new);
     }
     out.extend(places.iter().cloned().map(Expr::Column));
-    let plan = LogicalPlanBuilder::from(input).window(calls)?.project(out)?.build()?;
+    let plan = LogicalPlanBuilder::from(input)
+        .window(calls)?
+        .project(out)?
+        .build()?;
     Ok((plan, places))
 }
 
@@ -398,9 +504,10 @@ fn push_join(join: &Join, domain: &Domain) -> Result<Pushed> {
         (join.left.as_ref().clone(), None)
     };
     let (right, right_places) = match &left_places {
-        Some(places) if lateral && right_reads => {
-            (moved_plan(join.right.as_ref().clone(), &domain.at(places))?, None)
-        }
+        Some(places) if lateral && right_reads => (
+            moved_plan(join.right.as_ref().clone(), &domain.at(places))?,
+            None,
+        ),
         _ if right_reads => {
             let (plan, places) = push(&join.right, domain)?;
             (plan, Some(places))
@@ -414,11 +521,13 @@ fn push_join(join: &Join, domain: &Domain) -> Result<Pushed> {
     let on = join.on.iter().map(|(l, r)| {
         let (l, r) = (replace(l.clone(), &at)?, replace(r.clone(), &at)?);
         Ok(match join.null_equality {
-            NullEquality::NullEqualsNull => Expr::BinaryExpr(datafusion::logical_expr::BinaryExpr::new(
-                Box::new(l),
-                datafusion::logical_expr::Operator::IsNotDistinctFrom,
-                Box::new(r),
-            )),
+            NullEquality::NullEqualsNull => {
+                Expr::BinaryExpr(datafusion::logical_expr::BinaryExpr::new(
+                    Box::new(l),
+                    datafusion::logical_expr::Operator::IsNotDistinctFrom,
+                    Box::new(r),
+                ))
+            }
             NullEquality::NullEqualsNothing => l.eq(r),
         })
     });
@@ -441,7 +550,10 @@ fn push_join(join: &Join, domain: &Domain) -> Result<Pushed> {
             condition => builder.join_on(right, join.join_type, condition)?,
         },
     };
-    let out = kept.into_iter().chain(places.iter().cloned()).map(Expr::Column);
+    let out = kept
+        .into_iter()
+        .chain(places.iter().cloned())
+        .map(Expr::Column);
     Ok((plan.project(out)?.build()?, places))
 }
 

@@ -82,18 +82,24 @@ impl CatalogContext {
             Some((schema, schema.relation(name)?))
         };
         match parts {
-            [name] => self.search_path().iter().find_map(|schema| in_schema(schema, name)),
+            [name] => self
+                .search_path()
+                .iter()
+                .find_map(|schema| in_schema(schema, name)),
             [schema, name] => in_schema(schema, name),
-            [catalog, schema, name] if *catalog == self.directory.catalog => in_schema(schema, name),
+            [catalog, schema, name] if *catalog == self.directory.catalog => {
+                in_schema(schema, name)
+            }
             _ => None,
         }
     }
 
     /// Whether the name alone of a relation of `schema` finds it.
     pub(crate) fn is_visible(&self, schema: &str, name: &str) -> bool {
-        let first = self.search_path().into_iter().find(|schema| {
-            self.directory.relation(schema, name).is_some()
-        });
+        let first = self
+            .search_path()
+            .into_iter()
+            .find(|schema| self.directory.relation(schema, name).is_some());
         first.as_deref() == Some(schema)
     }
 

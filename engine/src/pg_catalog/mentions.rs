@@ -90,7 +90,10 @@ mod tests {
     fn only_statements_about_catalogs_read_the_directory() {
         check("SELECT * FROM pg_class", true);
         check("SELECT * FROM information_schema.tables", true);
-        check("SELECT 1 WHERE EXISTS (SELECT pg_catalog.format_type(23, NULL))", true);
+        check(
+            "SELECT 1 WHERE EXISTS (SELECT pg_catalog.format_type(23, NULL))",
+            true,
+        );
         check("SELECT 'orders'::regclass", true);
         check("SELECT version()", true);
         check("SELECT count(*) FROM orders", false);

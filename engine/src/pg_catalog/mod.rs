@@ -26,17 +26,14 @@ use crate::names;
 use crate::resolve::INFORMATION_SCHEMA;
 
 pub(crate) use context::CatalogContext;
-pub(crate) use seed::CatalogSeed;
-pub(crate) use set_config::changes;
 pub(crate) use functions::{
-    RegCasts, is_ours, names as function_names, note_start, of_context, plain, sets,
+    RegCasts, is_ours, names as function_names, note_start, of_context, plain, sets, setting_value,
 };
 pub(crate) use mentions::mentions;
-pub use presets::{SERVER_VERSION, preset_value};
+pub(crate) use seed::CatalogSeed;
+pub(crate) use set_config::changes;
 pub(crate) use shape::column;
-pub use types::{
-    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
-};
+pub use types::{ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of};
 
 /// Name of the schema that is searched first.
 pub const PG_CATALOG: &str = "pg_catalog";
@@ -86,7 +83,10 @@ pub(crate) fn table(
 ) -> Result<Arc<dyn TableProvider>, EngineError> {
     let folded = name.to_lowercase();
     match shape::find(schema, &folded) {
-        Some(shape) => Ok(Arc::new(provider::CatalogRelation::new(shape, Arc::clone(context)))),
+        Some(shape) => Ok(Arc::new(provider::CatalogRelation::new(
+            shape,
+            Arc::clone(context),
+        ))),
         None => Err(unknown(schema, name)),
     }
 }

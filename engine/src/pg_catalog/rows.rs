@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder,
-    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
-    TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
+    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListBuilder, RecordBatch,
+    RecordBatchOptions, StringBuilder, TimestampMicrosecondBuilder, UInt32Builder, new_null_array,
 };
 use datafusion::arrow::datatypes::{
     DataType, Field, IntervalMonthDayNano, IntervalUnit, SchemaRef,
@@ -38,8 +38,6 @@ pub(crate) enum Val<'a> {
     Span(i64),
     /// An array of texts.
     Texts(Vec<String>),
-    /// An array of integers.
-    Ints(Vec<i64>),
     /// An array of oids.
     Oids(Vec<u32>),
 }
@@ -96,16 +94,16 @@ impl Column {
             DataType::Float64 => Self::Float64(Float64Builder::new()),
             DataType::Utf8 => Self::Text(StringBuilder::new()),
             DataType::Binary => Self::Bytes(BinaryBuilder::new()),
-            DataType::Timestamp(_, zone) => Self::Time(
-                TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()),
-            ),
+            DataType::Timestamp(_, zone) => {
+                Self::Time(TimestampMicrosecondBuilder::new().with_timezone_opt(zone.clone()))
+            }
             DataType::Interval(IntervalUnit::MonthDayNano) => {
                 Self::Span(IntervalMonthDayNanoBuilder::new())
             }
             DataType::List(item) => match item.data_type() {
-                DataType::Utf8 => Self::Texts(
-                    ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item)),
-                ),
+                DataType::Utf8 => {
+                    Self::Texts(ListBuilder::new(StringBuilder::new()).with_field(Arc::clone(item)))
+                }
                 DataType::Int16 => {
                     Self::Int16s(ListBuilder::new(Int16Builder::new()).with_field(Arc::clone(item)))
                 }
@@ -135,12 +133,13 @@ impl Column {
             (Self::Text(b), Val::Owned(v)) => b.append_value(v),
             (Self::Time(b), Val::Time(v)) => b.append_value(v),
             (Self::Span(b), Val::Span(v)) => {
-                b.append_value(IntervalMonthDayNano::new(0, 0, v.saturating_mul(1_000_000_000)));
+                b.append_value(IntervalMonthDayNano::new(
+                    0,
+                    0,
+                    v.saturating_mul(1_000_000_000),
+                ));
             }
             (Self::Texts(b), Val::Texts(v)) => b.append_value(v.into_iter().map(Some)),
-            (Self::Int16s(b), Val::Ints(v)) => {
-                b.append_value(v.into_iter().map(|item| i16::try_from(item).ok()));
-            }
             (Self::Oids(b), Val::Oids(v)) => b.append_value(v.into_iter().map(Some)),
             (Self::Nulls(_, count), _) => *count += 1,
             (column, value) => return exec_err!("{value:?} does not fit into {column:?}"),
@@ -240,12 +239,6 @@ impl Rows {
         })
     }
 
-    /// Whether the column `name` is read at all.
-    pub(crate) fn reads(&self, name: &str) -> bool {
-        let at = self.schema.index_of(name);
-        at.is_ok_and(|at| self.columns.get(at).is_some_and(Option::is_some))
-    }
-
     /// Appends a row of named values, best in the order of the columns.
     pub(crate) fn push<'a>(
         &mut self,
@@ -319,7 +312,6 @@ mod tests {
             column("relacl", "_aclitem", true),
         ]));
         let mut rows = Rows::new(&schema, Some(&vec![2, 0])).unwrap();
-        assert!(rows.reads("oid") && !rows.reads("relname"));
         rows.push([("relname", Val::Text("t"))]).unwrap();
         rows.push([("oid", Val::Oid(7))]).unwrap();
         let batch = rows.finish().unwrap();

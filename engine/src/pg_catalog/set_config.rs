@@ -70,10 +70,14 @@ mod tests {
 
     #[test]
     fn settings_are_found_where_they_are_constant() {
-        let sql = "SELECT pg_catalog.set_config('search_path', 'main', false), set_config(a, 'b', false)";
+        let sql =
+            "SELECT pg_catalog.set_config('search_path', 'main', false), set_config(a, 'b', false)";
         let crate::parser::Statement::Query(statement) = crate::parser::parse(sql).unwrap() else {
             panic!("not a query")
         };
-        assert_eq!(changes(&statement), [("search_path".to_owned(), "main".to_owned())]);
+        assert_eq!(
+            changes(&statement),
+            [("search_path".to_owned(), "main".to_owned())]
+        );
     }
 }

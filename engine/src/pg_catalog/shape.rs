@@ -5,9 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::datatypes::{
-    DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit,
-};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
 use super::types::PG_TYPE_KEY;
 
@@ -80,9 +78,7 @@ pub(crate) fn column(name: &str, ty: &str, nullable: bool) -> Field {
         | "regtype" | "regnamespace" | "regrole" => (DataType::UInt32, true),
         "int2vector" => (list("int2"), true),
         "oidvector" => (list("oid"), true),
-        "name" | "char" | "varchar" | "inet" | "pg_node_tree" | "aclitem" => {
-            (DataType::Utf8, true)
-        }
+        "name" | "char" | "varchar" | "inet" | "pg_node_tree" | "aclitem" => (DataType::Utf8, true),
         _ => match ty.strip_prefix('_') {
             Some(item) => (list(item), false),
             // Types of PostgreSQL's inside, whose values are never shown.
@@ -106,8 +102,15 @@ mod tests {
     fn columns_have_the_types_of_postgresql() {
         let class = find("pg_catalog", "pg_class").unwrap();
         assert_eq!(class.oid, 1259);
-        let types = ["oid", "relname", "relkind", "relpages", "reltuples", "relacl"]
-            .map(|name| pg_type_of(class.columns.field_with_name(name).unwrap()).name);
+        let types = [
+            "oid",
+            "relname",
+            "relkind",
+            "relpages",
+            "reltuples",
+            "relacl",
+        ]
+        .map(|name| pg_type_of(class.columns.field_with_name(name).unwrap()).name);
         assert_eq!(types, ["oid", "name", "char", "int4", "float4", "_aclitem"]);
         let index = find("pg_catalog", "pg_index").unwrap();
         let keys = index.columns.field_with_name("indkey").unwrap();

@@ -1,10 +1,10 @@
-//! Arrays as PostgreSQL writes them: `ARRAY(SELECT …)`, `'{a,b}'::text[]`, `x = ANY ('{a,b}')`, `x LIKE ANY (ARRAY[…])`.
+//! Arrays as PostgreSQL writes them: `ARRAY(SELECT …)`, `x = ANY ('{a,b}')`, `x LIKE ANY (ARRAY[…])`.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr,
-    Query, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
+    Array, BinaryOperator, Expr, Function, FunctionArguments, GroupByExpr, Query, SelectItem,
+    SetExpr, Statement, Value, VisitMut, VisitorMut,
 };
 
 use super::expression;
@@ -22,17 +22,6 @@ impl VisitorMut for Rewriter {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let new = match expr {
             Expr::Function(function) => of_query(function),
-            Expr::Cast {
-                expr: inner,
-                data_type: data_type @ DataType::Array(_),
-                ..
-            } => text(inner).and_then(elements).map(|elem| Expr::Cast {
-                kind: CastKind::Cast,
-                expr: Box::new(array(elem)),
-                data_type: data_type.clone(),
-                array: false,
-                format: None,
-            }),
             Expr::AnyOp {
                 left,
                 compare_op,
@@ -203,7 +192,14 @@ fn calls_unnest(expr: &Expr) -> bool {
                 return ControlFlow::Continue(());
             };
             let name = function.name.to_string().to_lowercase();
-            let sets = ["unnest", "generate_series", "generate_subscripts", "count", "max", "min"];
+            let sets = [
+                "unnest",
+                "generate_series",
+                "generate_subscripts",
+                "count",
+                "max",
+                "min",
+            ];
             if sets.contains(&name.as_str()) || name.ends_with("_agg") {
                 ControlFlow::Break(())
             } else {
@@ -238,11 +234,14 @@ fn items(expr: &Expr) -> Option<&[Expr]> {
 }
 
 fn joined(items: &[Expr], compare: impl Fn(&Expr) -> Expr, op: &BinaryOperator) -> Option<Expr> {
-    let all = items.iter().map(compare).reduce(|left, right| Expr::BinaryOp {
-        left: Box::new(left),
-        op: op.clone(),
-        right: Box::new(right),
-    });
+    let all = items
+        .iter()
+        .map(compare)
+        .reduce(|left, right| Expr::BinaryOp {
+            left: Box::new(left),
+            op: op.clone(),
+            right: Box::new(right),
+        });
     all.map(|all| Expr::Nested(Box::new(all)))
 }
 
@@ -289,10 +288,9 @@ mod tests {
     #[test]
     fn texts_are_arrays_where_arrays_are_wanted() {
         check(
-            "SELECT '{a,\"b c\",NULL}'::text[], x = ANY ('{r,v}')",
-            "SELECT CAST(ARRAY['a', 'b c', NULL] AS TEXT[]), x = ANY(ARRAY['r', 'v'])",
+            "SELECT x = ANY ('{r,\"b c\",NULL}')",
+            "SELECT x = ANY(ARRAY['r', 'b c', NULL])",
         );
-        check("SELECT '{}'::int[]", "SELECT CAST(ARRAY[] AS INT[])");
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement, TableFactor, Visit,
-    VisitMut, Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement,
+    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -71,7 +71,8 @@ impl Visitor for Seen {
                 };
                 if let (true, Some(name)) = (ours, parts.last()) {
                     let alias = alias.as_ref().map(|alias| fold(&alias.name));
-                    self.catalogs.insert(alias.unwrap_or_else(|| name.clone()), name.clone());
+                    self.catalogs
+                        .insert(alias.unwrap_or_else(|| name.clone()), name.clone());
                 } else {
                     self.others = true;
                 }
@@ -120,7 +121,9 @@ fn built_in(ty: &DataType) -> Option<DataType> {
         }
         _ => return None,
     };
-    let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).ok()?;
+    let mut parser = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&name)
+        .ok()?;
     parser.parse_data_type().ok()
 }
 
@@ -170,6 +173,25 @@ fn operator(parts: &[String]) -> Option<BinaryOperator> {
     })
 }
 
+/// `_pg_truetypid(a.*, t.*)` and its like: there are no domains, so the column's own type is the true one.
+fn of_row(function: &Function) -> Option<Expr> {
+    let column = match function.name.to_string().to_lowercase().as_str() {
+        "_pg_truetypid" => "atttypid",
+        "_pg_truetypmod" => "atttypmod",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table)),
+            _,
+        ] => expression(&format!("{table}.{column}")),
+        _ => None,
+    }
+}
+
 /// A call of a function without arguments.
 fn call(name: &str) -> Expr {
     Expr::Function(Function {
@@ -196,7 +218,9 @@ impl Rewriter {
                 fold(name) == "xmin" && !self.seen.others && !self.seen.catalogs.is_empty()
             }
             Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-                [table, name] => fold(name) == "xmin" && self.seen.catalogs.contains_key(&fold(table)),
+                [table, name] => {
+                    fold(name) == "xmin" && self.seen.catalogs.contains_key(&fold(table))
+                }
                 _ => false,
             },
             _ => false,
@@ -275,7 +299,12 @@ impl VisitorMut for Rewriter {
             *expr = oid;
         }
         match expr {
-            Expr::Function(function) => unqualify(&mut function.name),
+            Expr::Function(function) => {
+                unqualify(&mut function.name);
+                if let Some(column) = of_row(function) {
+                    *expr = column;
+                }
+            }
             Expr::Cast { data_type, .. } => mend_type(data_type),
             Expr::TypedString(typed) => mend_type(&mut typed.data_type),
             Expr::BinaryOp { op, .. } => {
@@ -328,12 +357,18 @@ mod tests {
             "SELECT 1 FROM t WHERE n OPERATOR(pg_catalog.~) '^(t)$' COLLATE pg_catalog.default",
             "SELECT 1 FROM t WHERE n ~ '^(t)$'",
         );
-        check("SELECT x::information_schema.sql_identifier FROM t", "SELECT x::name FROM t");
+        check(
+            "SELECT x::information_schema.sql_identifier FROM t",
+            "SELECT x::name FROM t",
+        );
     }
 
     #[test]
     fn catalog_relations_come_before_those_of_the_session() {
-        check("SELECT * FROM pg_class c, t", "SELECT * FROM pg_catalog.pg_class c, t");
+        check(
+            "SELECT * FROM pg_class c, t",
+            "SELECT * FROM pg_catalog.pg_class c, t",
+        );
         check(
             "WITH pg_class AS (SELECT 1) SELECT * FROM pg_class",
             "WITH pg_class AS (SELECT 1) SELECT * FROM pg_class",

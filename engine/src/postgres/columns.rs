@@ -43,13 +43,13 @@ impl VisitorMut for Rewriter {
                 SelectItem::UnnamedExpr(expr) => {
                     let table = match &expr {
                         Expr::Identifier(_) => Some(String::new()),
-                        Expr::CompoundIdentifier(parts) => {
-                            parts.iter().rev().nth(1).map(fold)
-                        }
+                        Expr::CompoundIdentifier(parts) => parts.iter().rev().nth(1).map(fold),
                         _ => None,
                     };
                     let twice = table.is_some_and(|table| {
-                        stars.contains("") || stars.contains(&table) || (table.is_empty() && !stars.is_empty())
+                        stars.contains("")
+                            || stars.contains(&table)
+                            || (table.is_empty() && !stars.is_empty())
                     });
                     // The planner calls a cast what it calls the value.
                     if twice || !casts.insert(uncast(expr).to_string()) {
@@ -93,8 +93,14 @@ mod tests {
             "SELECT n.oid, n.*, d.x FROM n, d",
             "SELECT n.oid AS \"tarn column 1\", n.*, d.x FROM n, d",
         );
-        check("SELECT a AS x, b AS x FROM t", "SELECT a AS x, b AS \"tarn column 2\" FROM t");
-        check("SELECT a, a::text FROM t", "SELECT a, a::TEXT AS \"tarn column 2\" FROM t");
+        check(
+            "SELECT a AS x, b AS x FROM t",
+            "SELECT a AS x, b AS \"tarn column 2\" FROM t",
+        );
+        check(
+            "SELECT a, a::text FROM t",
+            "SELECT a, a::TEXT AS \"tarn column 2\" FROM t",
+        );
         check("SELECT a AS x, b FROM t", "SELECT a AS x, b FROM t");
     }
 }

@@ -1,7 +1,9 @@
 //! Functions that give several rows, in FROM and among the results, as `unnest` of lists; and functions of one
 //! value in FROM, as queries of one row.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
@@ -11,22 +13,29 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::query;
 use crate::parser::{fold, fold_name};
-use crate::pg_catalog::{PG_CATALOG, is_ours, sets};
+use crate::pg_catalog::{PG_CATALOG, is_ours, is_relation, sets};
 
 /// Rewrites every call of such a function.
 pub(super) fn rewrite(statement: &mut Statement) {
     let _ = VisitMut::visit(statement, &mut Rewriter);
 }
 
-/// Functions of one value that stand in FROM, besides those about catalogs.
-const SINGLE: [&str; 6] = [
-    "current_catalog",
-    "current_database",
-    "current_schema",
-    "current_user",
-    "now",
-    "session_user",
+/// Functions that are tables already.
+const TABLES: [&str; 6] = [
+    "generate_series",
+    "range",
+    "read_csv",
+    "read_json",
+    "read_parquet",
+    "unnest",
 ];
+
+/// Whether a function gives one value for its arguments.
+fn gives_value(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<String>> =
+        LazyLock::new(|| crate::functions::function_names().into_iter().collect());
+    !TABLES.contains(&name) && (is_ours(name) || NAMES.contains(name))
+}
 
 struct Rewriter;
 
@@ -53,25 +62,62 @@ fn is_literal(arg: &FunctionArg) -> bool {
 }
 
 /// A table function as a query; none if DataFusion knows it as a table function.
-fn as_query(name: &ObjectName, args: &[FunctionArg], alias: Option<&TableAlias>, ordinality: bool) -> Option<TableFactor> {
+fn as_query(
+    name: &ObjectName,
+    args: &[FunctionArg],
+    alias: Option<&TableAlias>,
+    ordinality: bool,
+) -> Option<TableFactor> {
     let folded = fold_name(name);
     let [function] = folded.as_slice() else {
         return None;
     };
-    let list = args.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let list = args
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     let call = format!("{function}({list})");
     if function == "generate_series" && !ordinality && args.iter().all(is_literal) {
         return None;
     }
     let label = alias.map_or_else(|| Ident::new(function.clone()), |alias| alias.name.clone());
-    let sql = if gives_rows(function) {
-        rows(&call, columns(function).unwrap_or_default(), &label, ordinality)
-    } else if is_ours(function) || SINGLE.contains(&function.as_str()) {
+    let sql = if function == "unnest" && args.len() == 1 {
+        rows(&list, &[], &label, ordinality)
+    } else if gives_rows(function) {
+        rows(
+            &call,
+            columns(function).unwrap_or_default(),
+            &label,
+            ordinality,
+        )
+    } else if gives_value(function) {
         format!("SELECT {call} AS {label}")
     } else {
         return None;
     };
     derived(&sql, alias, &label)
+}
+
+/// A list as text; the planner takes columns from outside in a call only.
+fn list_text(list: &Expr) -> String {
+    match list {
+        Expr::Array(array) if !array.elem.is_empty() => {
+            let items: Vec<String> = array.elem.iter().map(ToString::to_string).collect();
+            format!("make_array({})", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The relation that a function without arguments is, such as `pg_show_all_settings()`.
+fn relation(name: &ObjectName) -> Option<String> {
+    let folded = fold_name(name);
+    match folded.as_slice() {
+        [name] if name == "pg_show_all_settings" => Some("pg_settings".to_owned()),
+        [name] if is_relation(name) => Some(name.clone()),
+        _ => None,
+    }
 }
 
 /// The query of the items of a list, each item as columns if it has some.
@@ -95,7 +141,9 @@ fn rows(list: &str, columns: &[&str], label: &Ident, ordinality: bool) -> String
 }
 
 fn fields(row: &str, columns: &[&str]) -> String {
-    let fields = columns.iter().map(|column| format!("{row}['{column}'] AS {column}"));
+    let fields = columns
+        .iter()
+        .map(|column| format!("{row}['{column}'] AS {column}"));
     fields.collect::<Vec<_>>().join(", ")
 }
 
@@ -121,7 +169,9 @@ fn unnested(function: &Function) -> Expr {
     inner.name = function.name.clone();
     let list = FunctionArgumentList {
         duplicate_treatment: None,
-        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(inner)))],
+        args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(
+            inner,
+        )))],
         clauses: vec![],
     };
     Expr::Function(Function {
@@ -140,12 +190,18 @@ struct Unnest {
 impl VisitorMut for Unnest {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<()> {
+    fn pre_visit_query(
+        &mut self,
+        _: &mut datafusion::sql::sqlparser::ast::Query,
+    ) -> ControlFlow<()> {
         self.depth += 1;
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut datafusion::sql::sqlparser::ast::Query) -> ControlFlow<()> {
+    fn post_visit_query(
+        &mut self,
+        _: &mut datafusion::sql::sqlparser::ast::Query,
+    ) -> ControlFlow<()> {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
@@ -190,16 +246,17 @@ impl VisitorMut for Rewriter {
                 args: Some(args),
                 alias,
                 ..
-            } if fold_name(name) == ["pg_show_all_settings"] && args.args.is_empty() => {
-                let schema = Ident::new(PG_CATALOG);
-                let settings = ObjectName::from(vec![schema, Ident::new("pg_settings")]);
-                let alias = alias.take().unwrap_or_else(|| TableAlias {
-                    explicit: true,
-                    name: Ident::new("pg_show_all_settings"),
-                    columns: vec![],
-                    at: None,
-                });
-                derived(&format!("SELECT * FROM {settings}"), Some(&alias), &alias.name)
+            } if args.args.is_empty() && relation(name).is_some() => {
+                let folded = fold_name(name).pop().unwrap_or_default();
+                let label = alias
+                    .as_ref()
+                    .map_or_else(|| Ident::new(folded), |alias| alias.name.clone());
+                let relation = relation(name).unwrap_or_default();
+                derived(
+                    &format!("SELECT * FROM {PG_CATALOG}.{relation}"),
+                    alias.as_ref(),
+                    &label,
+                )
             }
             TableFactor::Table {
                 name,
@@ -209,8 +266,12 @@ impl VisitorMut for Rewriter {
                 ..
             } => as_query(name, &args.args, alias.as_ref(), *with_ordinality),
             TableFactor::Function {
-                name, args, alias, ..
-            } => as_query(name, args, alias.as_ref(), false),
+                name,
+                args,
+                alias,
+                with_ordinality,
+                ..
+            } => as_query(name, args, alias.as_ref(), *with_ordinality),
             TableFactor::UNNEST {
                 alias,
                 array_exprs,
@@ -218,11 +279,11 @@ impl VisitorMut for Rewriter {
                 with_ordinality,
                 ..
             } => match array_exprs.as_slice() {
-                [list] if *with_ordinality || alias.is_some() => {
+                [list] => {
                     let label = alias
                         .as_ref()
                         .map_or_else(|| Ident::new("unnest"), |alias| alias.name.clone());
-                    let sql = rows(&list.to_string(), &[], &label, *with_ordinality);
+                    let sql = rows(&list_text(list), &[], &label, *with_ordinality);
                     derived(&sql, alias.as_ref(), &label)
                 }
                 _ => None,
@@ -248,7 +309,13 @@ impl VisitorMut for Rewriter {
             else {
                 continue;
             };
-            let _ = VisitMut::visit(expr, &mut Unnest { depth: 0, inside: 0 });
+            let _ = VisitMut::visit(
+                expr,
+                &mut Unnest {
+                    depth: 0,
+                    inside: 0,
+                },
+            );
             if let Some(name) = named {
                 *item = SelectItem::ExprWithAlias {
                     expr: expr.clone(),
@@ -262,7 +329,10 @@ impl VisitorMut for Rewriter {
     /// `(row).field`.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::CompoundFieldAccess { root, access_chain } = expr
-            && !matches!(root.as_ref(), Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            && !matches!(
+                root.as_ref(),
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_)
+            )
         {
             for access in access_chain {
                 if let AccessExpr::Dot(Expr::Identifier(name)) = access {

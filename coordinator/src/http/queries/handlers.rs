@@ -300,14 +300,11 @@ fn rows(
         (after < total).then(|| format!("{}?offset={after}&limit={limit}", results_link(&id)));
     let link = next.as_ref().map(|next| format!("<{next}>; rel=\"next\""));
     let tail = Tail { affected, next };
-    let mut response = match results {
-        Some(results) => {
-            answer::respond(results.read(offset, limit), results.schema(), format, tail)?
-        }
-        None => {
-            let nothing: SchemaRef = Arc::new(Schema::empty());
-            answer::respond(futures::stream::empty(), nothing, format, tail)?
-        }
+    let mut response = if let Some(results) = results {
+        answer::respond(results.read(offset, limit), results.schema(), format, tail)?
+    } else {
+        let nothing: SchemaRef = Arc::new(Schema::empty());
+        answer::respond(futures::stream::empty(), nothing, format, tail)?
     };
     let headers = response.headers_mut();
     headers.insert(ROWS_HEADER, HeaderValue::from(total));
@@ -408,7 +405,7 @@ fn newest_first(door: &Door, principal: Option<&Principal>) -> BTreeMap<Key, Fou
     for query in door.queries.of_user(user_id.as_deref()) {
         let id = query.id.to_string();
         submitted.insert(id.clone());
-        let key = (std::cmp::Reverse(query.submitted_at.timestamp_micros()), id);
+        let key = (std::cmp::Reverse(query.came_at.timestamp_micros()), id);
         found.insert(key, Found::Submitted(query));
     }
     for entry in door.state.statements.entries() {
@@ -592,7 +589,7 @@ fn of_submitted(query: &Submitted, door: &Door) -> QueryDocument {
         affected: life.affected,
         columns: life.columns.as_ref().map(|schema| columns(schema)),
         timings: TimingsDocument {
-            submitted_at: time(query.submitted_at),
+            submitted_at: time(query.came_at),
             started_at,
             ended_at: outcome.map(|o| time(o.at)),
             elapsed_ms: base.as_ref().map_or(0, |b| b.timings.elapsed_ms),

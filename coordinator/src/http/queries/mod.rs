@@ -91,7 +91,7 @@ pub(super) struct Submitted {
     statement: String,
     catalog: String,
     schema: String,
-    submitted_at: DateTime<Utc>,
+    came_at: DateTime<Utc>,
     key: Option<String>,
     cancel: CancellationToken,
     life: Mutex<Life>,
@@ -243,7 +243,7 @@ impl Queries {
             statement: statement.chars().take(TEXT_MAX).collect(),
             catalog: session.catalog.clone(),
             schema: session.schema.clone(),
-            submitted_at: Utc::now(),
+            came_at: Utc::now(),
             key: idempotency.as_ref().map(|i| i.key.clone()),
             cancel: CancellationToken::new(),
             life: Mutex::default(),
@@ -283,7 +283,7 @@ fn make_room(known: &mut Known, user_id: &str) -> Result<(), RequestError> {
         .queries
         .values()
         .filter(|q| q.has_ended())
-        .min_by_key(|q| q.submitted_at)
+        .min_by_key(|q| q.came_at)
         .map(|q| q.id);
     let Some(oldest) = oldest else {
         return Err(RequestError::TooManyQueries {
@@ -336,7 +336,7 @@ mod tests {
             statement: "SELECT 1".to_owned(),
             catalog: "lake".to_owned(),
             schema: "main".to_owned(),
-            submitted_at: Utc::now(),
+            came_at: Utc::now(),
             key: key.map(str::to_owned),
             cancel: CancellationToken::new(),
             life: Mutex::default(),

@@ -288,12 +288,11 @@ impl Reading {
             .and_then(|before| ends.get(before))
             .copied()
             .unwrap_or(0);
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => {
-                let file = File::open(path).map_err(|error| no_file(path, &error))?;
-                FileReader::try_new(BufReader::new(file), None)?
-            }
+        let mut reader = if let Some(reader) = self.reader.take() {
+            reader
+        } else {
+            let file = File::open(path).map_err(|error| no_file(path, &error))?;
+            FileReader::try_new(BufReader::new(file), None)?
         };
         reader.set_index(block)?;
         let rows = reader
@@ -328,6 +327,7 @@ fn no_file(path: &Path, error: &io::Error) -> EngineError {
 }
 
 /// Tells a bound that is reached from a disk that fails.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: ArrowError) -> EngineError {
     let full = match &error {
         ArrowError::IoError(_, io) => io.get_ref().and_then(|e| e.downcast_ref::<Full>()).copied(),

@@ -149,7 +149,7 @@ pub(super) fn split(line: &[u8], options: &CopyOptions, fields: &mut Fields) -> 
         if is_null {
             fields.null();
         } else {
-            fields.push(field)?;
+            fields.push(&field)?;
         }
         if at >= rest.len() {
             return Ok(());
@@ -160,7 +160,7 @@ pub(super) fn split(line: &[u8], options: &CopyOptions, fields: &mut Fields) -> 
             if options.null.is_empty() && !fields.forces_not_null() {
                 fields.null();
             } else {
-                fields.push_bytes(b"")?;
+                fields.push(b"")?;
             }
             return Ok(());
         }

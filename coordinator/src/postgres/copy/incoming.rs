@@ -74,7 +74,7 @@ impl Connection {
             .statements
             .ingest(&service.engine, &session, request, ingest);
         let mut insert = insert.boxed();
-        let fed = {
+        let received = {
             let feed = Box::pin(self.feed(&mut reader, &sender));
             tokio::select! {
                 biased;
@@ -85,10 +85,10 @@ impl Connection {
                         Fault::from,
                     ));
                 }
-                fed = feed => fed,
+                received = feed => received,
             }
         };
-        if let Err(fault) = fed {
+        if let Err(fault) = received {
             let reason = match &fault {
                 Fault::Error(notice) => EngineError::new(ErrorKind::InvalidText, &notice.message),
                 _ => EngineError::new(ErrorKind::Canceled, "the client left"),
@@ -106,12 +106,11 @@ impl Connection {
             return Err(fault);
         }
         drop(sender);
-        let running = self.wire.beside(insert).await??;
+        let mut ended = self.wire.beside(insert).await??;
         self.block.wrote();
-        let rows = running.affected.unwrap_or(0);
+        let rows = ended.affected.unwrap_or(0);
         // An empty stream: this ends it in the registry as finished.
-        let mut running = running;
-        while let Some(batch) = running.next().await {
+        while let Some(batch) = ended.next().await {
             batch?;
         }
         message::complete(&mut self.wire.output, &format!("COPY {rows}"));
@@ -236,11 +235,7 @@ impl Fields {
         self.at += 1;
     }
 
-    pub(super) fn push(&mut self, field: Vec<u8>) -> Result<(), Fault> {
-        self.push_bytes(&field)
-    }
-
-    pub(super) fn push_bytes(&mut self, field: &[u8]) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, field: &[u8]) -> Result<(), Fault> {
         let text = std::str::from_utf8(field)
             .ok()
             .filter(|text| !text.contains('\0'))

@@ -109,7 +109,7 @@ fn header(out: &mut Vec<u8>, schema: &Schema, options: &CopyOptions) {
         let name = field.name().as_bytes();
         match options.format {
             CopyFormat::Csv => {
-                csv::put_field(out, name, options, false, schema.fields().len() == 1)
+                csv::put_field(out, name, options, false, schema.fields().len() == 1);
             }
             _ => text::put_escaped(out, name, options.delimiter),
         }

@@ -97,9 +97,9 @@ pub(super) fn split(line: &[u8], options: &CopyOptions, fields: &mut Fields) -> 
         if raw == options.null.as_bytes() {
             fields.null();
         } else if raw.contains(&b'\\') {
-            fields.push(unescape(raw))?;
+            fields.push(&unescape(raw))?;
         } else {
-            fields.push_bytes(raw)?;
+            fields.push(raw)?;
         }
         if end == rest.len() {
             return Ok(());

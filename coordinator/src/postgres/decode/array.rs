@@ -43,7 +43,7 @@ pub(super) fn from_text(
         bad.row = owner(bad.row);
         bad
     })?;
-    let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
+    let nulls = values.iter().map(Option::is_some).collect::<NullBuffer>();
     let list = ListArray::try_new(
         Arc::clone(item),
         OffsetBuffer::from_lengths(lengths.iter().copied()),
@@ -78,7 +78,7 @@ fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
     let mut items = vec![];
     let mut chars = inner.chars().peekable();
     loop {
-        while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
+        while chars.peek().is_some_and(char::is_ascii_whitespace) {
             chars.next();
         }
         let mut item = String::new();
@@ -123,7 +123,7 @@ fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
         }
         let null = !quoted && floor == 0 && item.eq_ignore_ascii_case("null");
         items.push((!null).then_some(item));
-        while chars.peek().is_some_and(|c| c.is_ascii_whitespace()) {
+        while chars.peek().is_some_and(char::is_ascii_whitespace) {
             chars.next();
         }
         match chars.next() {

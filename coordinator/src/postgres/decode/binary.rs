@@ -65,9 +65,7 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
         DataType::UInt32 if values.iter().flatten().any(|bytes| bytes.len() == 8) => {
             fixed::<UInt32Type, 8>(values, "oid", |b| i64::from_be_bytes(b).try_into().ok())?
         }
-        DataType::UInt32 => {
-            fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?
-        }
+        DataType::UInt32 => fixed::<UInt32Type, 4>(values, "oid", |b| Some(u32::from_be_bytes(b)))?,
         DataType::Float32 => {
             fixed::<Float32Type, 4>(values, "real", |b| Some(f32::from_be_bytes(b)))?
         }
@@ -85,19 +83,7 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
                 Some(i64::from_be_bytes(b)).filter(|micros| (0..=DAY_MICROS).contains(micros))
             })?
         }
-        DataType::Timestamp(unit, zone) => {
-            let array = fixed_array::<TimestampMicrosecondType, 8>(values, "timestamp", |b| {
-                i64::from_be_bytes(b)
-                    .checked_add(EPOCH_MICROS)
-                    .filter(|micros| finite(micros.div_euclid(1_000_000)))
-            })?;
-            let array: ArrayRef = Arc::new(array.with_timezone_opt(zone.clone()));
-            if *unit == TimeUnit::Microsecond {
-                array
-            } else {
-                cast(&array, ty).map_err(|error| Bad::new("22008", error.to_string()))?
-            }
-        }
+        DataType::Timestamp(unit, zone) => timestamps(values, *unit, zone.as_ref())?,
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             fixed::<IntervalMonthDayNanoType, 16>(values, "interval", |b| {
                 let micros = i64::from_be_bytes(*b.first_chunk()?);
@@ -110,23 +96,12 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
                 ))
             })?
         }
-        DataType::BinaryView => Arc::new(BinaryViewArray::from_iter(values.iter())),
+        DataType::BinaryView => Arc::new(values.iter().collect::<BinaryViewArray>()),
         DataType::Binary | DataType::LargeBinary => {
-            let bytes: ArrayRef = Arc::new(BinaryViewArray::from_iter(values.iter()));
+            let bytes: ArrayRef = Arc::new(values.iter().collect::<BinaryViewArray>());
             cast(&bytes, ty).map_err(|error| Bad::new("22P03", error.to_string()))?
         }
-        DataType::FixedSizeBinary(16) => {
-            let mut out = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
-            for (row, value) in values.iter().enumerate() {
-                match value {
-                    None => out.append_null(),
-                    Some(bytes) => out
-                        .append_value(bytes)
-                        .map_err(|_| Bad::bytes("uuid").at(row))?,
-                }
-            }
-            Arc::new(out.finish())
-        }
+        DataType::FixedSizeBinary(16) => uuids(values)?,
         DataType::List(item) => lists(values, item)?,
         DataType::Dictionary(_, value) => {
             let array = from_binary(values, value)?;
@@ -142,6 +117,37 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
             ));
         }
     })
+}
+
+fn timestamps(
+    values: &[Option<&[u8]>],
+    unit: TimeUnit,
+    zone: Option<&Arc<str>>,
+) -> Result<ArrayRef, Bad> {
+    let array = fixed_array::<TimestampMicrosecondType, 8>(values, "timestamp", |b| {
+        i64::from_be_bytes(b)
+            .checked_add(EPOCH_MICROS)
+            .filter(|micros| finite(micros.div_euclid(1_000_000)))
+    })?;
+    let array: ArrayRef = Arc::new(array.with_timezone_opt(zone.cloned()));
+    if unit == TimeUnit::Microsecond {
+        return Ok(array);
+    }
+    let ty = DataType::Timestamp(unit, zone.cloned());
+    cast(&array, &ty).map_err(|error| Bad::new("22008", error.to_string()))
+}
+
+fn uuids(values: &[Option<&[u8]>]) -> Result<ArrayRef, Bad> {
+    let mut out = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
+    for (row, value) in values.iter().enumerate() {
+        match value {
+            None => out.append_null(),
+            Some(bytes) => out
+                .append_value(bytes)
+                .map_err(|_| Bad::bytes("uuid").at(row))?,
+        }
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 /// Whether a moment is one that dates can be calculated with; infinity is not.
@@ -218,7 +224,7 @@ fn numeric_text(bytes: &[u8]) -> Result<String, Bad> {
     let [count, weight, sign, scale, groups @ ..] = &words[..] else {
         return Err(bad());
     };
-    if bytes.len() % 2 != 0
+    if !bytes.len().is_multiple_of(2)
         || usize::from(*count) != groups.len()
         || groups.iter().any(|group| *group > 9999)
     {
@@ -369,7 +375,7 @@ fn lists(values: &[Option<&[u8]>], item: &FieldRef) -> Result<ArrayRef, Bad> {
         bad
     })?;
     for (at, (level, field)) in levels.iter().zip(&fields).enumerate().rev() {
-        let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
+        let nulls = values.iter().map(Option::is_some).collect::<NullBuffer>();
         let nulls = Some(nulls).filter(|nulls| at == 0 && nulls.null_count() > 0);
         let offsets = OffsetBuffer::from_lengths(level.iter().copied());
         let list = ListArray::try_new(Arc::clone(field), offsets, array, nulls);

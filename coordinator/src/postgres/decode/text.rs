@@ -28,9 +28,9 @@ pub(crate) fn from_text(
     zone: &str,
 ) -> Result<ArrayRef, Bad> {
     Ok(match ty {
-        DataType::Utf8View | DataType::Null => Arc::new(StringViewArray::from_iter(values.iter())),
-        DataType::Utf8 => Arc::new(StringArray::from_iter(values.iter())),
-        DataType::LargeUtf8 => Arc::new(arrow::array::LargeStringArray::from_iter(values.iter())),
+        DataType::Utf8View | DataType::Null => Arc::new(values.iter().collect::<StringViewArray>()),
+        DataType::Utf8 => Arc::new(values.iter().collect::<StringArray>()),
+        DataType::LargeUtf8 => Arc::new(values.iter().collect::<arrow::array::LargeStringArray>()),
         DataType::Boolean => {
             let flags = values.iter().enumerate().map(|(row, value)| {
                 value
@@ -148,7 +148,7 @@ fn real(text: &str) -> Result<f32, Bad> {
 /// A decimal taken apart: sign, digits, and how many of them stand after the point.
 struct Digits {
     negative: bool,
-    digits: Vec<u8>,
+    all: Vec<u8>,
     after: i64,
 }
 
@@ -180,7 +180,7 @@ fn digits(text: &str) -> Result<Digits, Bad> {
     }
     Ok(Digits {
         negative,
-        digits: all,
+        all,
         after,
     })
 }
@@ -198,18 +198,18 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Bad> {
     };
     let parts = digits(text)?;
     let drop = parts.after - i64::from(scale);
-    let kept = i64::try_from(parts.digits.len()).unwrap_or(i64::MAX) - drop.max(0);
+    let kept = i64::try_from(parts.all.len()).unwrap_or(i64::MAX) - drop.max(0);
     let kept = usize::try_from(kept.max(0)).unwrap_or(0);
     let mut value = 0_i128;
-    for digit in &parts.digits[..kept.min(parts.digits.len())] {
+    for digit in &parts.all[..kept.min(parts.all.len())] {
         let next = value
             .checked_mul(10)
             .and_then(|v| v.checked_add(i128::from(digit - b'0')));
         value = next.ok_or_else(range)?;
     }
     // The first digit dropped decides, unless there are zeros before it that are not written.
-    let written = i64::try_from(parts.digits.len()).unwrap_or(i64::MAX) >= drop;
-    if drop > 0 && written && parts.digits.get(kept).is_some_and(|digit| *digit >= b'5') {
+    let written = i64::try_from(parts.all.len()).unwrap_or(i64::MAX) >= drop;
+    if drop > 0 && written && parts.all.get(kept).is_some_and(|digit| *digit >= b'5') {
         value += 1;
     }
     for _ in 0..(-drop).max(0) {
@@ -234,8 +234,8 @@ pub(super) fn exact_decimal(ty: &DataType, text: &str) -> DataType {
         return ty.clone();
     };
     let scale = parts.after.max(0);
-    let leading = parts.digits.iter().take_while(|d| **d == b'0').count();
-    let significant = i64::try_from(parts.digits.len() - leading).unwrap_or(i64::MAX);
+    let leading = parts.all.iter().take_while(|d| **d == b'0').count();
+    let significant = i64::try_from(parts.all.len() - leading).unwrap_or(i64::MAX);
     let size = (significant - parts.after.min(0)).max(scale);
     match i8::try_from(scale) {
         Ok(scale) if size <= 38 => DataType::Decimal128(38, scale),
@@ -316,7 +316,7 @@ fn bytea(text: &str) -> Result<Vec<u8>, Bad> {
 }
 
 fn hex_bytes(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits
@@ -384,7 +384,7 @@ fn json(values: &[Option<&str>], ty: &DataType) -> Result<ArrayRef, Bad> {
 
 /// Types without a reader of their own: Arrow casts them.
 fn by_arrow(values: &[Option<&str>], ty: &DataType) -> Result<ArrayRef, Bad> {
-    let strings: ArrayRef = Arc::new(StringArray::from_iter(values.iter()));
+    let strings: ArrayRef = Arc::new(values.iter().collect::<StringArray>());
     let read = cast(&strings, ty).map_err(|_| {
         Bad::new(
             "0A000",

@@ -103,13 +103,14 @@ fn not_null(array: &ArrayRef, style: Style) -> Result<Put, Fault> {
                 Ok(())
             })
         }
-        _ => match number_text(array) {
-            Some(put) => put,
-            None => {
+        _ => {
+            if let Some(put) = number_text(array) {
+                put
+            } else {
                 let put = text_of(array, style)?;
                 Box::new(move |row, out| quoted(&put, row, out))
             }
-        },
+        }
     })
 }
 
@@ -166,7 +167,8 @@ mod tests {
     use arrow::datatypes::Int32Type;
     use std::sync::Arc;
 
-    fn check(array: ArrayRef, wanted: &str) {
+    fn check(array: impl Array + 'static, wanted: &str) {
+        let array: ArrayRef = Arc::new(array);
         let field = Field::new("c", array.data_type().clone(), true);
         for format in [Format::Text, Format::Binary] {
             let mut out = vec![];
@@ -206,7 +208,7 @@ mod tests {
             .collect();
         let columns = parts.into_iter().map(|(_, array)| array).collect();
         check(
-            Arc::new(StructArray::new(fields.into(), columns, None)),
+            StructArray::new(fields.into(), columns, None),
             r#"{"a\"b":"x\n\u0001é","d":12.30,"n":null,"f":"NaN","day":"1970-01-01","t":"1970-01-01T00:00:00+00:00","l":[1,null]}"#,
         );
     }
@@ -217,7 +219,7 @@ mod tests {
         map.keys().append_value("k");
         map.values().append_value(1);
         map.append(true).unwrap();
-        check(Arc::new(map.finish()), r#"{"k":1}"#);
+        check(map.finish(), r#"{"k":1}"#);
     }
 
     #[test]
@@ -229,6 +231,6 @@ mod tests {
         let item = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
         let offsets = arrow::buffer::OffsetBuffer::from_lengths([2]);
         let outer = ListArray::new(item, offsets, Arc::new(inner), None);
-        check(Arc::new(outer), "[[1,2],[3]]");
+        check(outer, "[[1,2],[3]]");
     }
 }

@@ -13,12 +13,32 @@ use crate::pg_catalog::{CLASS_OID, NAMESPACE_OID};
 pub(super) const DEFINITIONS: &[Definition] = &[
     lenient("format_type", &[&[Oid, Int]], "text", format_type),
     strict("pg_get_userbyid", &[&[Oid]], "name", user_by_id),
-    strict("obj_description", &[&[Oid, Text], &[Oid]], "text", obj_description),
+    strict(
+        "obj_description",
+        &[&[Oid, Text], &[Oid]],
+        "text",
+        obj_description,
+    ),
     strict("shobj_description", &[&[Oid, Text]], "text", nothing),
     strict("col_description", &[&[Oid, Int]], "text", col_description),
-    strict("pg_get_expr", &[&[Text, Oid], &[Text, Oid, Bool]], "text", first),
-    strict("pg_get_constraintdef", &[&[Oid], &[Oid, Bool]], "text", nothing),
-    strict("pg_get_indexdef", &[&[Oid], &[Oid, Int, Bool]], "text", nothing),
+    strict(
+        "pg_get_expr",
+        &[&[Text, Oid], &[Text, Oid, Bool]],
+        "text",
+        first,
+    ),
+    strict(
+        "pg_get_constraintdef",
+        &[&[Oid], &[Oid, Bool]],
+        "text",
+        nothing,
+    ),
+    strict(
+        "pg_get_indexdef",
+        &[&[Oid], &[Oid, Int, Bool]],
+        "text",
+        nothing,
+    ),
     strict(
         "pg_get_viewdef",
         &[&[Named], &[Named, Bool], &[Named, Int]],
@@ -26,27 +46,58 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         view_definition,
     ),
     strict("pg_get_ruledef", &[&[Oid], &[Oid, Bool]], "text", nothing),
-    strict("pg_get_triggerdef", &[&[Oid], &[Oid, Bool]], "text", nothing),
+    strict(
+        "pg_get_triggerdef",
+        &[&[Oid], &[Oid, Bool]],
+        "text",
+        nothing,
+    ),
     strict("pg_get_partkeydef", &[&[Oid]], "text", nothing),
     strict("pg_get_partition_constraintdef", &[&[Oid]], "text", nothing),
-    strict("pg_get_statisticsobjdef_columns", &[&[Oid]], "text", nothing),
+    strict(
+        "pg_get_statisticsobjdef_columns",
+        &[&[Oid]],
+        "text",
+        nothing,
+    ),
     strict("pg_get_serial_sequence", &[&[Text, Text]], "text", nothing),
     strict("pg_get_functiondef", &[&[Oid]], "text", function_definition),
-    strict("pg_get_function_arguments", &[&[Oid]], "text", function_arguments),
-    strict("pg_get_function_identity_arguments", &[&[Oid]], "text", function_arguments),
+    strict(
+        "pg_get_function_arguments",
+        &[&[Oid]],
+        "text",
+        function_arguments,
+    ),
+    strict(
+        "pg_get_function_identity_arguments",
+        &[&[Oid]],
+        "text",
+        function_arguments,
+    ),
     strict("pg_get_function_result", &[&[Oid]], "text", function_result),
     strict("pg_get_function_sqlbody", &[&[Oid]], "text", nothing),
-    strict("pg_describe_object", &[&[Oid, Oid, Int]], "text", describe_object),
+    strict(
+        "pg_describe_object",
+        &[&[Oid, Oid, Int]],
+        "text",
+        describe_object,
+    ),
 ];
 
 /// What is asked for never exists here.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn nothing(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Null)
 }
 
 /// An expression is kept as its text.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn first(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(owned(args[0].text().map(str::to_owned)))
 }
@@ -55,7 +106,10 @@ fn owned(text: Option<String>) -> Val<'static> {
     text.map_or(Null, Owned)
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn format_type(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let Arg::Oid(oid) = args[0] else {
         return Ok(Null);
@@ -104,34 +158,58 @@ pub(in crate::pg_catalog) fn type_text(oid: u32, typmod: Option<i32>) -> String 
     }
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn user_by_id(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let oid = args[0].oid();
     let name = context.role_by_oid(oid).map(|role| role.name.clone());
-    Ok(Owned(name.unwrap_or_else(|| format!("unknown (OID={oid})"))))
+    Ok(Owned(
+        name.unwrap_or_else(|| format!("unknown (OID={oid})")),
+    ))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn obj_description(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let oid = args[0].oid();
     let of = |class: &str| args.get(1).is_none_or(|given| given.text() == Some(class));
-    let relation = || context.directory.by_oid(oid).and_then(|(_, relation)| relation.comment.clone());
+    let relation = || {
+        context
+            .directory
+            .by_oid(oid)
+            .and_then(|(_, relation)| relation.comment.clone())
+    };
     let schema = || {
         let mut schemas = context.directory.schemas.iter();
-        schemas.find(|schema| schema.oid == oid).and_then(|schema| schema.comment.clone())
+        schemas
+            .find(|schema| schema.oid == oid)
+            .and_then(|schema| schema.comment.clone())
     };
     let found = of("pg_class").then(relation).flatten();
-    Ok(owned(found.or_else(|| of("pg_namespace").then(schema).flatten())))
+    Ok(owned(
+        found.or_else(|| of("pg_namespace").then(schema).flatten()),
+    ))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn col_description(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let Some((_, relation)) = context.directory.by_oid(args[0].oid()) else {
         return Ok(Null);
     };
-    let at = args[1].int().and_then(|number| usize::try_from(number - 1).ok());
+    let at = args[1]
+        .int()
+        .and_then(|number| usize::try_from(number - 1).ok());
     let field = at.and_then(|at| relation.columns.fields().get(at));
-    Ok(owned(field.and_then(|field| field.metadata().get(DOC_META_KEY).cloned())))
+    Ok(owned(field.and_then(|field| {
+        field.metadata().get(DOC_META_KEY).cloned()
+    })))
 }
 
 fn view_definition(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
@@ -142,7 +220,9 @@ fn view_definition(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
 }
 
 fn function(context: &CatalogContext, oid: u32) -> Option<&Function> {
-    all_functions(context).iter().find(|function| function.oid == oid)
+    all_functions(context)
+        .iter()
+        .find(|function| function.oid == oid)
 }
 
 fn arguments(function: &Function) -> String {
@@ -163,17 +243,26 @@ fn result(function: &Function) -> String {
     format!("{set}{}", type_text(function.returns, None))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn function_arguments(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(owned(function(context, args[0].oid()).map(arguments)))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn function_result(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(owned(function(context, args[0].oid()).map(result)))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn function_definition(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(owned(function(context, args[0].oid()).map(|f| {
         format!(
@@ -185,7 +274,10 @@ fn function_definition(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val
     })))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn describe_object(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let oid = args[1].oid();
     Ok(match args[0].oid() {
@@ -194,11 +286,19 @@ fn describe_object(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
                 crate::directory::RelationKind::Table => "table",
                 _ => "view",
             };
-            format!("{kind} {}.{}", names::quoted(&schema.name), names::quoted(&relation.name))
+            format!(
+                "{kind} {}.{}",
+                names::quoted(&schema.name),
+                names::quoted(&relation.name)
+            )
         })),
         NAMESPACE_OID => {
             let mut schemas = context.directory.schemas.iter();
-            owned(schemas.find(|s| s.oid == oid).map(|s| format!("schema {}", names::quoted(&s.name))))
+            owned(
+                schemas
+                    .find(|s| s.oid == oid)
+                    .map(|s| format!("schema {}", names::quoted(&s.name))),
+            )
         }
         _ => Null,
     })

@@ -11,6 +11,7 @@ mod regs;
 mod server;
 pub(crate) mod sets;
 mod sizes;
+mod standard;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -32,7 +33,7 @@ use super::types::pg_type_of;
 
 pub(super) use describe::type_text;
 pub(crate) use regs::RegCasts;
-pub(crate) use server::note_start;
+pub(crate) use server::{note_start, setting_value};
 
 /// What an argument may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +142,7 @@ fn definitions() -> impl Iterator<Item = &'static Definition> {
         .chain(regs::DEFINITIONS)
         .chain(server::DEFINITIONS)
         .chain(sizes::DEFINITIONS)
+        .chain(standard::DEFINITIONS)
 }
 
 /// The functions that answer from `context`.
@@ -206,7 +208,10 @@ impl Hash for CatalogFunction {
 /// The type that an argument of type `ty` becomes, if it can be taken. `loose` takes what only a cast makes fit.
 fn fit(take: Take, ty: &DataType, loose: bool) -> Option<DataType> {
     let integer = ty.is_integer();
-    let text = matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let text = matches!(
+        ty,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    );
     let null = ty.is_null();
     match take {
         Take::Text if text || null || loose => Some(DataType::Utf8),
@@ -238,13 +243,20 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 
     fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(Arc::new(column(self.definition.name, self.definition.gives, true)))
+        Ok(Arc::new(column(
+            self.definition.name,
+            self.definition.gives,
+            true,
+        )))
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         for loose in [false, true] {
             let found = self.definition.takes.iter().find_map(|takes| {
-                let fits = takes.iter().zip(types).map(|(take, ty)| fit(*take, ty, loose));
+                let fits = takes
+                    .iter()
+                    .zip(types)
+                    .map(|(take, ty)| fit(*take, ty, loose));
                 let fits: Option<Vec<_>> = fits.collect();
                 fits.filter(|_| takes.len() == types.len())
             });
@@ -255,12 +267,19 @@ impl ScalarUDFImpl for CatalogFunction {
         plan_err!(
             "function {}({}) does not exist",
             self.definition.name,
-            types.iter().map(crate::types::sql_type_name).collect::<Vec<_>>().join(", ")
+            types
+                .iter()
+                .map(crate::types::sql_type_name)
+                .collect::<Vec<_>>()
+                .join(", ")
         )
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let scalar = args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let count = if scalar { 1 } else { args.number_rows };
         let arrays = args
             .args
@@ -269,7 +288,11 @@ impl ScalarUDFImpl for CatalogFunction {
             .collect::<Result<Vec<_>>>()?;
         let types = args.arg_fields.iter().map(|field| pg_type_of(field).oid);
         let types: Vec<u32> = types.collect();
-        let by_type = self.definition.takes.iter().any(|takes| takes.contains(&Take::Type));
+        let by_type = self
+            .definition
+            .takes
+            .iter()
+            .any(|takes| takes.contains(&Take::Type));
         let mut out = Column::new(&column("", self.definition.gives, true));
         let mut row_args = Vec::with_capacity(arrays.len());
         for row in 0..count {
@@ -291,10 +314,14 @@ impl ScalarUDFImpl for CatalogFunction {
         let array = out.finish();
         if let (true, Some(list)) = (scalar, array.as_list_opt::<i32>()) {
             // Keeps the field of the items.
-            return Ok(ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))));
+            return Ok(ColumnarValue::Scalar(ScalarValue::List(Arc::new(
+                list.clone(),
+            ))));
         }
         if scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &array, 0,
+            )?));
         }
         Ok(ColumnarValue::Array(array))
     }
@@ -307,6 +334,8 @@ fn value(array: &dyn Array, row: usize) -> Arg<'_> {
     }
     match array.data_type() {
         DataType::Utf8 => Arg::Text(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => Arg::Text(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => Arg::Text(array.as_string_view().value(row)),
         DataType::UInt32 => Arg::Oid(array.as_primitive::<UInt32Type>().value(row)),
         DataType::Int64 => Arg::Int(array.as_primitive::<Int64Type>().value(row)),
         DataType::Boolean => Arg::Bool(array.as_boolean().value(row)),
@@ -329,9 +358,18 @@ mod tests {
 
     #[test]
     fn an_object_is_taken_by_oid_or_by_name() {
-        assert_eq!(fit(Take::Named, &DataType::Int64, false), Some(DataType::UInt32));
-        assert_eq!(fit(Take::Named, &DataType::Utf8View, false), Some(DataType::Utf8));
+        assert_eq!(
+            fit(Take::Named, &DataType::Int64, false),
+            Some(DataType::UInt32)
+        );
+        assert_eq!(
+            fit(Take::Named, &DataType::Utf8View, false),
+            Some(DataType::Utf8)
+        );
         assert_eq!(fit(Take::Oid, &DataType::Utf8, false), None);
-        assert_eq!(fit(Take::Oid, &DataType::Utf8, true), Some(DataType::UInt32));
+        assert_eq!(
+            fit(Take::Oid, &DataType::Utf8, true),
+            Some(DataType::UInt32)
+        );
     }
 }

@@ -12,22 +12,42 @@ use crate::pg_catalog::rows::Val::{self, Null, Owned};
 pub(super) const DEFINITIONS: &[Definition] = &[
     strict("pg_table_is_visible", &[&[Oid]], "bool", table_is_visible),
     strict("pg_type_is_visible", &[&[Oid]], "bool", type_is_visible),
-    strict("pg_function_is_visible", &[&[Oid]], "bool", function_is_visible),
+    strict(
+        "pg_function_is_visible",
+        &[&[Oid]],
+        "bool",
+        function_is_visible,
+    ),
     strict("pg_operator_is_visible", &[&[Oid]], "bool", always),
     strict("pg_collation_is_visible", &[&[Oid]], "bool", always),
     strict("pg_conversion_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_opclass_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_opfamily_is_visible", &[&[Oid]], "bool", never_there),
-    strict("pg_statistics_obj_is_visible", &[&[Oid]], "bool", never_there),
+    strict(
+        "pg_statistics_obj_is_visible",
+        &[&[Oid]],
+        "bool",
+        never_there,
+    ),
     strict("pg_ts_config_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_ts_dict_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_ts_parser_is_visible", &[&[Oid]], "bool", never_there),
     strict("pg_ts_template_is_visible", &[&[Oid]], "bool", never_there),
-    strict("pg_relation_is_publishable", &[&[super::Take::Named]], "bool", is_publishable),
+    strict(
+        "pg_relation_is_publishable",
+        &[&[super::Take::Named]],
+        "bool",
+        is_publishable,
+    ),
     strict("quote_ident", &[&[Text]], "text", quote_ident),
     strict("quote_literal", &[&[Text]], "text", quote_literal),
     lenient("quote_nullable", &[&[Text]], "text", quote_nullable),
-    strict("parse_ident", &[&[Text], &[Text, Bool]], "_text", parse_ident),
+    strict(
+        "parse_ident",
+        &[&[Text], &[Text, Bool]],
+        "_text",
+        parse_ident,
+    ),
 ];
 
 /// The parts of a possibly qualified and quoted name; unquoted ones are folded.
@@ -94,7 +114,10 @@ pub(super) fn relation<'a>(
     }
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn table_is_visible(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let found = context.directory.by_oid(args[0].oid());
     Ok(found.map_or(Null, |(schema, relation)| {
@@ -102,15 +125,23 @@ fn table_is_visible(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'s
     }))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn type_is_visible(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(type_row(args[0].oid()).map_or(Null, |_| Val::Bool(true)))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn function_is_visible(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let oid = args[0].oid();
-    let there = all_functions(context).iter().any(|function| function.oid == oid);
+    let there = all_functions(context)
+        .iter()
+        .any(|function| function.oid == oid);
     Ok(if there { Val::Bool(true) } else { Null })
 }
 
@@ -120,13 +151,19 @@ fn is_publishable(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'sta
 }
 
 /// Everything of the kind is in `pg_catalog`.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn always(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Val::Bool(true))
 }
 
 /// There is nothing of the kind.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn never_there(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Null)
 }
@@ -134,7 +171,9 @@ fn never_there(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
 /// A name as SQL writes it: quoted if it must be. Source: PostgreSQL, `quote_identifier`.
 pub(crate) fn quoted(name: &str) -> String {
     let mut chars = name.chars();
-    let plain = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+    let plain = chars
+        .next()
+        .is_some_and(|c| c.is_ascii_lowercase() || c == '_')
         && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let reserved = || {
         crate::pg_catalog::relations::KEYWORDS
@@ -157,19 +196,30 @@ pub(super) fn literal(text: &str) -> String {
     }
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn quote_ident(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(args[0].text().map_or(Null, |name| Owned(quoted(name))))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn quote_literal(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(args[0].text().map_or(Null, |text| Owned(literal(text))))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn quote_nullable(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(Owned(args[0].text().map_or_else(|| "NULL".to_owned(), literal)))
+    Ok(Owned(
+        args[0].text().map_or_else(|| "NULL".to_owned(), literal),
+    ))
 }
 
 fn parse_ident(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {

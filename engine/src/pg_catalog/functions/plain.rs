@@ -80,7 +80,10 @@ impl ScalarUDFImpl for Plain {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let scalar = args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let count = if scalar { 1 } else { args.number_rows };
         let arrays = args
             .args
@@ -120,7 +123,10 @@ fn bounds(arrays: &[ArrayRef], bound: impl Fn(i32) -> i32) -> Result<ArrayRef> {
     let values = (0..lists.len()).map(|row| {
         let known = lists.is_valid(row) && dimension.is_valid(row) && dimension.value(row) == 1;
         let length = if known { lists.value(row).len() } else { 0 };
-        i32::try_from(length).ok().filter(|length| *length > 0).map(&bound)
+        i32::try_from(length)
+            .ok()
+            .filter(|length| *length > 0)
+            .map(&bound)
     });
     Ok(Arc::new(values.collect::<Int32Array>()))
 }
@@ -131,11 +137,19 @@ fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {
         return Ok(None);
     }
     if *array.data_type() == DataType::Boolean {
-        let word = if array.as_boolean().value(row) { "t" } else { "f" };
+        let word = if array.as_boolean().value(row) {
+            "t"
+        } else {
+            "f"
+        };
         return Ok(Some(word.to_owned()));
     }
     let options = FormatOptions::default();
-    Ok(Some(ArrayFormatter::try_new(array, &options)?.value(row).try_to_string()?))
+    Ok(Some(
+        ArrayFormatter::try_new(array, &options)?
+            .value(row)
+            .try_to_string()?,
+    ))
 }
 
 /// `format(template, …)`. Source: PostgreSQL, "String Functions": `%s`, `%I`, `%L`, `%%`, `%1$s` and widths.
@@ -176,7 +190,9 @@ fn format(arrays: &[ArrayRef], row: usize) -> Result<Option<String>> {
             return exec_err!("too few arguments for format()");
         };
         let value = match (kind, text(value, row)?) {
-            ('I', None) => return exec_err!("null values cannot be formatted as an SQL identifier"),
+            ('I', None) => {
+                return exec_err!("null values cannot be formatted as an SQL identifier");
+            }
             ('I', Some(name)) => quoted(&name),
             ('L', None) => "NULL".to_owned(),
             ('L', Some(value)) => literal(&value),
@@ -240,8 +256,13 @@ fn json(array: &ArrayRef, row: usize) -> Result<serde_json::Value> {
 }
 
 fn json_array(arrays: &[ArrayRef], row: usize) -> Result<String> {
-    let items = arrays.iter().map(|array| json(array, row).map(|value| value.to_string()));
-    Ok(format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(", ")))
+    let items = arrays
+        .iter()
+        .map(|array| json(array, row).map(|value| value.to_string()));
+    Ok(format!(
+        "[{}]",
+        items.collect::<Result<Vec<_>>>()?.join(", ")
+    ))
 }
 
 fn json_object(arrays: &[ArrayRef], row: usize) -> Result<String> {
@@ -273,7 +294,11 @@ mod tests {
         let check = |template: &str, values: &[Option<&str>], wanted: &str| {
             let mut arrays = vec![array(Some(template))];
             arrays.extend(values.iter().map(|value| array(*value)));
-            assert_eq!(format(&arrays, 0).unwrap().as_deref(), Some(wanted), "{template}");
+            assert_eq!(
+                format(&arrays, 0).unwrap().as_deref(),
+                Some(wanted),
+                "{template}"
+            );
         };
         check("%I.%I", &[Some("Main"), Some("t")], "\"Main\".t");
         check("%2$s %1$L %%", &[None, Some("x")], "x NULL %");
@@ -291,6 +316,9 @@ mod tests {
     fn objects_are_written_as_postgresql_writes_them() {
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![7]));
         let arrays = [array(Some("a")), numbers, array(Some("b")), array(None)];
-        assert_eq!(json_object(&arrays, 0).unwrap(), "{\"a\" : 7, \"b\" : null}");
+        assert_eq!(
+            json_object(&arrays, 0).unwrap(),
+            "{\"a\" : 7, \"b\" : null}"
+        );
     }
 }

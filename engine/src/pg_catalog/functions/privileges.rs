@@ -37,7 +37,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     strict("has_type_privilege", ON_OBJECT, "bool", on_type),
     strict("has_language_privilege", ON_OBJECT, "bool", usage),
     strict("has_tablespace_privilege", ON_OBJECT, "bool", usage),
-    strict("has_foreign_data_wrapper_privilege", ON_OBJECT, "bool", nothing),
+    strict(
+        "has_foreign_data_wrapper_privilege",
+        ON_OBJECT,
+        "bool",
+        nothing,
+    ),
     strict("has_server_privilege", ON_OBJECT, "bool", nothing),
     strict("pg_has_role", ON_OBJECT, "bool", has_role),
 ];
@@ -64,8 +69,20 @@ fn without_user<'a, 'b>(
 /// Whether one of the privileges in `asked` is among `held`, all of which are words in upper case.
 fn any(context: &CatalogContext, asked: &Arg<'_>, held: &[&str]) -> Result<Val<'static>> {
     const KNOWN: [&str; 14] = [
-        "SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "CREATE",
-        "CONNECT", "TEMPORARY", "TEMP", "EXECUTE", "USAGE", "MEMBER",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "TRUNCATE",
+        "REFERENCES",
+        "TRIGGER",
+        "CREATE",
+        "CONNECT",
+        "TEMPORARY",
+        "TEMP",
+        "EXECUTE",
+        "USAGE",
+        "MEMBER",
     ];
     let text = asked.text().unwrap_or_default();
     let mut has = false;
@@ -143,7 +160,11 @@ fn on_database(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static
     if !found {
         return Ok(Null);
     }
-    any(context, &args[1], &["CONNECT", "CREATE", "TEMPORARY", "TEMP"])
+    any(
+        context,
+        &args[1],
+        &["CONNECT", "CREATE", "TEMPORARY", "TEMP"],
+    )
 }
 
 fn on_function(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
@@ -183,7 +204,10 @@ fn usage(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
 }
 
 /// There are no foreign servers, so no oid is one.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn nothing(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Null)
 }
@@ -210,6 +234,8 @@ fn role_name(context: &CatalogContext, arg: &Arg<'_>) -> Result<Option<String>> 
             plan_err!("role \"{name}\" does not exist")
         }
         Arg::Text(name) => Ok(Some((*name).to_owned())),
-        other => Ok(context.role_by_oid(other.oid()).map(|role| role.name.clone())),
+        other => Ok(context
+            .role_by_oid(other.oid())
+            .map(|role| role.name.clone())),
     }
 }

@@ -46,10 +46,20 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     strict("tarn_in_regtype", &[&[Named]], "regtype", type_in),
     strict("tarn_in_regproc", &[&[Named]], "regproc", proc_in),
     strict("tarn_in_regprocedure", &[&[Named]], "regprocedure", proc_in),
-    strict("tarn_in_regnamespace", &[&[Named]], "regnamespace", namespace_in),
+    strict(
+        "tarn_in_regnamespace",
+        &[&[Named]],
+        "regnamespace",
+        namespace_in,
+    ),
     strict("tarn_in_regrole", &[&[Named]], "regrole", role_in),
     strict("tarn_in_regoper", &[&[Named]], "regoper", operator_in),
-    strict("tarn_in_regoperator", &[&[Named]], "regoperator", operator_in),
+    strict(
+        "tarn_in_regoperator",
+        &[&[Named]],
+        "regoperator",
+        operator_in,
+    ),
     strict(REG_OUT, &[&[Text, Oid]], "text", out),
     strict("to_regclass", &[&[Text]], "regclass", to_class),
     strict("to_regtype", &[&[Text]], "regtype", to_type),
@@ -60,7 +70,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     lenient("pg_typeof", &[&[super::Take::Type]], "regtype", type_of),
 ];
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn type_of(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Val::Oid(args[0].oid()))
 }
@@ -92,7 +105,9 @@ fn read(
 }
 
 fn class(context: &CatalogContext, name: &str) -> Result<Option<u32>> {
-    Ok(context.resolve(&parts(name)?).map(|(_, relation)| relation.oid))
+    Ok(context
+        .resolve(&parts(name)?)
+        .map(|(_, relation)| relation.oid))
 }
 
 fn class_in(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
@@ -109,7 +124,10 @@ fn named_type(name: &str) -> Option<u32> {
     let name = name.strip_prefix("pg_catalog.").unwrap_or(&name);
     if let Some(item) = name.strip_suffix("[]") {
         let item = named_type(item)?;
-        return TYPES.iter().find(|row| row.oid == item).map(|row| row.array);
+        return TYPES
+            .iter()
+            .find(|row| row.oid == item)
+            .map(|row| row.array);
     }
     let bare = name.split('(').next().unwrap_or_default().trim();
     let bare = match bare {
@@ -150,7 +168,10 @@ fn proc_in(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
 
 fn namespace(context: &CatalogContext, name: &str) -> Result<Option<u32>> {
     let parts = parts(name)?;
-    Ok(context.directory.schema(&parts.join(".")).map(|schema| schema.oid))
+    Ok(context
+        .directory
+        .schema(&parts.join("."))
+        .map(|schema| schema.oid))
 }
 
 fn namespace_in(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
@@ -175,32 +196,50 @@ fn to(found: Result<Option<u32>>) -> Val<'static> {
     found.ok().flatten().map_or(Null, Val::Oid)
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn to_class(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(to(class(context, args[0].text().unwrap_or_default())))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn to_type(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(to(Ok(named_type(args[0].text().unwrap_or_default()))))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn to_proc(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(to(function(context, args[0].text().unwrap_or_default())))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn to_namespace(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(to(namespace(context, args[0].text().unwrap_or_default())))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn to_role(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(to(role(context, args[0].text().unwrap_or_default())))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn out(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let oid = args[1].oid();
     if oid == 0 {
@@ -219,11 +258,17 @@ fn out(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
         "regproc" => named_function(context, oid).map(|function| function.name.clone()),
         "regprocedure" => named_function(context, oid).map(|function| {
             let arguments = function.arguments.iter().map(|oid| type_text(*oid, None));
-            format!("{}({})", function.name, arguments.collect::<Vec<_>>().join(","))
+            format!(
+                "{}({})",
+                function.name,
+                arguments.collect::<Vec<_>>().join(",")
+            )
         }),
         "regnamespace" => {
             let mut schemas = context.directory.schemas.iter();
-            schemas.find(|schema| schema.oid == oid).map(|schema| quoted(&schema.name))
+            schemas
+                .find(|schema| schema.oid == oid)
+                .map(|schema| quoted(&schema.name))
         }
         "regrole" => context.role_by_oid(oid).map(|role| quoted(&role.name)),
         _ => None,
@@ -235,7 +280,9 @@ fn named_function(
     context: &CatalogContext,
     oid: u32,
 ) -> Option<&crate::pg_catalog::relations::Function> {
-    all_functions(context).iter().find(|function| function.oid == oid)
+    all_functions(context)
+        .iter()
+        .find(|function| function.oid == oid)
 }
 
 /// Which of [`KINDS`] a field is of.
@@ -248,7 +295,10 @@ fn kind(field: &Field) -> Option<&'static str> {
 }
 
 fn is_text(ty: &DataType) -> bool {
-    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    matches!(
+        ty,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
 }
 
 /// Casts between names and oids, looked up.
@@ -264,7 +314,10 @@ impl RegCasts {
 
     fn function(&self, name: &str) -> Option<ScalarUDF> {
         let definition = definitions().find(|definition| definition.name == name)?;
-        Some(ScalarUDF::from(CatalogFunction::new(definition, &self.context)))
+        Some(ScalarUDF::from(CatalogFunction::new(
+            definition,
+            &self.context,
+        )))
     }
 
     fn cast(&self, expr: Expr, plan: &LogicalPlan) -> Result<Transformed<Expr>> {
@@ -287,7 +340,9 @@ impl RegCasts {
             && (is_text(from.data_type()) || from.data_type().is_null())
             && let Some(function) = self.function(&format!("{REG_IN}{kind}"))
         {
-            return Ok(Transformed::yes(function.call(vec![inner.as_ref().clone()])));
+            return Ok(Transformed::yes(
+                function.call(vec![inner.as_ref().clone()]),
+            ));
         }
         if is_text(field.data_type())
             && let Some(kind) = kind(&from)
@@ -302,7 +357,12 @@ impl RegCasts {
 
     /// `plan` with the names of what its columns mean, as clients see them.
     pub(crate) fn shown(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        if plan.schema().fields().iter().all(|field| kind(field).is_none()) {
+        if plan
+            .schema()
+            .fields()
+            .iter()
+            .all(|field| kind(field).is_none())
+        {
             return Ok(plan);
         }
         let Some(function) = self.function(REG_OUT) else {

@@ -8,37 +8,61 @@ use datafusion::common::{Result, plan_err};
 
 use super::Take::{Bool, Int, Oid, Text};
 use super::{Arg, Definition, lenient, strict};
+use crate::pg_catalog::backend_pid;
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::presets::{preset_value, version};
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
-use crate::pg_catalog::backend_pid;
 use crate::settings;
 
 pub(super) const DEFINITIONS: &[Definition] = &[
     strict("version", &[&[]], "text", |_, _| Ok(Owned(version()))),
     strict("current_schemas", &[&[Bool]], "_name", current_schemas),
-    strict("current_setting", &[&[Text], &[Text, Bool]], "text", current_setting),
+    strict(
+        "current_setting",
+        &[&[Text], &[Text, Bool]],
+        "text",
+        current_setting,
+    ),
     strict("set_config", &[&[Text, Text, Bool]], "text", set_config),
     strict("pg_backend_pid", &[&[]], "int4", |context, _| {
-        Ok(Val::Int(i64::from(backend_pid(&context.session.id.to_string()))))
+        Ok(Val::Int(i64::from(backend_pid(
+            &context.session.id.to_string(),
+        ))))
     }),
-    strict("pg_is_in_recovery", &[&[]], "bool", |_, _| Ok(Val::Bool(false))),
-    strict("pg_is_wal_replay_paused", &[&[]], "bool", |_, _| Ok(Val::Bool(false))),
+    strict("pg_is_in_recovery", &[&[]], "bool", |_, _| {
+        Ok(Val::Bool(false))
+    }),
+    strict("pg_is_wal_replay_paused", &[&[]], "bool", |_, _| {
+        Ok(Val::Bool(false))
+    }),
     strict("pg_postmaster_start_time", &[&[]], "timestamptz", started),
     strict("pg_conf_load_time", &[&[]], "timestamptz", started),
-    strict("pg_client_encoding", &[&[]], "name", |_, _| Ok(Val::Text("UTF8"))),
-    strict("getdatabaseencoding", &[&[]], "name", |_, _| Ok(Val::Text("UTF8"))),
+    strict("pg_client_encoding", &[&[]], "name", |_, _| {
+        Ok(Val::Text("UTF8"))
+    }),
+    strict("getdatabaseencoding", &[&[]], "name", |_, _| {
+        Ok(Val::Text("UTF8"))
+    }),
     strict("pg_encoding_to_char", &[&[Int]], "name", encoding_to_char),
     strict("pg_char_to_encoding", &[&[Text]], "int4", char_to_encoding),
     strict("txid_current", &[&[]], "int8", transaction),
     strict("pg_my_temp_schema", &[&[]], "oid", |_, _| Ok(Val::Oid(0))),
-    strict("pg_is_other_temp_schema", &[&[Oid]], "bool", |_, _| Ok(Val::Bool(false))),
+    strict("pg_is_other_temp_schema", &[&[Oid]], "bool", |_, _| {
+        Ok(Val::Bool(false))
+    }),
     strict("inet_server_addr", &[&[]], "inet", |_, _| Ok(Null)),
     strict("inet_server_port", &[&[]], "int4", |_, _| Ok(Null)),
     strict("inet_client_addr", &[&[]], "inet", |_, _| Ok(Null)),
     strict("inet_client_port", &[&[]], "int4", |_, _| Ok(Null)),
-    strict("pg_last_xact_replay_timestamp", &[&[]], "timestamptz", |_, _| Ok(Null)),
-    lenient("age", &[&[Oid]], "int4", |_, _| Ok(Val::Int(i64::from(i32::MAX)))),
+    strict(
+        "pg_last_xact_replay_timestamp",
+        &[&[]],
+        "timestamptz",
+        |_, _| Ok(Null),
+    ),
+    lenient("age", &[&[Oid]], "int4", |_, _| {
+        Ok(Val::Int(i64::from(i32::MAX)))
+    }),
     lenient("tarn_xmin", &[&[]], "xid", |_, _| Ok(Val::Oid(FROZEN_XID))),
 ];
 
@@ -53,12 +77,18 @@ pub(crate) fn note_start() {
     LazyLock::force(&STARTED_US);
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn started(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Val::Time(*STARTED_US))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn current_schemas(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let own = context.session.search_path();
     let implicit = args[0] == Arg::Bool(true);
@@ -68,19 +98,20 @@ fn current_schemas(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
 }
 
 /// The value of a setting or a fact.
-fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
+pub(crate) fn setting_value(session: &crate::session::Session, name: &str) -> Option<String> {
     if name.eq_ignore_ascii_case("search_path") {
         let path = session.search_path();
         let quoted = path.iter().map(|schema| super::names::quoted(schema));
         return Some(quoted.collect::<Vec<_>>().join(", "));
     }
-    if let Ok(setting) = settings::find(name) {
-        return Some(session.settings.get(setting.name).to_owned());
-    }
     match name.to_lowercase().as_str() {
-        "is_superuser" => Some(if session.is_admin { "on" } else { "off" }.to_owned()),
-        "session_authorization" | "role" => Some(session.user.clone()),
-        other => preset_value(other).map(str::to_owned),
+        "is_superuser" => return Some(if session.is_admin { "on" } else { "off" }.to_owned()),
+        "session_authorization" | "role" => return Some(session.user.clone()),
+        _ => {}
+    }
+    match settings::find(name) {
+        Ok(setting) => Some(session.settings.get(setting.name).to_owned()),
+        Err(_) => preset_value(name).map(str::to_owned),
     }
 }
 
@@ -94,12 +125,18 @@ fn current_setting(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'st
 }
 
 /// The session was changed before the statement was planned; see [`crate::pg_catalog::set_config`].
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn set_config(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Owned(args[1].text().unwrap_or_default().to_owned()))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn encoding_to_char(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Val::Text(match args[0].int() {
         Some(0) => "SQL_ASCII",
@@ -109,7 +146,10 @@ fn encoding_to_char(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>
     }))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn char_to_encoding(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let name = args[0].text().unwrap_or_default().to_lowercase();
     Ok(Val::Int(match name.replace('-', "").as_str() {
@@ -121,7 +161,10 @@ fn char_to_encoding(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>
 }
 
 /// Every statement is a transaction of its own.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn transaction(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     static NEXT: AtomicI64 = AtomicI64::new(1000);
     Ok(Val::Int(NEXT.fetch_add(1, Ordering::Relaxed)))

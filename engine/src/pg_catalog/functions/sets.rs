@@ -7,8 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Builder, ListArray, StringArray, StructArray,
 };
-use datafusion::arrow::compute::{cast, concat};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::compute::{cast, concat};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
@@ -20,9 +20,15 @@ use crate::pg_catalog::relations::KEYWORDS;
 /// The functions whose lists are unnested, with the columns that a row of each has.
 pub(crate) const SETS: &[(&str, &[&str])] = &[
     ("_pg_expandarray", &["x", "n"]),
-    ("aclexplode", &["grantor", "grantee", "privilege_type", "is_grantable"]),
+    (
+        "aclexplode",
+        &["grantor", "grantee", "privilege_type", "is_grantable"],
+    ),
     ("generate_subscripts", &[]),
-    ("pg_get_keywords", &["word", "catcode", "barelabel", "catdesc", "baredesc"]),
+    (
+        "pg_get_keywords",
+        &["word", "catcode", "barelabel", "catdesc", "baredesc"],
+    ),
     ("pg_options_to_table", &["option_name", "option_value"]),
 ];
 
@@ -78,7 +84,10 @@ fn item(ty: &DataType) -> Result<FieldRef> {
     match ty {
         DataType::List(item) | DataType::LargeList(item) => Ok(Arc::clone(item)),
         DataType::Null => Ok(Arc::new(Field::new_list_field(DataType::Int64, true))),
-        other => plan_err!("an array is expected, not {}", crate::types::sql_type_name(other)),
+        other => plan_err!(
+            "an array is expected, not {}",
+            crate::types::sql_type_name(other)
+        ),
     }
 }
 
@@ -119,7 +128,10 @@ impl ScalarUDFImpl for SetFunction {
                 .into_iter()
                 .map(text)
                 .collect(),
-            Set::Options => ["option_name", "option_value"].into_iter().map(text).collect(),
+            Set::Options => ["option_name", "option_value"]
+                .into_iter()
+                .map(text)
+                .collect(),
         };
         Ok(list(DataType::Struct(fields)))
     }
@@ -146,7 +158,11 @@ impl ScalarUDFImpl for SetFunction {
             Set::OrEmpty => {
                 let (item, _) = item_field(&ty)?;
                 let lengths = (0..lists.len()).map(|row| {
-                    if lists.is_null(row) { 0 } else { lists.value(row).len() }
+                    if lists.is_null(row) {
+                        0
+                    } else {
+                        lists.value(row).len()
+                    }
                 });
                 let offsets = OffsetBuffer::from_lengths(lengths);
                 ListArray::try_new(item, offsets, items(&lists)?, None)?
@@ -174,7 +190,13 @@ fn item_field(ty: &DataType) -> Result<(FieldRef, Fields)> {
 fn places(lists: &ListArray) -> (ArrayRef, OffsetBuffer<i32>, Option<NullBuffer>) {
     let mut numbers = Int64Builder::new();
     let lengths: Vec<usize> = (0..lists.len())
-        .map(|row| if lists.is_null(row) { 0 } else { lists.value(row).len() })
+        .map(|row| {
+            if lists.is_null(row) {
+                0
+            } else {
+                lists.value(row).len()
+            }
+        })
         .collect();
     for length in &lengths {
         for number in (1_i64..).take(*length) {
@@ -220,7 +242,10 @@ fn options(lists: &ListArray, ty: &DataType) -> Result<ListArray> {
     let pairs = texts
         .iter()
         .map(|text| text.map(|text| text.split_once('=').unwrap_or((text, ""))));
-    let names: StringArray = pairs.clone().map(|pair| pair.map(|(name, _)| name)).collect();
+    let names: StringArray = pairs
+        .clone()
+        .map(|pair| pair.map(|(name, _)| name))
+        .collect();
     let values: StringArray = pairs.map(|pair| pair.map(|(_, value)| value)).collect();
     let rows = StructArray::try_new(fields, vec![Arc::new(names), Arc::new(values)], None)?;
     Ok(ListArray::try_new(item, offsets, Arc::new(rows), nulls)?)

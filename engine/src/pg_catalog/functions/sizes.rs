@@ -9,7 +9,12 @@ use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
 
 pub(super) const DEFINITIONS: &[Definition] = &[
-    strict("pg_relation_size", &[&[Named], &[Named, Text]], "int8", relation_size),
+    strict(
+        "pg_relation_size",
+        &[&[Named], &[Named, Text]],
+        "int8",
+        relation_size,
+    ),
     strict("pg_table_size", &[&[Named]], "int8", relation_size),
     strict("pg_total_relation_size", &[&[Named]], "int8", relation_size),
     strict("pg_indexes_size", &[&[Named]], "int8", no_bytes),
@@ -43,12 +48,19 @@ fn no_bytes(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> 
 }
 
 fn total(context: &CatalogContext) -> Val<'static> {
-    let relations = context.directory.schemas.iter().flat_map(|schema| &schema.relations);
+    let relations = context
+        .directory
+        .schemas
+        .iter()
+        .flat_map(|schema| &schema.relations);
     number(relations.map(|relation| bytes(relation)).sum())
 }
 
 /// Only the session's own catalog has been read.
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn database_size(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     let own = &context.directory.catalog;
     let asked = match &args[0] {
@@ -59,15 +71,25 @@ fn database_size(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'stat
         }
         _ => None,
     };
-    Ok(if asked == Some(own) { total(context) } else { Null })
+    Ok(if asked == Some(own) {
+        total(context)
+    } else {
+        Null
+    })
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn tablespace_size(context: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(total(context))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn none(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Null)
 }
@@ -78,12 +100,18 @@ fn place(context: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(place.map_or(Null, Owned))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn no_place(_: &CatalogContext, _: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(Val::Text(""))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "called through the table of functions")]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "called through the table of functions"
+)]
 fn pretty(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
     Ok(args[0].int().map_or(Null, |bytes| Owned(in_units(bytes))))
 }

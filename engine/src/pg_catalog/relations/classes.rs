@@ -66,7 +66,8 @@ pub(super) fn pg_namespace(to: &mut Filling<'_>) -> Result<()> {
 
 pub(super) fn pg_class(to: &mut Filling<'_>) -> Result<()> {
     each(to, "oid", |to, schema, relation| {
-        if !to.wanted.text("relname", &relation.name) || !to.wanted.oid("relnamespace", schema.oid) {
+        if !to.wanted.text("relname", &relation.name) || !to.wanted.oid("relnamespace", schema.oid)
+        {
             return Ok(());
         }
         let kind = relkind(&schema.name, relation);
@@ -78,11 +79,22 @@ pub(super) fn pg_class(to: &mut Filling<'_>) -> Result<()> {
             ("relnamespace", Oid(schema.oid)),
             ("relowner", Oid(OWNER_OID)),
             ("relam", Oid(if is_table { ICEBERG_AM_OID } else { 0 })),
-            ("relpages", Int(i64::try_from(pages).unwrap_or(i64::MAX).min(i64::from(i32::MAX)))),
+            (
+                "relpages",
+                Int(i64::try_from(pages)
+                    .unwrap_or(i64::MAX)
+                    .min(i64::from(i32::MAX))),
+            ),
             ("reltuples", Float(row_estimate(relation))),
-            ("relpersistence", Text(if is_temporary(&schema.name) { "t" } else { "p" })),
+            (
+                "relpersistence",
+                Text(if is_temporary(&schema.name) { "t" } else { "p" }),
+            ),
             ("relkind", Text(kind)),
-            ("relnatts", Int(i64::try_from(relation.columns.fields().len()).unwrap_or(0))),
+            (
+                "relnatts",
+                Int(i64::try_from(relation.columns.fields().len()).unwrap_or(0)),
+            ),
             ("relhasrules", Bool(relation.kind == RelationKind::View)),
             ("relispopulated", Bool(true)),
             ("relreplident", Text(if is_table { "d" } else { "n" })),
@@ -247,7 +259,10 @@ pub(super) fn pg_stat_tables(name: &str, to: &mut Filling<'_>) -> Result<()> {
 pub(super) fn pg_depend(to: &mut Filling<'_>) -> Result<()> {
     let context = to.context;
     for schema in &context.directory.schemas {
-        let views = schema.relations.iter().filter(|r| r.kind == RelationKind::View);
+        let views = schema
+            .relations
+            .iter()
+            .filter(|r| r.kind == RelationKind::View);
         for view in views {
             let Some(definition) = &view.definition else {
                 continue;

@@ -47,8 +47,12 @@ pub(in crate::pg_catalog) struct FunctionRow {
 }
 
 /// The rows of `pg_type`, by oid.
-pub(in crate::pg_catalog) static TYPES: LazyLock<Vec<TypeRow>> =
-    LazyLock::new(|| include_str!("../data/types.tsv").lines().filter_map(a_type).collect());
+pub(in crate::pg_catalog) static TYPES: LazyLock<Vec<TypeRow>> = LazyLock::new(|| {
+    include_str!("../data/types.tsv")
+        .lines()
+        .filter_map(a_type)
+        .collect()
+});
 
 static TYPE_BY_OID: LazyLock<HashMap<u32, usize>> = LazyLock::new(|| {
     let rows = TYPES.iter().enumerate();
@@ -57,12 +61,19 @@ static TYPE_BY_OID: LazyLock<HashMap<u32, usize>> = LazyLock::new(|| {
 
 /// The functions that are as in PostgreSQL, by oid.
 pub(in crate::pg_catalog) static FUNCTIONS: LazyLock<Vec<FunctionRow>> = LazyLock::new(|| {
-    include_str!("../data/functions.tsv").lines().filter_map(function).collect()
+    include_str!("../data/functions.tsv")
+        .lines()
+        .filter_map(function)
+        .collect()
 });
 
 /// The SQL key words: word, class, whether it may be a label, and both in words.
-pub(in crate::pg_catalog) static KEYWORDS: LazyLock<Vec<[&'static str; 5]>> =
-    LazyLock::new(|| include_str!("../data/keywords.tsv").lines().filter_map(cells).collect());
+pub(in crate::pg_catalog) static KEYWORDS: LazyLock<Vec<[&'static str; 5]>> = LazyLock::new(|| {
+    include_str!("../data/keywords.tsv")
+        .lines()
+        .filter_map(cells)
+        .collect()
+});
 
 /// The row of `pg_type` with this oid.
 pub(in crate::pg_catalog) fn type_row(oid: u32) -> Option<&'static TypeRow> {

@@ -94,7 +94,10 @@ pub(super) fn pg_proc(to: &mut Filling<'_>) -> Result<()> {
             ("proowner", Oid(OWNER_OID)),
             ("prolang", Oid(LANGUAGE_OID)),
             ("procost", Float(1.0)),
-            ("prorows", Float(if function.returns_set { 1000.0 } else { 0.0 })),
+            (
+                "prorows",
+                Float(if function.returns_set { 1000.0 } else { 0.0 }),
+            ),
             ("provariadic", Oid(function.variadic)),
             ("prokind", Text(function.kind)),
             ("prosecdef", Bool(false)),
@@ -126,11 +129,12 @@ pub(super) fn pg_proc(to: &mut Filling<'_>) -> Result<()> {
 }
 
 pub(super) fn pg_aggregate(to: &mut Filling<'_>) -> Result<()> {
-    for function in all(to.context).iter().filter(|function| function.kind == "a") {
-        to.rows.push([
-            ("aggfnoid", Oid(function.oid)),
-            ("aggkind", Text("n")),
-        ])?;
+    for function in all(to.context)
+        .iter()
+        .filter(|function| function.kind == "a")
+    {
+        to.rows
+            .push([("aggfnoid", Oid(function.oid)), ("aggkind", Text("n"))])?;
     }
     Ok(())
 }

@@ -19,7 +19,6 @@ use super::wanted::Wanted;
 pub(super) use fixed::{KEYWORDS, TYPES, type_row};
 pub(super) use functions::{Function, all as all_functions};
 
-
 /// Where the rows of one relation come from and go to.
 pub(super) struct Filling<'a> {
     pub(super) context: &'a CatalogContext,
@@ -70,6 +69,7 @@ pub(super) fn fill(
         (_, "pg_settings") => server::pg_settings(to),
         (_, "pg_stat_activity") => server::pg_stat_activity(to),
         (_, "pg_stat_database") => server::pg_stat_database(to),
+        (_, "pg_timezone_abbrevs") => server::pg_timezone_abbrevs(to),
         (_, "pg_timezone_names") => server::pg_timezone_names(to),
         _ => Ok(()),
     }

@@ -10,6 +10,7 @@ use datafusion::common::Result;
 
 use super::Filling;
 use crate::pg_catalog::context::{CatalogContext, OWNER_OID};
+use crate::pg_catalog::functions::setting_value;
 use crate::pg_catalog::presets::PRESETS;
 use crate::pg_catalog::rows::Val::{self, Bool, Int, Null, Oid, Owned, Text, Texts};
 use crate::pg_catalog::{TABLESPACE_OID, backend_pid};
@@ -124,34 +125,46 @@ fn setting_row(to: &mut Filling<'_>, setting: &'static Setting) -> Result<()> {
     // PostgreSQL's own name, if there is one, is the one that clients look for.
     let name = match setting.name {
         "time_zone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
         other => other,
     };
     if !to.wanted.text("name", name) {
         return Ok(());
     }
     let context = to.context;
-    let value = context.session.settings.get(setting.name);
+    let value = setting_value(&context.session, setting.name).unwrap_or_default();
+    let fixed = setting.kind == SettingKind::Fixed;
     let (kind, bounds, words) = match setting.kind {
         SettingKind::Boolean => ("bool", None, None),
         SettingKind::Integer(min, max) => ("integer", Some((min, max)), None),
+        SettingKind::Word(words) if words.iter().all(|word| ["on", "off"].contains(word)) => {
+            ("bool", None, None)
+        }
         SettingKind::Word(words) => ("enum", None, Some(words)),
+        SettingKind::Fixed => (kind_of(setting.default), None, None),
         _ => ("string", None, None),
     };
     let bound = |value: Option<u64>| value.map_or(Null, |value| Owned(value.to_string()));
     let is_default = value == setting.default;
     to.rows.push([
         ("name", Text(name)),
-        ("setting", Text(value)),
+        ("setting", Owned(value)),
         ("category", Text("Tarn")),
         ("short_desc", Text(setting.description)),
-        ("context", Text("user")),
+        ("context", Text(if fixed { "internal" } else { "user" })),
         ("vartype", Text(kind)),
-        ("source", Text(if is_default { "default" } else { "session" })),
+        (
+            "source",
+            Text(if is_default { "default" } else { "session" }),
+        ),
         ("min_val", bound(bounds.map(|(min, _)| min))),
         ("max_val", bound(bounds.map(|(_, max)| max))),
         (
             "enumvals",
-            words.map_or(Null, |words| Texts(words.iter().map(|w| (*w).to_owned()).collect())),
+            words.map_or(Null, |words| {
+                Texts(words.iter().map(|w| (*w).to_owned()).collect())
+            }),
         ),
         ("boot_val", Text(setting.default)),
         ("reset_val", Text(setting.default)),
@@ -189,7 +202,10 @@ pub(super) fn pg_stat_activity(to: &mut Filling<'_>) -> Result<()> {
             ("datid", database_oid(context, catalog)),
             ("datname", Text(catalog)),
             ("pid", Int(i64::from(backend_pid(id)))),
-            ("usesysid", context.role(user).map_or(Null, |role| Oid(role.oid))),
+            (
+                "usesysid",
+                context.role(user).map_or(Null, |role| Oid(role.oid)),
+            ),
             ("usename", Text(user)),
             ("application_name", Val::from(of("door"))),
             ("backend_start", started.clone()),
@@ -197,7 +213,14 @@ pub(super) fn pg_stat_activity(to: &mut Filling<'_>) -> Result<()> {
             ("query_start", started.clone()),
             ("state_change", started),
             ("state", Text("active")),
-            ("query", Text(if own { of("statement").unwrap_or_default() } else { "<insufficient privilege>" })),
+            (
+                "query",
+                Text(if own {
+                    of("statement").unwrap_or_default()
+                } else {
+                    "<insufficient privilege>"
+                }),
+            ),
             ("backend_type", Text("client backend")),
         ])?;
     }
@@ -211,27 +234,89 @@ fn database_oid(context: &CatalogContext, name: &str) -> Val<'static> {
 
 pub(super) fn pg_stat_database(to: &mut Filling<'_>) -> Result<()> {
     for (oid, name) in &to.context.catalogs {
-        to.rows.push([("datid", Oid(*oid)), ("datname", Text(name))])?;
+        to.rows
+            .push([("datid", Oid(*oid)), ("datname", Text(name))])?;
     }
     Ok(())
 }
 
 /// Time zones that people pick from lists; every other IANA name is taken, too.
 const ZONES: &[&str] = &[
-    "Africa/Cairo", "Africa/Johannesburg", "Africa/Lagos", "Africa/Nairobi", "America/Anchorage",
-    "America/Argentina/Buenos_Aires", "America/Bogota", "America/Chicago", "America/Denver", "America/Halifax",
-    "America/Lima", "America/Los_Angeles", "America/Mexico_City", "America/New_York", "America/Phoenix",
-    "America/Santiago", "America/Sao_Paulo", "America/St_Johns", "America/Toronto", "America/Vancouver",
-    "Asia/Bangkok", "Asia/Dhaka", "Asia/Dubai", "Asia/Ho_Chi_Minh", "Asia/Hong_Kong", "Asia/Istanbul",
-    "Asia/Jakarta", "Asia/Jerusalem", "Asia/Karachi", "Asia/Kathmandu", "Asia/Kolkata", "Asia/Kuala_Lumpur",
-    "Asia/Manila", "Asia/Riyadh", "Asia/Seoul", "Asia/Shanghai", "Asia/Singapore", "Asia/Taipei", "Asia/Tashkent",
-    "Asia/Tehran", "Asia/Tokyo", "Atlantic/Reykjavik", "Australia/Adelaide", "Australia/Brisbane",
-    "Australia/Darwin", "Australia/Melbourne", "Australia/Perth", "Australia/Sydney", "Europe/Amsterdam",
-    "Europe/Athens", "Europe/Berlin", "Europe/Brussels", "Europe/Bucharest", "Europe/Budapest", "Europe/Copenhagen",
-    "Europe/Dublin", "Europe/Helsinki", "Europe/Istanbul", "Europe/Kyiv", "Europe/Lisbon", "Europe/London",
-    "Europe/Madrid", "Europe/Moscow", "Europe/Oslo", "Europe/Paris", "Europe/Prague", "Europe/Rome",
-    "Europe/Stockholm", "Europe/Vienna", "Europe/Warsaw", "Europe/Zurich", "GMT", "Pacific/Auckland",
-    "Pacific/Honolulu", "UTC",
+    "Africa/Cairo",
+    "Africa/Johannesburg",
+    "Africa/Lagos",
+    "Africa/Nairobi",
+    "America/Anchorage",
+    "America/Argentina/Buenos_Aires",
+    "America/Bogota",
+    "America/Chicago",
+    "America/Denver",
+    "America/Halifax",
+    "America/Lima",
+    "America/Los_Angeles",
+    "America/Mexico_City",
+    "America/New_York",
+    "America/Phoenix",
+    "America/Santiago",
+    "America/Sao_Paulo",
+    "America/St_Johns",
+    "America/Toronto",
+    "America/Vancouver",
+    "Asia/Bangkok",
+    "Asia/Dhaka",
+    "Asia/Dubai",
+    "Asia/Ho_Chi_Minh",
+    "Asia/Hong_Kong",
+    "Asia/Istanbul",
+    "Asia/Jakarta",
+    "Asia/Jerusalem",
+    "Asia/Karachi",
+    "Asia/Kathmandu",
+    "Asia/Kolkata",
+    "Asia/Kuala_Lumpur",
+    "Asia/Manila",
+    "Asia/Riyadh",
+    "Asia/Seoul",
+    "Asia/Shanghai",
+    "Asia/Singapore",
+    "Asia/Taipei",
+    "Asia/Tashkent",
+    "Asia/Tehran",
+    "Asia/Tokyo",
+    "Atlantic/Reykjavik",
+    "Australia/Adelaide",
+    "Australia/Brisbane",
+    "Australia/Darwin",
+    "Australia/Melbourne",
+    "Australia/Perth",
+    "Australia/Sydney",
+    "Europe/Amsterdam",
+    "Europe/Athens",
+    "Europe/Berlin",
+    "Europe/Brussels",
+    "Europe/Bucharest",
+    "Europe/Budapest",
+    "Europe/Copenhagen",
+    "Europe/Dublin",
+    "Europe/Helsinki",
+    "Europe/Istanbul",
+    "Europe/Kyiv",
+    "Europe/Lisbon",
+    "Europe/London",
+    "Europe/Madrid",
+    "Europe/Moscow",
+    "Europe/Oslo",
+    "Europe/Paris",
+    "Europe/Prague",
+    "Europe/Rome",
+    "Europe/Stockholm",
+    "Europe/Vienna",
+    "Europe/Warsaw",
+    "Europe/Zurich",
+    "GMT",
+    "Pacific/Auckland",
+    "Pacific/Honolulu",
+    "UTC",
 ];
 
 pub(super) fn pg_timezone_names(to: &mut Filling<'_>) -> Result<()> {
@@ -242,11 +327,24 @@ pub(super) fn pg_timezone_names(to: &mut Filling<'_>) -> Result<()> {
         };
         let offset = zone.offset_from_utc_datetime(&now);
         let seconds = i64::from(offset.fix().local_minus_utc());
+        // The clock is ahead of one half of the year before or after.
+        let half = zone.offset_from_utc_datetime(&(now + chrono::Days::new(182)));
+        let is_dst = seconds > i64::from(half.fix().local_minus_utc());
         to.rows.push([
             ("name", Text(name)),
             ("abbrev", Owned(offset.to_string())),
             ("utc_offset", Val::Span(seconds)),
+            ("is_dst", Bool(is_dst)),
         ])?;
     }
     Ok(())
+}
+
+/// The only abbreviation that means one zone everywhere.
+pub(super) fn pg_timezone_abbrevs(to: &mut Filling<'_>) -> Result<()> {
+    to.rows.push([
+        ("abbrev", Text("UTC")),
+        ("utc_offset", Val::Span(0)),
+        ("is_dst", Bool(false)),
+    ])
 }

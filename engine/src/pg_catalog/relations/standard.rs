@@ -84,8 +84,14 @@ fn tables(to: &mut Filling<'_>) -> Result<()> {
             ("table_catalog", Text(&to.context.directory.catalog)),
             ("table_schema", Text(&schema.name)),
             ("table_name", Text(&relation.name)),
-            ("table_type", Text(if table { "BASE TABLE" } else { "VIEW" })),
-            ("is_insertable_into", yes(relation.kind == RelationKind::Table)),
+            (
+                "table_type",
+                Text(if table { "BASE TABLE" } else { "VIEW" }),
+            ),
+            (
+                "is_insertable_into",
+                yes(relation.kind == RelationKind::Table),
+            ),
             ("is_typed", yes(false)),
         ])
     })
@@ -132,7 +138,11 @@ fn column(
     let catalog = &to.context.directory.catalog;
     let ty = pg_type_of(field);
     let digits = Digits::of(field.data_type());
-    let octets = if ty.name == "text" { Int(TEXT_BYTES_MAX) } else { Null };
+    let octets = if ty.name == "text" {
+        Int(TEXT_BYTES_MAX)
+    } else {
+        Null
+    };
     to.rows.push([
         ("table_catalog", Text(catalog)),
         ("table_schema", Text(&schema.name)),
@@ -179,7 +189,11 @@ fn element_types(to: &mut Filling<'_>) -> Result<()> {
                 }
                 let catalog = &to.context.directory.catalog;
                 let item = pg_type_of(item);
-                let kind = if is_table(schema, relation) { "TABLE" } else { "VIEW" };
+                let kind = if is_table(schema, relation) {
+                    "TABLE"
+                } else {
+                    "VIEW"
+                };
                 to.rows.push([
                     ("object_catalog", Text(catalog)),
                     ("object_schema", Text(&schema.name)),
@@ -245,7 +259,8 @@ fn column_privileges(to: &mut Filling<'_>) -> Result<()> {
 }
 
 fn enabled_roles(to: &mut Filling<'_>) -> Result<()> {
-    to.rows.push([("role_name", Text(&to.context.session.user))])
+    to.rows
+        .push([("role_name", Text(&to.context.session.user))])
 }
 
 fn character_sets(to: &mut Filling<'_>) -> Result<()> {
@@ -253,7 +268,10 @@ fn character_sets(to: &mut Filling<'_>) -> Result<()> {
         ("character_set_name", Text("UTF8")),
         ("character_repertoire", Text("UCS")),
         ("form_of_use", Text("UTF8")),
-        ("default_collate_catalog", Text(&to.context.directory.catalog)),
+        (
+            "default_collate_catalog",
+            Text(&to.context.directory.catalog),
+        ),
         ("default_collate_schema", Text(PG_CATALOG)),
         ("default_collate_name", Text("C")),
     ])
@@ -313,7 +331,10 @@ fn parameters(to: &mut Filling<'_>) -> Result<()> {
             to.rows.push([
                 ("specific_catalog", Text(catalog)),
                 ("specific_schema", Text(PG_CATALOG)),
-                ("specific_name", Owned(format!("{}_{}", function.name, function.oid))),
+                (
+                    "specific_name",
+                    Owned(format!("{}_{}", function.name, function.oid)),
+                ),
                 ("ordinal_position", Int(position)),
                 ("parameter_mode", Text("IN")),
                 ("is_result", yes(false)),
@@ -321,7 +342,10 @@ fn parameters(to: &mut Filling<'_>) -> Result<()> {
                 ("data_type", Owned(type_text(*argument, None))),
                 ("udt_catalog", Text(catalog)),
                 ("udt_schema", Text(PG_CATALOG)),
-                ("udt_name", Text(type_row(*argument).map_or("", |row| row.name))),
+                (
+                    "udt_name",
+                    Text(type_row(*argument).map_or("", |row| row.name)),
+                ),
                 ("dtd_identifier", Owned(position.to_string())),
             ])?;
         }

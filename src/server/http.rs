@@ -1,0 +1,105 @@
+//! The HTTP door of a coordinator: from its configuration to its end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use tarn_coordinator::{HttpDoor, ResultsConfig, Service, Tls};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, address};
+
+/// The door, serving.
+pub(super) struct Serving {
+    /// Where it listens.
+    pub(super) bound: SocketAddr,
+    /// URL at which the workers of this machine register.
+    pub(super) registration: String,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Opens the door and serves.
+///
+/// # Errors
+/// If its address cannot be listened on, or results cannot be kept in the data folder.
+pub(super) async fn open(
+    config: &Config,
+    data_dir: &Path,
+    service: Service,
+    tls: Option<Tls>,
+) -> anyhow::Result<Serving> {
+    let results = ResultsConfig {
+        dir: data_dir.join("spill").join("results"),
+        ttl: config.http.ttl()?,
+        bytes_max: config.http.results_bytes_max,
+        query_bytes_max: config.http.results_query_bytes_max,
+    };
+    let door = HttpDoor::new(service, results)?;
+    let at = address("listen.http", &config.listen.http)?;
+    let listener = TcpListener::bind(at).await.with_context(|| {
+        format!(
+            "cannot listen on {at} (HTTP); is another server running? [listen] http sets the address"
+        )
+    })?;
+    let bound = listener.local_addr()?;
+    let registration = local_registration(&door, tls.as_ref(), bound).await?;
+    if let Some(watched) = tls.clone() {
+        tokio::spawn(async move { watched.watch().await });
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(door.serve(listener, tls, async move {
+        let _ = stopped.await;
+    }));
+    Ok(Serving {
+        bound,
+        registration,
+        stop,
+        task,
+    })
+}
+
+impl Serving {
+    /// Takes no new connections, and waits up to `patience` for the requests under way.
+    pub(super) async fn ended(self, patience: Duration) {
+        let _ = self.stop.send(());
+        if tokio::time::timeout(patience, self.task).await.is_err() {
+            tracing::debug!("HTTP connections were still open");
+        }
+    }
+}
+
+/// The URL at which local workers register: the HTTP door, or one of their own beside a door with TLS.
+async fn local_registration(
+    door: &HttpDoor,
+    tls: Option<&Tls>,
+    bound: SocketAddr,
+) -> anyhow::Result<String> {
+    if tls.is_none() {
+        return Ok(format!("http://{}", reachable(bound)));
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .context("no free port for the registration of local workers")?;
+    let local = listener.local_addr()?;
+    // It ends with the process, as the workers do.
+    tokio::spawn(door.workers().serve(listener, std::future::pending()));
+    Ok(format!("http://{local}"))
+}
+
+/// The address under which a process on this machine reaches a listener.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() {
+        let loopback = if bound.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        SocketAddr::new(loopback, bound.port())
+    } else {
+        bound
+    }
+}
