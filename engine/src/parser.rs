@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use tarn_catalog::{PartitionFieldDef, Transform};
 
 mod admin;
 mod ddl;
@@ -440,56 +439,6 @@ impl Grammar<'_> {
         Ok(Statement::CreateTable(Box::new(out)))
     }
 
-    fn partition_fields(&mut self) -> Parsed<Vec<PartitionFieldDef>> {
-        self.parser.expect_token(&Token::LParen)?;
-        let mut fields = vec![];
-        loop {
-            fields.push(self.partition_field()?);
-            if !self.parser.consume_token(&Token::Comma) {
-                break;
-            }
-        }
-        self.parser.expect_token(&Token::RParen)?;
-        Ok(fields)
-    }
-
-    /// `column`, `day(column)`, `bucket(16, column)`, `bucket(column, 16)`, each with `AS name`.
-    fn partition_field(&mut self) -> Parsed<PartitionFieldDef> {
-        let place = self.parser.peek_token().span.start;
-        let head = self.parser.parse_identifier()?;
-        let (transform, column) = if self.parser.consume_token(&Token::LParen) {
-            let mut column = None;
-            let mut width = None;
-            loop {
-                if matches!(self.parser.peek_token().token, Token::Number(..)) {
-                    width = Some(self.parser.parse_literal_uint()?);
-                } else {
-                    column = Some(fold(&self.parser.parse_identifier()?));
-                }
-                if !self.parser.consume_token(&Token::Comma) {
-                    break;
-                }
-            }
-            self.parser.expect_token(&Token::RParen)?;
-            let Some(column) = column else {
-                return self.expected("a column name in the partition transform");
-            };
-            (transform(&head.value, width, place)?, column)
-        } else {
-            (Transform::Identity, fold(&head))
-        };
-        let name = if self.word("AS") {
-            Some(fold(&self.parser.parse_identifier()?))
-        } else {
-            None
-        };
-        Ok(PartitionFieldDef {
-            column,
-            transform,
-            name,
-        })
-    }
-
     /// `(key = value, …)`; keys are words, dotted words or strings.
     fn properties(&mut self) -> Parsed<HashMap<String, String>> {
         self.parser.expect_token(&Token::LParen)?;
@@ -777,29 +726,6 @@ pub(crate) fn fold_name(name: &ast::ObjectName) -> Name {
         .collect()
 }
 
-fn transform(word: &str, width: Option<u64>, place: impl std::fmt::Display) -> Parsed<Transform> {
-    let text = match (word.to_ascii_lowercase().as_str(), width) {
-        ("years", None) => "year".to_owned(),
-        ("months", None) => "month".to_owned(),
-        ("days" | "date", None) => "day".to_owned(),
-        ("hours" | "date_hour", None) => "hour".to_owned(),
-        (name @ ("bucket" | "truncate"), Some(width)) => format!("{name}[{width}]"),
-        (name @ ("bucket" | "truncate"), None) => {
-            return Err(ParserError::ParserError(format!(
-                "{name} needs a width, as in {name}(16, column){place}"
-            ))
-            .into());
-        }
-        (name, _) => name.to_owned(),
-    };
-    text.parse().map_err(|_| {
-        ParserError::ParserError(format!(
-            "unknown partition transform \"{word}\"; transforms: identity, bucket(n, c), truncate(n, c), year, month, day, hour, void{place}"
-        ))
-        .into()
-    })
-}
-
 /// Clauses of INSERT that other systems know and Tarn would otherwise silently drop.
 fn refuse_insert_clauses(insert: &ast::Insert) -> Parsed<()> {
     let clause = if insert.overwrite {
@@ -828,6 +754,8 @@ fn first_words(statement: &ast::Statement) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tarn_catalog::Transform;
+
     use super::*;
 
     fn check_create(sql: &str) -> CreateTable {

@@ -1,10 +1,12 @@
-//! The grammar of views, of ALTER, COMMENT and TRUNCATE, and of what CREATE TABLE lists.
+//! The grammar of views, of ALTER, COMMENT and TRUNCATE, and of what CREATE TABLE lists: columns, keys, partitions.
 
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Token;
+use tarn_catalog::{PartitionFieldDef, Transform};
 
 use super::{Grammar, Parsed, fold, fold_name};
 use crate::error::{EngineError, ErrorKind};
@@ -305,6 +307,18 @@ impl Grammar<'_> {
         self.expected("TYPE, SET NOT NULL or DROP NOT NULL")
     }
 
+    /// A text as PostgreSQL takes it: quoted, with escapes (`E'…'`), or between dollars.
+    fn text(&mut self) -> Parsed<String> {
+        let token = self.parser.peek_token().token;
+        let text = match token {
+            Token::EscapedStringLiteral(text) => text,
+            Token::DollarQuotedString(quoted) => quoted.value,
+            _ => return Ok(self.parser.parse_literal_string()?),
+        };
+        self.parser.next_token();
+        Ok(text)
+    }
+
     pub(super) fn comment(&mut self) -> Parsed<Statement> {
         self.parser.next_token();
         if !self.word("ON") {
@@ -332,7 +346,7 @@ impl Grammar<'_> {
             None
         } else {
             // PostgreSQL: an empty comment is none.
-            Some(self.parser.parse_literal_string()?).filter(|text| !text.is_empty())
+            Some(self.text()?).filter(|text| !text.is_empty())
         };
         Ok(Statement::Comment { on, name, text })
     }
@@ -416,6 +430,56 @@ impl Grammar<'_> {
         Ok(())
     }
 
+    pub(super) fn partition_fields(&mut self) -> Parsed<Vec<PartitionFieldDef>> {
+        self.parser.expect_token(&Token::LParen)?;
+        let mut fields = vec![];
+        loop {
+            fields.push(self.partition_field()?);
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(fields)
+    }
+
+    /// `column`, `day(column)`, `bucket(16, column)`, `bucket(column, 16)`, each with `AS name`.
+    fn partition_field(&mut self) -> Parsed<PartitionFieldDef> {
+        let place = self.parser.peek_token().span.start;
+        let head = self.parser.parse_identifier()?;
+        let (transform, column) = if self.parser.consume_token(&Token::LParen) {
+            let mut column = None;
+            let mut width = None;
+            loop {
+                if matches!(self.parser.peek_token().token, Token::Number(..)) {
+                    width = Some(self.parser.parse_literal_uint()?);
+                } else {
+                    column = Some(fold(&self.parser.parse_identifier()?));
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            self.parser.expect_token(&Token::RParen)?;
+            let Some(column) = column else {
+                return self.expected("a column name in the partition transform");
+            };
+            (transform(&head.value, width, place)?, column)
+        } else {
+            (Transform::Identity, fold(&head))
+        };
+        let name = if self.word("AS") {
+            Some(fold(&self.parser.parse_identifier()?))
+        } else {
+            None
+        };
+        Ok(PartitionFieldDef {
+            column,
+            transform,
+            name,
+        })
+    }
+
     pub(super) fn on_commit(&mut self) -> Parsed<()> {
         if self.words(&["PRESERVE", "ROWS"]) {
             return Ok(());
@@ -431,6 +495,29 @@ impl Grammar<'_> {
         }
         self.expected("PRESERVE ROWS")
     }
+}
+
+fn transform(word: &str, width: Option<u64>, place: impl std::fmt::Display) -> Parsed<Transform> {
+    let text = match (word.to_ascii_lowercase().as_str(), width) {
+        ("years", None) => "year".to_owned(),
+        ("months", None) => "month".to_owned(),
+        ("days" | "date", None) => "day".to_owned(),
+        ("hours" | "date_hour", None) => "hour".to_owned(),
+        (name @ ("bucket" | "truncate"), Some(width)) => format!("{name}[{width}]"),
+        (name @ ("bucket" | "truncate"), None) => {
+            return Err(ParserError::ParserError(format!(
+                "{name} needs a width, as in {name}(16, column){place}"
+            ))
+            .into());
+        }
+        (name, _) => name.to_owned(),
+    };
+    text.parse().map_err(|_| {
+        ParserError::ParserError(format!(
+            "unknown partition transform \"{word}\"; transforms: identity, bucket(n, c), truncate(n, c), year, month, day, hour, void{place}"
+        ))
+        .into()
+    })
 }
 
 /// `SELECT … INTO t` as CREATE TABLE AS.
