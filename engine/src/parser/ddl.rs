@@ -332,9 +332,18 @@ impl Grammar<'_> {
             None
         } else {
             // PostgreSQL: an empty comment is none.
-            Some(self.parser.parse_literal_string()?).filter(|text| !text.is_empty())
+            Some(self.literal_text()?).filter(|text| !text.is_empty())
         };
         Ok(Statement::Comment { on, name, text })
+    }
+
+    /// A text in quotes, or between dollars.
+    fn literal_text(&mut self) -> Parsed<String> {
+        if let Token::DollarQuotedString(text) = self.parser.peek_token().token {
+            self.parser.next_token();
+            return Ok(text.value);
+        }
+        Ok(self.parser.parse_literal_string()?)
     }
 
     pub(super) fn truncate(&mut self) -> Parsed<Statement> {
