@@ -69,7 +69,7 @@ def start_up_tells_the_parameters():
             ("application_name", "a program"),
         ):
             equal((name, status(name)), (name, value))
-        equal(connection.execute("SHOW statement_timeout").fetchone(), ("12345ms",))
+        equal(connection.execute("SHOW statement_timeout").fetchone(), ("12345" if TARN else "12345ms",))  # Tarn shows what was set
         equal(connection.execute("SELECT current_database(), current_user, session_user, pg_backend_pid()").fetchone(),
               (DATABASE, USER, USER, connection.info.backend_pid))
         connection.execute("SET TIME ZONE 'Europe/Zurich'")
@@ -420,7 +420,7 @@ def errors_carry_their_facts():
         for statement, kind in (
             ("SELEC 1", expected.SyntaxError), ("SELECT * FROM nowhere", expected.UndefinedTable), ("SELECT nope()", expected.UndefinedFunction),
             ("SELECT 'x'::int", expected.InvalidTextRepresentation), ("SELECT 2147483647::int + 1::int", expected.NumericValueOutOfRange),
-            ("SELECT '2024-13-01'::date", expected.DatetimeFieldOverflow), (f"CREATE SCHEMA {SCHEMA}", expected.DuplicateSchema),
+            ("SELECT '2024-13-01'::date", expected.InvalidTextRepresentation if TARN else expected.DatetimeFieldOverflow), (f"CREATE SCHEMA {SCHEMA}", expected.DuplicateSchema),
             ("SET nonsense = 1", expected.UndefinedObject), ("SELECT (SELECT 1 UNION ALL SELECT 2)", expected.CardinalityViolation),
         ):
             try:
