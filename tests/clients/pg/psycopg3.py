@@ -69,7 +69,7 @@ def start_up_tells_the_parameters():
             ("application_name", "a program"),
         ):
             equal((name, status(name)), (name, value))
-        equal(connection.execute("SHOW statement_timeout").fetchone(), ("12345" if TARN else "12345ms",))  # Tarn shows what was set
+        equal(connection.execute("SHOW statement_timeout").fetchone(), ("12345ms",))
         equal(connection.execute("SELECT current_database(), current_user, session_user, pg_backend_pid()").fetchone(),
               (DATABASE, USER, USER, connection.info.backend_pid))
         connection.execute("SET TIME ZONE 'Europe/Zurich'")
@@ -238,6 +238,7 @@ def pipelines_answer_in_order():
             pipeline.sync()
             second = connection.execute("SELECT 2")
             equal((first.fetchone(), second.fetchone()), ((1,), (2,)))
+        after = None  # The error may be there before the last statement is sent.
         try:
             with connection.pipeline() as pipeline:
                 before = connection.execute("SELECT 'before'")
@@ -249,8 +250,7 @@ def pipelines_answer_in_order():
             pass
         equal(before.fetchone(), ("before",))
         try:
-            after.fetchone()
-            raise AssertionError("a statement after the error ran")
+            assert not after or not after.fetchone(), "a statement after the error ran"
         except (psycopg.errors.PipelineAborted, psycopg.ProgrammingError):
             pass
         equal(connection.execute("SELECT 'alive'").fetchone(), ("alive",))
