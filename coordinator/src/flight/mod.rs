@@ -43,7 +43,6 @@ use put::Puts;
 use query::Queries;
 use service::FlightSql;
 use session::{FlightSessions, SWEEP_INTERVAL};
-pub use untrusted::decode_untrusted_flight;
 
 #[doc(hidden)]
 pub use untrusted::decode_untrusted_flight;

@@ -202,14 +202,13 @@ pub(crate) async fn batches(
             }
         }
     }
-    let rows = decoder
-        .try_filter_map(|message| async move {
-            match message.payload {
-                DecodedPayload::RecordBatch(batch) => Ok(Some(batch)),
-                DecodedPayload::None => Ok(None),
-                DecodedPayload::Schema(_) => Err(malformed("a second schema in one DoPut")),
-            }
-        });
+    let rows = decoder.try_filter_map(|message| async move {
+        match message.payload {
+            DecodedPayload::RecordBatch(batch) => Ok(Some(batch)),
+            DecodedPayload::None => Ok(None),
+            DecodedPayload::Schema(_) => Err(malformed("a second schema in one DoPut")),
+        }
+    });
     Ok((schema, rows.boxed()))
 }
 

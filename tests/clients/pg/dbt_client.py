@@ -27,8 +27,10 @@ def dbt(*arguments, success=True):
     runner = dbtRunner()
     done = runner.invoke([
         *arguments, "--quiet", "--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", FOLDER + "/target", "--log-path", FOLDER + "/logs"])
-    assert done.success == success, f"dbt {arguments}: {done}\n{debug_log()}"
-    return {result.node.name: str(result.status) for result in getattr(done.result, "results", [])}
+    results = getattr(done.result, "results", [])
+    said = [f"{result.node.name}: {result.status}: {result.message}" for result in results]
+    assert done.success == success, "\n".join([f"dbt {arguments}: {done.exception}", *said])
+    return {result.node.name: str(result.status) for result in results}
 
 
 def debug_log():

@@ -34,7 +34,7 @@ const checks = {
   async values_arrive_with_their_types(client) {
     const { rows: [row], fields } = await client.query(
       `SELECT true AS b, 5::int AS i, 9223372036854775807 AS l, 1.5::float8 AS d, 1.50::numeric AS n, 'naïve ☃' AS s, '\\x00ff'::bytea AS bin,
-         '11111111-2222-3333-4444-555555555555'::uuid AS u, '2024-02-29 01:02:03.456+00'::timestamptz AS at, ARRAY[1, NULL, 3] AS a,
+         '11111111-2222-3333-4444-555555555555'::uuid AS u, '2024-02-29 01:02:03.456+00'::timestamptz AS at, ARRAY[1, NULL, 3]::int[] AS a,
          ARRAY['x,y', NULL, 'q"'] AS t, '{"k": [1]}'::json AS j, NULL AS nothing, interval '1 day 2 hours' AS v`);
     assert.deepEqual(
       { ...row, v: row.v.toPostgres() },
