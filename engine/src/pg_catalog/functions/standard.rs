@@ -36,27 +36,31 @@ fn packed(args: &[Arg<'_>]) -> Option<i64> {
         .map(|typmod| typmod - 4)
 }
 
-fn number(value: Option<i64>) -> Val<'static> {
-    value.map_or(Null, Val::Int)
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the answer of functions in the table"
+)]
+fn number(value: Option<i64>) -> Result<Val<'static>> {
+    Ok(value.map_or(Null, Val::Int))
 }
 
 fn char_length(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(
+    number(
         matches!(name(args), "varchar" | "bpchar")
             .then(|| packed(args))
             .flatten(),
-    ))
+    )
 }
 
 fn octet_length(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(match name(args) {
+    number(match name(args) {
         "text" | "varchar" | "bpchar" => Some(packed(args).map_or(1 << 30, |length| length * 4)),
         _ => None,
-    }))
+    })
 }
 
 fn precision(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(match name(args) {
+    number(match name(args) {
         "int2" => Some(16),
         "int4" => Some(32),
         "int8" => Some(64),
@@ -64,31 +68,31 @@ fn precision(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
         "float8" => Some(53),
         "numeric" => packed(args).map(|packed| (packed >> 16) & 0xffff),
         _ => None,
-    }))
+    })
 }
 
 fn radix(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(match name(args) {
+    number(match name(args) {
         "int2" | "int4" | "int8" | "float4" | "float8" => Some(2),
         "numeric" => Some(10),
         _ => None,
-    }))
+    })
 }
 
 fn scale(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(match name(args) {
+    number(match name(args) {
         "int2" | "int4" | "int8" => Some(0),
         "numeric" => packed(args).map(|packed| packed & 0x7ff),
         _ => None,
-    }))
+    })
 }
 
 fn datetime(_: &CatalogContext, args: &[Arg<'_>]) -> Result<Val<'static>> {
-    Ok(number(match name(args) {
+    number(match name(args) {
         "date" => Some(0),
         "time" | "timestamp" | "timestamptz" | "interval" => Some(6),
         _ => None,
-    }))
+    })
 }
 
 #[cfg(test)]
