@@ -148,7 +148,7 @@ impl Actions {
                 };
                 Ok(one(result.encode_to_vec()))
             }
-            "CloseSession" => self.close_session(session),
+            "CloseSession" => Ok(self.close_session(session)),
             "BeginTransaction"
             | "EndTransaction"
             | "BeginSavepoint"
@@ -273,7 +273,7 @@ impl Actions {
         Ok(one(result.encode_to_vec()))
     }
 
-    fn close_session(&self, session: &FlightSession) -> Result<Answer, Status> {
+    fn close_session(&self, session: &FlightSession) -> Answer {
         self.queries.sessions.close(session);
         let result = CloseSessionResult {
             status: CloseStatus::Closed.into(),
@@ -284,7 +284,7 @@ impl Actions {
         {
             answer.metadata_mut().insert("set-cookie", cookie);
         }
-        Ok(answer)
+        answer
     }
 }
 

@@ -202,12 +202,17 @@ fn identifier(name: &str) -> String {
 mod tests {
     use super::*;
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "what is expected is written in place"
+    )]
     fn check(name: &str, value: Option<Value>, expected: Result<Change, ErrorValue>) {
         let session = Session::new("ann", "lake", "main");
         let value = OptionValue { value };
         assert_eq!(change(&session, name, &value), expected, "{name}");
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "what `check` expects")]
     fn run(sql: &str) -> Result<Change, ErrorValue> {
         Ok(Change::Run(sql.to_owned()))
     }

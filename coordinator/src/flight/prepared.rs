@@ -189,6 +189,7 @@ mod tests {
             parameters,
             schema: None,
             is_update: false,
+            unordered: false,
         };
         let all = PreparedStatements::default();
         let (handle, _) = all.add("SELECT $1".to_owned(), prepared).unwrap();
@@ -242,6 +243,7 @@ mod tests {
             parameters: vec![],
             schema: None,
             is_update: false,
+            unordered: false,
         };
         for _ in 0..STATEMENTS_MAX {
             all.add(String::new(), prepared.clone()).unwrap();

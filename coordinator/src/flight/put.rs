@@ -185,8 +185,8 @@ pub(crate) async fn batches(
     let messages = futures::stream::iter([Ok(first)])
         .chain(messages.map_err(|status| FlightError::Tonic(Box::new(status))));
     // Arrow's reader panics at some of the messages that nobody honest sends.
-    let decoded = AssertUnwindSafe(FlightDataDecoder::new(messages)).catch_unwind();
-    let mut decoder = decoded
+    let guarded = AssertUnwindSafe(FlightDataDecoder::new(messages)).catch_unwind();
+    let mut decoder = guarded
         .map(|message| match message {
             Ok(message) => message.map_err(undecodable),
             Err(_) => Err(malformed("the rows cannot be read")),

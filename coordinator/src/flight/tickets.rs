@@ -216,7 +216,7 @@ mod tests {
     use super::*;
     use arrow::datatypes::Schema;
 
-    const LIFE: Duration = Duration::from_secs(600);
+    const LIFE: Duration = Duration::from_mins(10);
 
     fn flight(sql: &str) -> Arc<Flight> {
         Arc::new(Flight {
@@ -234,27 +234,32 @@ mod tests {
         tickets.issue(&flight(sql), 1, LIFE)[0]
     }
 
-    #[tokio::test(start_paused = true)]
+    fn issue_for(tickets: &Tickets, life: Duration) -> Handle {
+        tickets.issue(&flight("SELECT 2"), 1, life)[0]
+    }
+
+    #[tokio::test]
     async fn a_ticket_is_good_once_and_for_a_time() {
         let tickets = Tickets::default();
         let first = issue(&tickets, "SELECT 1");
         assert!(tickets.take(&first).is_some());
         assert!(tickets.take(&first).is_none(), "it was taken");
         assert!(tickets.find(&first).is_some(), "but it can be cancelled");
-        let second = issue(&tickets, "SELECT 2");
-        tokio::time::advance(LIFE).await;
+        let life = Duration::from_millis(5);
+        let second = issue_for(&tickets, life);
+        tokio::time::sleep(life).await;
         assert!(tickets.take(&second).is_none(), "it expired");
         tickets.forget(&first);
         assert_eq!(tickets.count(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_ticket_is_renewed_while_it_is_good() {
         let tickets = Tickets::default();
-        let ticket = issue(&tickets, "SELECT 1");
-        tokio::time::advance(LIFE / 2).await;
+        let life = Duration::from_millis(50);
+        let ticket = issue_for(&tickets, life);
         assert!(tickets.renew(&ticket, LIFE));
-        tokio::time::advance(LIFE * 3 / 4).await;
+        tokio::time::sleep(life * 2).await;
         tickets.forget_expired();
         assert!(tickets.take(&ticket).is_some());
         assert!(!tickets.renew(&ticket, LIFE), "it was taken");

@@ -100,7 +100,7 @@ fn all() -> Vec<Named> {
     ]
 }
 
-fn row(named: Named) -> XdbcTypeInfo {
+fn row(named: &Named) -> XdbcTypeInfo {
     let (precision, scale) = digits(&named.ty);
     let exact = matches!(named.ty, DataType::Decimal128(..)) || named.ty.is_integer();
     let number = exact || named.ty.is_floating();
@@ -143,7 +143,7 @@ fn row(named: Named) -> XdbcTypeInfo {
 static TYPES: LazyLock<Result<XdbcTypeInfoData, String>> = LazyLock::new(|| {
     let mut builder = XdbcTypeInfoDataBuilder::new();
     for named in all() {
-        builder.append(row(named));
+        builder.append(row(&named));
     }
     builder.build().map_err(|error| error.to_string())
 });

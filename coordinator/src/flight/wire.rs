@@ -60,11 +60,11 @@ pub(crate) struct Wire<S> {
 }
 
 impl<S> Wire<S> {
-    fn new(socket: S, address: SocketAddr) -> Self {
+    fn new(socket: S, address: SocketAddr, limit: Duration) -> Self {
         Self {
             socket,
             connection: Arc::new(Connection::new(address)),
-            deadline: Box::pin(tokio::time::sleep(AUTHENTICATION)),
+            deadline: Box::pin(tokio::time::sleep(limit)),
         }
     }
 
@@ -136,7 +136,7 @@ pub(crate) fn incoming(
     crate::socket::incoming(listener, tls, Patience::default()).map(|socket| {
         let socket = socket?;
         let address = socket.peer().address;
-        Ok(Wire::new(socket, address))
+        Ok(Wire::new(socket, address, AUTHENTICATION))
     })
 }
 
@@ -145,23 +145,25 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
+    const LIMIT: Duration = Duration::from_millis(10);
+
     fn connected() -> (DuplexStream, Wire<DuplexStream>) {
         let (client, server) = duplex(64);
-        (client, Wire::new(server, ([127, 0, 0, 1], 1).into()))
+        (client, Wire::new(server, ([127, 0, 0, 1], 1).into(), LIMIT))
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_client_that_never_says_who_it_is_is_cut_off() {
         let (_client, mut wire) = connected();
         let error = wire.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_known_client_may_be_silent() {
         let (mut client, mut wire) = connected();
         wire.connection.authenticated();
-        let waiting = tokio::time::timeout(AUTHENTICATION * 3, wire.read_u8()).await;
+        let waiting = tokio::time::timeout(LIMIT * 3, wire.read_u8()).await;
         assert!(waiting.is_err());
         client.write_all(b"y").await.unwrap();
         assert_eq!(wire.read_u8().await.unwrap(), b'y');
