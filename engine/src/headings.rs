@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 
+use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold;
 
 /// What a column without any better name is called.
@@ -274,6 +275,46 @@ fn figure(expr: &Expr) -> Option<Figured> {
             _ => "btrim",
         }),
         _ => None,
+    }
+}
+
+/// Refuses a select list that gives one name to two columns: a result may have them, a table or view
+/// may not. Names that the list does not say are the planner's business.
+///
+/// # Errors
+/// [`ErrorKind::DuplicateColumn`].
+pub(crate) fn refuse_twice(statement: &Statement) -> Result<(), EngineError> {
+    let Statement::Query(query) = statement else {
+        return Ok(());
+    };
+    let mut seen = HashSet::new();
+    for item in select_list(&query.body) {
+        let name = match item {
+            SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(fold(name)),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => parts.last().map(fold),
+            _ => None,
+        };
+        if let Some(name) = name
+            && !seen.insert(name.clone())
+        {
+            return Err(EngineError::new(
+                ErrorKind::DuplicateColumn,
+                format!("column \"{name}\" is there twice"),
+            )
+            .with_hint("give one of them another name with AS"));
+        }
+    }
+    Ok(())
+}
+
+/// The select list of a query; of a set operation that of its first query.
+fn select_list(body: &SetExpr) -> &[SelectItem] {
+    match body {
+        SetExpr::Select(select) => &select.projection,
+        SetExpr::Query(query) => select_list(&query.body),
+        SetExpr::SetOperation { left, .. } => select_list(left),
+        _ => &[],
     }
 }
 

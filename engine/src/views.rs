@@ -22,7 +22,7 @@ use tarn_catalog::{
 
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
-use crate::headings::Headings;
+use crate::headings::{self, Headings};
 use crate::lookup::{Found, Lookup};
 use crate::parser::{self, Statement};
 use crate::query::Planned;
@@ -369,6 +369,9 @@ impl Engine {
         let own_tables = scope.lookup.temporary.is_some();
         if !create.temporary {
             scope.lookup.temporary = None;
+        }
+        if create.columns.is_empty() {
+            headings::refuse_twice(&create.query)?;
         }
         let headings = Headings::of(&create.query);
         let query = create.query.as_ref().clone();

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
-use crate::headings::Headings;
+use crate::headings::{self, Headings};
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
@@ -244,6 +244,9 @@ impl Engine {
         let (catalog, ident) = self
             .new_name(session, &create.name, create.temporary)
             .await?;
+        if create.columns.is_empty() {
+            headings::refuse_twice(query)?;
+        }
         let headings = Headings::of(query);
         let planned = self
             .plan(session, query.as_ref().clone(), context, None)
