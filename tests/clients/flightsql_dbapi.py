@@ -2,6 +2,7 @@
 
 import os
 
+import pyarrow as pa
 import sqlalchemy
 import flightsql.sqlalchemy  # noqa: F401 (registers the dialect)
 from flightsql import FlightSQLClient, connect
@@ -25,8 +26,10 @@ def client():
     [table] = rows(client.get_tables(table_name_filter_pattern="dbapi%", include_schema=False))
     equal((table["db_schema_name"], table["table_name"], table["table_type"]), ("main", "dbapi_t", "TABLE"), "a table")
     assert {"catalog_name": "lake"} in rows(client.get_catalogs())
-    statement = client.prepare("SELECT name FROM dbapi_t WHERE id = 1")
-    equal(rows(statement.execute()), [{"name": "one"}], "a prepared statement")
+    statement = client.prepare("SELECT name FROM dbapi_t WHERE id = ?")
+    binding = pa.record_batch({"id": pa.array([1], pa.int64())})
+    equal(rows(statement.execute(binding)), [{"name": "one"}], "a prepared statement")
+    statement.close()
     cursor = connect(client).cursor()
     cursor.execute("SELECT id FROM dbapi_t ORDER BY id")
     equal([tuple(row) for row in cursor.fetchall()], [(1,), (2,)], "DB-API")

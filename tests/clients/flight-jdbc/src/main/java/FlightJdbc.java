@@ -217,6 +217,10 @@ public final class FlightJdbc {
           rows(meta.getColumns("lake", "jdbc_meta", "orders", "pr%"), "COLUMN_NAME"),
           "columns by pattern");
       is(
+          List.of(List.of("id", "the key")),
+          rows(meta.getColumns("lake", "jdbc_meta", "orders", "id"), "COLUMN_NAME", "REMARKS"),
+          "the comment on a column");
+      is(
           List.of("information_schema"),
           distinct(rows(meta.getColumns("lake", "information_schema", "tables", "%"), "TABLE_SCHEM")),
           "columns of a system view");
@@ -436,9 +440,9 @@ public final class FlightJdbc {
       is(true, statement.execute("SELECT * FROM jdbc_updates"), "SELECT gives rows");
       is(true, statement.execute("SHOW TABLES"), "SHOW gives rows");
       is(true, statement.execute("EXPLAIN SELECT 1"), "EXPLAIN gives rows");
-      is(false, statement.execute("SET statement_timeout = '60s'"), "SET gives no rows");
+      is(false, statement.execute("SET statement_timeout = '62s'"), "SET gives no rows");
       is(
-          List.of(List.of("60s")),
+          List.of(List.of("62s")),
           rows(statement.executeQuery("SHOW statement_timeout"), "statement_timeout"),
           "the session keeps what SET changed");
       statement.execute("DROP TABLE jdbc_updates");
