@@ -74,7 +74,7 @@ impl Connection {
             .statements
             .ingest(&service.engine, &session, request, ingest);
         let mut insert = insert.boxed();
-        let received = {
+        let read = {
             let feed = Box::pin(self.feed(&mut reader, &sender));
             tokio::select! {
                 biased;
@@ -85,10 +85,10 @@ impl Connection {
                         Fault::from,
                     ));
                 }
-                received = feed => received,
+                read = feed => read,
             }
         };
-        if let Err(fault) = received {
+        if let Err(fault) = read {
             let reason = match &fault {
                 Fault::Error(notice) => EngineError::new(ErrorKind::InvalidText, &notice.message),
                 _ => EngineError::new(ErrorKind::Canceled, "the client left"),
