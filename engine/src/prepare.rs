@@ -195,6 +195,13 @@ fn parameter_types(
                         field: Some(field), ..
                     }) => note(&mut found, part, field.data_type()),
                     Expr::Cast(Cast { expr, field }) => note(&mut found, expr, field.data_type()),
+                    Expr::ScalarFunction(call)
+                        if ["generate_series", "range"].contains(&call.name()) =>
+                    {
+                        for bound in &call.args {
+                            note(&mut found, bound, &DataType::Int64);
+                        }
+                    }
                     Expr::ScalarFunction(call) if call.name() == "array_has" => {
                         if let [array, item] = &call.args[..]
                             && let Some(input) = inputs.first()

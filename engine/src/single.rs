@@ -45,7 +45,11 @@ impl AnalyzerRule for CheckSingleRow {
 }
 
 fn checked(subquery: Subquery) -> Result<Transformed<Expr>> {
-    let single = subquery.subquery.max_rows().is_some_and(|rows| rows <= 1);
+    // DataFusion counts no row for a SELECT without FROM, so a union of two looks like none.
+    let union = subquery
+        .subquery
+        .exists(|node| Ok(matches!(node, LogicalPlan::Union(_))))?;
+    let single = !union && subquery.subquery.max_rows().is_some_and(|rows| rows <= 1);
     if single || !subquery.outer_ref_columns.is_empty() {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     }

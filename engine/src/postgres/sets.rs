@@ -53,7 +53,8 @@ fn gives_rows(name: &str) -> bool {
 fn is_literal(arg: &FunctionArg) -> bool {
     match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match expr {
-            Expr::Value(_) | Expr::Interval(_) => true,
+            Expr::Value(value) => !matches!(value.value, Value::Placeholder(_)),
+            Expr::Interval(_) => true,
             Expr::UnaryOp { expr, .. } => matches!(expr.as_ref(), Expr::Value(_)),
             _ => false,
         },

@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-from common import DATABASE, HOST, PASSWORD, PORT, TARN, USER, check, equal, run
+from common import DATABASE, HOST, PASSWORD, PORT, TARN, USER, check, equal, open_defect, run
 
 SCHEMA = "c_asyncpg"
 
@@ -31,6 +31,7 @@ def with_connection(function):
         asyncio.run(asyncio.wait_for(body(), 60))
 
     run_it.__name__ = function.__name__
+    run_it.open_defect = getattr(function, "open_defect", None)
     return check(run_it)
 
 

@@ -27,6 +27,16 @@ def check(function):
     return function
 
 
+def open_defect(reason):
+    """Marks a check that PostgreSQL passes and Tarn does not yet; on Tarn it is skipped and counted."""
+
+    def mark(function):
+        function.open_defect = reason
+        return function
+
+    return mark
+
+
 def equal(actual, expected):
     assert actual == expected, f"\n  actual:   {actual!r}\n  expected: {expected!r}"
 
@@ -38,12 +48,17 @@ def url(scheme="postgresql"):
 def run(setup=None, teardown=None):
     """Runs every check, or those named on the command line, and exits with what came of it."""
     wanted = sys.argv[1:]
-    failed = 0
+    failed = skipped = 0
     if setup:
         setup()
     checks = [c for c in _checks if not wanted or c.__name__ in wanted]
     assert checks, f"no check is named {wanted}"
     for function in checks:
+        reason = TARN and getattr(function, "open_defect", None)
+        if reason:
+            skipped += 1
+            print(f"{function.__name__} ... SKIPPED, an open defect: {reason}", flush=True)
+            continue
         started = time.monotonic()
         try:
             function()
@@ -55,5 +70,5 @@ def run(setup=None, teardown=None):
         print(f"{function.__name__} ... {verdict} ({time.monotonic() - started:.2f} s)", flush=True)
     if teardown:
         teardown()
-    print(f"{len(checks) - failed} passed, {failed} failed")
+    print(f"{len(checks) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)

@@ -13,7 +13,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Json
 from psycopg.types.string import TextLoader
 
-from common import DATABASE, TARN, USER, check, equal, run, url
+from common import DATABASE, TARN, USER, check, equal, open_defect, run, url
 
 SCHEMA = "c_psycopg3"
 
@@ -169,12 +169,20 @@ def parameters_without_a_type_get_one():
 
 
 @check
-def statements_are_prepared_after_five_runs():
+@open_defect("pg_prepared_statements does not list the door's statements")
+def prepared_statements_are_listed():
     with connect(autocommit=True) as connection:
         for n in range(10):
             equal(connection.execute("SELECT %s::int * 2", [n]).fetchone(), (n * 2,))
         count = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
         assert count >= 1, count
+
+
+@check
+def statements_are_prepared_after_five_runs():
+    with connect(autocommit=True) as connection:
+        for n in range(10):
+            equal(connection.execute("SELECT %s::int * 2", [n]).fetchone(), (n * 2,))
         for n in range(3):
             equal(connection.execute("SELECT %s::text || 'x'", [str(n)], prepare=True).fetchone(), (f"{n}x",))
         connection.execute("DEALLOCATE ALL")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from common import TARN, check, equal, run, url
+from common import TARN, check, equal, open_defect, run, url
 
 SCHEMA = "c_sqlalchemy"
 
@@ -207,6 +207,7 @@ def the_orm_writes():
 
 
 @check
+@open_defect("what asyncpg asks about types that it does not know is answered too slowly")
 def asyncpg_reflects_selects_and_inserts():
     async def body():
         own = create_async_engine(url("postgresql+asyncpg"))
