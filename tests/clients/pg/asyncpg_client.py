@@ -12,6 +12,8 @@ from common import DATABASE, HOST, PASSWORD, PORT, TARN, USER, check, equal, ope
 
 SCHEMA = "c_asyncpg"
 
+INTROSPECTION = "asyncpg asks about types with $1::oid[], which is described as bigint[]; it then asks about that, for ever"
+
 
 async def connect(**options):
     return await asyncpg.connect(host=HOST, port=PORT, user=USER, password=PASSWORD, database=DATABASE, timeout=20, **options)
@@ -66,6 +68,7 @@ async def settings_and_version(connection):
 
 
 @with_connection
+@open_defect(INTROSPECTION)
 async def every_type_goes_in_and_comes_out(connection):
     await connection.execute(f"CREATE TABLE {SCHEMA}.every_type ({EVERY_TYPE})")
     places = ", ".join(f"${i + 1}" for i in range(len(VALUES)))
@@ -78,6 +81,7 @@ async def every_type_goes_in_and_comes_out(connection):
 
 
 @with_connection
+@open_defect(INTROSPECTION)
 async def parameters_get_the_types_of_their_places(connection):
     await connection.execute(f"CREATE TABLE {SCHEMA}.places (id bigint, name text, amount numeric(10,2), day date)")
     statement = await connection.prepare(f"SELECT id, name FROM {SCHEMA}.places WHERE id = $1 AND name LIKE $2 AND amount > $3 AND day < $4 LIMIT $5")
@@ -101,6 +105,7 @@ async def executemany_inserts_rows(connection):
 
 
 @with_connection
+@open_defect(INTROSPECTION)
 async def introspection_knows_unusual_types(connection):
     row = await connection.fetchrow(
         "SELECT interval '1 day 2 hours' AS v, '{\"a\": 1}'::json AS j, ARRAY[1.5, 2.5]::numeric[] AS n, "
@@ -118,6 +123,7 @@ async def introspection_knows_unusual_types(connection):
 
 
 @with_connection
+@open_defect(INTROSPECTION)
 async def types_are_introspected_by_oid(connection):
     """What asyncpg asks when it meets a type that it does not know."""
     types = await connection._introspect_types([23, 1009, 1700, 114], 60)  # noqa: SLF001: there is no other way to ask
@@ -197,11 +203,11 @@ async def transactions_nest(connection):
 async def errors_are_those_of_their_sqlstates(connection):
     equal(await state(connection.fetch("SELEC 1")), "42601")
     equal(await state(connection.fetch("SELECT * FROM nowhere")), "42P01")
-    equal(await state(connection.fetch(f"SELECT nope FROM {SCHEMA}.every_type")), "42703")
+    equal(await state(connection.fetch(f"SELECT nope FROM {SCHEMA}.many")), "42703")
     equal(await state(connection.execute(f"CREATE SCHEMA {SCHEMA}")), "42P06")
     equal(await state(connection.fetch("SELECT $1::int / 0", 1)), "22012")
     if TARN:
-        equal(await state(connection.execute(f"DELETE FROM {SCHEMA}.every_type WHERE l = 1")), "0A000")
+        equal(await state(connection.execute(f"DELETE FROM {SCHEMA}.many WHERE id = 1")), "0A000")
     equal(await connection.fetchval("SELECT 'alive'"), "alive")
 
 

