@@ -25,7 +25,7 @@ impl Default for PostgresConfig {
         Self {
             authentication: "auto".to_owned(),
             authentication_timeout: "10s".to_owned(),
-            unauthenticated_max: 100,
+            unauthenticated_max: 1000,
             message_bytes_max: 64 << 20,
         }
     }

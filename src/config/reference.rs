@@ -115,7 +115,7 @@ pub const REFERENCE: &[Key] = &[
     ),
     typed(
         "postgres.unauthenticated_max",
-        "100",
+        "1000",
         "PostgreSQL connections that may be without authentication at once; more are refused.",
     ),
     typed(

@@ -69,7 +69,7 @@ impl Default for PostgresOptions {
         Self {
             authentication: Authentication::Auto,
             authentication_timeout: Duration::from_secs(10),
-            unauthenticated_max: 100,
+            unauthenticated_max: 1000,
             message_bytes_max: 64 << 20,
             tls_required: false,
         }
