@@ -418,7 +418,10 @@ def transactions_have_their_states():
 @open_defect("DO is a syntax error (42601) instead of a feature that is not there (0A000)")
 def do_blocks_are_refused_by_name():
     with connect(autocommit=True) as connection:
-        equal(state(connection.execute, "DO $$ BEGIN RAISE NOTICE 'x'; END $$"), "0A000" if TARN else None)
+        if TARN:
+            equal(state(connection.execute, "DO $$ BEGIN END $$"), "0A000")
+        else:
+            connection.execute("DO $$ BEGIN END $$")
 
 
 @check
