@@ -30,7 +30,7 @@ ORDER BY n.nspname COLLATE "C", c.relname COLLATE "C";
 SQL
 
 types="16,17,18,19,20,21,22,23,24,25,26,28,30,114,194,700,701,869,1033,1042,1043,1082,1083,1114,1184,1186,1700,2202,2203,2204,2205,2206,2950,4089,4096"
-pseudo="705,2249,2275,2276,2277,2278,2279,2281,2283"
+pseudo="1263,705,2249,2275,2276,2277,2278,2279,2281,2283"
 rows "$@" > "$out/types.tsv" <<SQL
 SELECT oid, typname, typlen, typbyval, typtype, typcategory, typispreferred, typdelim, typsubscript::oid, typelem, typarray,
   typinput::oid, typoutput::oid, typreceive::oid, typsend::oid, typmodin::oid, typmodout::oid, typalign, typstorage, typcollation

@@ -106,11 +106,16 @@ impl ScalarUDFImpl for FromText {
         };
         let texts = cast(&array, &DataType::Utf8View)?;
         let values = convert(texts.as_string_view(), target, self.lenient)?;
-        Ok(if scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
-        } else {
-            ColumnarValue::Array(values)
-        })
+        Ok(
+            if let (true, Some(list)) = (scalar, values.as_list_opt::<i32>()) {
+                // Keeps what the field of the items says of them.
+                ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone())))
+            } else if scalar {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
+            } else {
+                ColumnarValue::Array(values)
+            },
+        )
     }
 }
 

@@ -121,7 +121,6 @@ def objects(connection, cursor):
     # This version of the driver reads no more of a column than this.
     equal([c["xdbc_type_name"] for c in columns], ["bigint", "numeric(12,3)"], "type names")
     equal([c["xdbc_data_type"] for c in columns], [-5, 3], "type codes")
-    equal((columns[0]["xdbc_scope_schema"], columns[0]["xdbc_scope_table"]), ("adbc", "commented"), "where a column is")
     equal(columns[0]["xdbc_is_autoincrement"], False, "auto increment")
     schema = connection.adbc_get_table_schema("commented", catalog_filter="lake", db_schema_filter="adbc")
     equal(schema.names, ["id", "amount"], "GetTableSchema")
@@ -206,6 +205,12 @@ def partitions(connection, cursor):
     ordered, _ = cursor.adbc_execute_partitions("SELECT id FROM adbc.large ORDER BY id")
     equal(len(ordered), 1, "a result in order has one partition")
     refused(lambda: cursor.adbc_read_partition(partitions[0]), "a partition that was read already", "34000")
+    cursor.execute("CREATE USER adbc_stranger PASSWORD 'a-long-password'")
+    with connect(user="adbc_stranger", password="a-long-password") as other, other.cursor() as stranger:
+        refused(lambda: stranger.adbc_read_partition(ordered[0]), "another user's partition", "34000")
+    cursor.adbc_read_partition(ordered[0])
+    equal(cursor.fetch_arrow_table().num_rows, 200_000, "rows of one's own partition")
+    cursor.execute("DROP USER adbc_stranger")
 
 
 def pandas(cursor):

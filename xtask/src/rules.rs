@@ -90,11 +90,6 @@ const FAMILIES: &[Family] = &[
         why: "the engine, the catalog and control serve no sockets",
     },
     Family {
-        name: "pgwire",
-        members: &["tarn-coordinator"],
-        why: "the engine, the catalog and control serve no sockets",
-    },
-    Family {
         name: "anyhow",
         members: &["tarn", "xtask"],
         why: "a library says what went wrong in types, each with a code",
@@ -450,7 +445,6 @@ mod tests {
             ("tarn-control", "iceberg"),
             ("tarn-engine", "axum"),
             ("tarn-engine", "clap"),
-            ("tarn-engine", "pgwire"),
             ("tarn-coordinator", "datafusion-distributed"),
             ("tarn-engine", "sqlx"),
             ("tarn-catalog", "anyhow"),

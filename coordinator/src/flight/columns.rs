@@ -8,51 +8,31 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use tarn_catalog::DOC_META_KEY;
 use tarn_engine::sql_type_name;
 
-const CATALOG_NAME: &str = "ARROW:FLIGHT:SQL:CATALOG_NAME";
-const SCHEMA_NAME: &str = "ARROW:FLIGHT:SQL:SCHEMA_NAME";
-const TABLE_NAME: &str = "ARROW:FLIGHT:SQL:TABLE_NAME";
 const TYPE_NAME: &str = "ARROW:FLIGHT:SQL:TYPE_NAME";
 const PRECISION: &str = "ARROW:FLIGHT:SQL:PRECISION";
 const SCALE: &str = "ARROW:FLIGHT:SQL:SCALE";
 const IS_AUTO_INCREMENT: &str = "ARROW:FLIGHT:SQL:IS_AUTO_INCREMENT";
-const IS_CASE_SENSITIVE: &str = "ARROW:FLIGHT:SQL:IS_CASE_SENSITIVE";
-const IS_READ_ONLY: &str = "ARROW:FLIGHT:SQL:IS_READ_ONLY";
-const IS_SEARCHABLE: &str = "ARROW:FLIGHT:SQL:IS_SEARCHABLE";
 const REMARKS: &str = "ARROW:FLIGHT:SQL:REMARKS";
 
 /// Longest text or bytes that a driver is told; there is no limit.
 const LENGTH_TOLD: i32 = i32::MAX;
 
-/// Where a table's column is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    pub(crate) catalog: &'a str,
-    pub(crate) schema: &'a str,
-    pub(crate) table: &'a str,
-    pub(crate) read_only: bool,
-}
-
 /// The columns of a table as `GetTables` tells them; `schema` has the types that the client gets.
-pub(crate) fn of_table(schema: &Schema, place: Place<'_>) -> Schema {
+///
+/// Says what drivers cannot tell from the types, and no more: with 10,000 tables every key counts.
+pub(crate) fn of_table(schema: &Schema) -> Schema {
     let fields: Vec<Field> = schema
         .fields()
         .iter()
         .map(|field| {
             let mut metadata = field.metadata().clone();
             let comment = metadata.remove(DOC_META_KEY);
+            // Field ids and the like are the table's own business.
+            metadata.retain(|key, _| key.starts_with("ARROW:"));
             describe(&mut metadata, field);
-            let mut say = |key: &str, value: &str| {
-                metadata.insert(key.to_owned(), value.to_owned());
-            };
-            say(CATALOG_NAME, place.catalog);
-            say(SCHEMA_NAME, place.schema);
-            say(TABLE_NAME, place.table);
-            say(IS_READ_ONLY, flag(place.read_only));
-            say(IS_AUTO_INCREMENT, flag(false));
-            say(IS_SEARCHABLE, flag(true));
-            say(IS_CASE_SENSITIVE, flag(is_text(field.data_type())));
+            metadata.insert(IS_AUTO_INCREMENT.to_owned(), "0".to_owned());
             if let Some(comment) = comment {
-                say(REMARKS, &comment);
+                metadata.insert(REMARKS.to_owned(), comment);
             }
             field.as_ref().clone().with_metadata(metadata)
         })
@@ -70,17 +50,6 @@ pub(crate) fn describe(metadata: &mut HashMap<String, String>, field: &Field) {
     if let Some(scale) = scale {
         metadata.insert(SCALE.to_owned(), scale.to_string());
     }
-}
-
-fn flag(value: bool) -> &'static str {
-    if value { "1" } else { "0" }
-}
-
-fn is_text(ty: &DataType) -> bool {
-    matches!(
-        ty,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
-    )
 }
 
 /// Precision and scale of a type, as JDBC counts them: digits, characters, or digits after the point of seconds.
@@ -127,23 +96,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tables_column_says_where_and_what_it_is() {
+    fn a_tables_column_says_what_it_is() {
         let field = Field::new("price", DataType::Decimal128(12, 2), true)
             .with_metadata([(DOC_META_KEY.to_owned(), "in euros".to_owned())].into());
-        let place = Place {
-            catalog: "lake",
-            schema: "main",
-            table: "t",
-            read_only: false,
-        };
-        let schema = of_table(&Schema::new(vec![field]), place);
+        let schema = of_table(&Schema::new(vec![field]));
         let metadata = schema.field(0).metadata();
         let get = |key: &str| metadata[key].as_str();
         assert_eq!(get(TYPE_NAME), "numeric(12,2)");
         assert_eq!((get(PRECISION), get(SCALE)), ("12", "2"));
-        assert_eq!((get(CATALOG_NAME), get(TABLE_NAME)), ("lake", "t"));
         assert_eq!(get(REMARKS), "in euros");
-        assert_eq!((get(IS_AUTO_INCREMENT), get(IS_SEARCHABLE)), ("0", "1"));
+        assert_eq!(get(IS_AUTO_INCREMENT), "0");
     }
 
     #[test]

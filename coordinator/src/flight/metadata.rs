@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tarn_engine::{CatalogDirectory, Relation, RelationKind};
 use tonic::Status;
 
-use super::columns::{self, Place};
+use super::columns;
 use super::info;
 use super::listing::{Pattern, TablesBuilder, tables_schema};
 use super::results::{Shape, schema_bytes};
@@ -175,13 +175,7 @@ impl Metadata {
                         continue;
                     }
                     let columns = if command.include_schema {
-                        let place = Place {
-                            catalog: &directory.catalog,
-                            schema: &schema.name,
-                            table: &relation.name,
-                            read_only: relation.kind != RelationKind::Table,
-                        };
-                        Some(self.columns(relation, place)?)
+                        Some(self.columns(relation)?)
                     } else {
                         None
                     };
@@ -199,7 +193,7 @@ impl Metadata {
     }
 
     /// The columns of a relation in IPC form, kept for the next time.
-    fn columns(&self, relation: &Arc<Relation>, place: Place<'_>) -> Result<Bytes, Status> {
+    fn columns(&self, relation: &Arc<Relation>) -> Result<Bytes, Status> {
         let key = Arc::as_ptr(relation) as usize;
         let lock = || self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made_of, bytes)) = lock().get(&key)
@@ -208,8 +202,8 @@ impl Metadata {
         {
             return Ok(bytes.clone());
         }
-        let sent = Shape::Plain.schema(&relation.columns);
-        let bytes = schema_bytes(&columns::of_table(&sent, place))?;
+        let sent = Shape::Plain.types(&relation.columns);
+        let bytes = schema_bytes(&columns::of_table(&sent))?;
         let mut encoded = lock();
         if encoded.len() >= ENCODED_MAX {
             encoded.retain(|_, (made_of, _)| made_of.strong_count() > 0);

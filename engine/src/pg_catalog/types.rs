@@ -69,6 +69,7 @@ const INTERVAL: PgType = PgType::new(1186, "interval", 1187, 16);
 const NUMERIC: PgType = PgType::new(1700, "numeric", 1231, -1);
 const UUID: PgType = PgType::new(2950, "uuid", 2951, 16);
 const TEXT_ARRAY: PgType = PgType::new(1009, "_text", 0, -1);
+const OID_ARRAY: PgType = PgType::new(1028, "_oid", 0, -1);
 
 /// Every scalar type that a result may have, ordered by oid.
 pub const SCALARS: &[PgType] = &[
@@ -121,7 +122,7 @@ pub const ARRAYS: &[PgType] = &[
     PgType::new(1007, "_int4", 0, -1),
     PgType::new(1008, "_regproc", 0, -1),
     TEXT_ARRAY,
-    PgType::new(1028, "_oid", 0, -1),
+    OID_ARRAY,
     PgType::new(1011, "_xid", 0, -1),
     PgType::new(1013, "_oidvector", 0, -1),
     PgType::new(199, "_json", 0, -1),
@@ -244,6 +245,9 @@ fn of_data_type(ty: &DataType, extension: Option<&String>) -> PgType {
             if is_list(item.data_type()) {
                 // Lists in a list may differ in length, which PostgreSQL's arrays cannot.
                 JSON
+            } else if *item.data_type() == DataType::UInt32 {
+                // Aggregates forget what their items are; tables have no such column.
+                OID_ARRAY
             } else {
                 pg_type_of(item).array()
             }
