@@ -87,6 +87,16 @@ pub trait Catalog: Debug + Send + Sync {
     /// `StorageUnavailable` if the catalog does not answer.
     async fn list_entries(&self) -> Result<Vec<CatalogEntry>>;
 
+    /// A mark that stays the same only as long as nothing that [`Self::list_entries`] and
+    /// [`Self::all_namespace_properties`] tell has changed, whoever changes it; `None` if that cannot be
+    /// known more cheaply than by reading all.
+    ///
+    /// # Errors
+    /// `StorageUnavailable` if the catalog does not answer.
+    async fn revision(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Properties of every namespace that has some.
     ///
     /// # Errors

@@ -489,6 +489,10 @@ impl Catalog for SqlCatalog {
         Ok(rows.into_iter().filter_map(entry).collect())
     }
 
+    async fn revision(&self) -> Result<Option<String>> {
+        self.database.revision().await
+    }
+
     async fn all_namespace_properties(&self) -> Result<Vec<(Namespace, HashMap<String, String>)>> {
         let mut all: HashMap<String, HashMap<String, String>> = HashMap::new();
         for (namespace, key, value) in self.database.all_namespace_properties().await? {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use futures::{StreamExt, stream};
@@ -221,6 +221,8 @@ pub(crate) struct Directories {
 /// One catalog as last seen.
 #[derive(Default)]
 struct Snapshot {
+    /// What the catalog said of itself before it was read.
+    revision: Option<String>,
     entries: Vec<CatalogEntry>,
     schemas: BTreeMap<String, Option<String>>,
     details: HashMap<String, Kept>,
@@ -248,21 +250,31 @@ impl Directories {
         catalog: &dyn Catalog,
         system: &dyn SystemTables,
     ) -> Result<Arc<CatalogDirectory>, EngineError> {
+        // Before what it stands for is read: a change in between is seen by the next reader.
+        let revision = catalog.revision().await?;
+        if revision.is_some()
+            && let Some(snapshot) = self.lock().get(catalog.name())
+            && snapshot.revision == revision
+            && let Some(directory) = &snapshot.directory
+        {
+            return Ok(Arc::clone(directory));
+        }
         let (mut entries, schemas) = (catalog.list_entries().await?, schemas(catalog).await?);
         entries.sort_unstable_by(|a, b| a.ident.cmp(&b.ident));
         let known = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let snapshot = kept.get(catalog.name());
-            if let Some(snapshot) = snapshot
-                && snapshot.entries == entries
-                && snapshot.schemas == schemas
-                && let Some(directory) = &snapshot.directory
-            {
-                return Ok(Arc::clone(directory));
+            let mut kept = self.lock();
+            let snapshot = kept.get_mut(catalog.name());
+            match snapshot {
+                Some(snapshot) if snapshot.entries == entries && snapshot.schemas == schemas => {
+                    snapshot.revision.clone_from(&revision);
+                    if let Some(directory) = &snapshot.directory {
+                        return Ok(Arc::clone(directory));
+                    }
+                    snapshot.details.clone()
+                }
+                Some(snapshot) => snapshot.details.clone(),
+                None => HashMap::new(),
             }
-            snapshot
-                .map(|snapshot| snapshot.details.clone())
-                .unwrap_or_default()
         };
         let details = load(catalog, &entries, known).await?;
         let directory = Arc::new(assemble(
@@ -275,6 +287,7 @@ impl Directories {
         let all_fixed =
             entries.iter().all(|entry| entry.is_immutable) && details.values().all(Option::is_some);
         let snapshot = Snapshot {
+            revision,
             details: details
                 .into_iter()
                 .filter(|(_, kept)| kept.is_some())
@@ -283,9 +296,12 @@ impl Directories {
             entries,
             schemas,
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(catalog.name().to_owned(), snapshot);
+        self.lock().insert(catalog.name().to_owned(), snapshot);
         Ok(directory)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Snapshot>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,8 +4,10 @@
 //! turned into a write under somebody else's change.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, Executor, Row};
@@ -18,6 +20,8 @@ use crate::ident::{Namespace, TableIdent};
 pub(super) const EXISTS_PROPERTY: &str = "exists";
 /// Connections of one catalog.
 const CONNECTIONS_MAX: u32 = 8;
+/// Files that changed more recently may change again without a newer time: clocks of file systems tick.
+const FILE_TIME_SETTLED: Duration = Duration::from_millis(100);
 /// Longest wait for a connection: a dead database must be reported soon.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -50,6 +54,12 @@ const ENTRIES: &str = "SELECT table_namespace, table_name, metadata_location, ic
     AND COALESCE(iceberg_type, 'TABLE') IN ('TABLE', 'VIEW')";
 const ALL_PROPERTIES: &str = "SELECT namespace, property_key, property_value
     FROM iceberg_namespace_properties WHERE catalog_name = $1";
+/// What is in the catalog as one text that differs when anything differs. PostgreSQL only.
+const REVISION: &str = "SELECT
+    (SELECT COUNT(*) || ':' || COALESCE(SUM(hashtextextended(CAST(t AS TEXT), 0)), 0)
+        FROM iceberg_tables AS t WHERE catalog_name = $1) || ':' ||
+    (SELECT COUNT(*) || ':' || COALESCE(SUM(hashtextextended(CAST(p AS TEXT), 0)), 0)
+        FROM iceberg_namespace_properties AS p WHERE catalog_name = $1)";
 const INSERT: &str = "INSERT INTO iceberg_tables
     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
     VALUES ($1, $2, $3, $4, $5)";
@@ -129,10 +139,39 @@ pub(super) struct EntryRow {
     pub(super) is_view: bool,
 }
 
+/// The file that a `SQLite` URL names.
+fn file_of(url: &str) -> PathBuf {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    PathBuf::from(path.split_once('?').map_or(path, |(path, _)| path))
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(suffix);
+    name.into()
+}
+
+/// Size and time of a file; `None` if a change could leave both as they are, or if it cannot be told.
+async fn stamp(file: &Path) -> Option<String> {
+    let metadata = match tokio::fs::metadata(file).await {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("-".to_owned()),
+        Err(_) => return None,
+    };
+    let modified = metadata.modified().ok()?;
+    // A time in the future has not settled either.
+    let age = SystemTime::now().duration_since(modified).ok()?;
+    let since = modified.duration_since(UNIX_EPOCH).ok()?;
+    (age >= FILE_TIME_SETTLED).then(|| format!("{}@{}", metadata.len(), since.as_nanos()))
+}
+
 #[derive(Debug)]
 pub(super) struct Database {
     catalog: String,
     pool: AnyPool,
+    /// The file of `SQLite`; PostgreSQL has none.
+    file: Option<PathBuf>,
 }
 
 impl Database {
@@ -166,6 +205,7 @@ impl Database {
             .await;
         let this = Self {
             catalog: catalog.to_owned(),
+            file: sqlite.then(|| file_of(&url)),
             pool: pool.map_err(|error| CatalogError::Database {
                 catalog: catalog.to_owned(),
                 action: "open",
@@ -174,6 +214,27 @@ impl Database {
         };
         this.create_tables().await?;
         Ok(this)
+    }
+
+    /// See [`crate::Catalog::revision`]. `SQLite`'s files tell it by their sizes and times: each commit
+    /// writes to one of them.
+    pub(super) async fn revision(&self) -> Result<Option<String>> {
+        if let Some(file) = &self.file {
+            let log = with_suffix(file, "-wal");
+            return Ok(match (stamp(file).await, stamp(&log).await) {
+                (Some(file), Some(log)) => Some(format!("{file} {log}")),
+                _ => None,
+            });
+        }
+        let row = sqlx::query(REVISION)
+            .bind(&self.catalog)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.error("read its revision", error.into()))?;
+        let revision: String = row
+            .try_get(0)
+            .map_err(|error| self.error("read its revision", error.into()))?;
+        Ok(Some(revision))
     }
 
     /// Two servers may start at once: PostgreSQL's IF NOT EXISTS can lose such a race, once.
