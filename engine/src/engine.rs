@@ -45,6 +45,7 @@ use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
 use crate::types::SqlTypes;
+use crate::values;
 use crate::views::Scope;
 
 /// What an engine is made of.
@@ -270,6 +271,7 @@ impl Engine {
         options.execution.skip_physical_aggregate_schema_check = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
             vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
+        rules.extend(values::early_rules());
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
@@ -277,7 +279,11 @@ impl Engine {
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
             .with_query_planner(Arc::new(StatementPlanner));
-        let builder = functions::register(builder)
+        let mut builder = functions::register(builder);
+        for rule in values::late_rules() {
+            builder = builder.with_analyzer_rule(rule);
+        }
+        let builder = builder
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(CheckOverflow))

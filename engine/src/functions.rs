@@ -24,6 +24,7 @@ use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
 use crate::unknowns::UnknownLiterals;
+use crate::values;
 use crate::write;
 
 /// Table functions, which are replaced before planning.
@@ -39,19 +40,24 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .chain(pg_catalog::sets::functions())
             .chain(pg_catalog::plain::functions())
             .chain(casts::functions())
+            .chain(values::functions())
             .chain([
                 intervals::function(),
                 Arc::new(ScalarUDF::from(OctetLength::new())),
             ]),
     );
+    let aggregates = builder.aggregate_functions().get_or_insert_default();
+    aggregates.push(single::function());
+    aggregates.extend(values::aggregates());
     builder
-        .aggregate_functions()
+        .window_functions()
         .get_or_insert_default()
-        .push(single::function());
+        .extend(values::windows());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(MapAccess));
     planners.insert(0, Arc::new(UnknownLiterals));
     planners.insert(0, Arc::new(IntervalArithmetic));
+    planners.splice(0..0, values::planners());
     builder
 }
 

@@ -58,6 +58,7 @@ mod text_forms;
 mod types;
 mod unknowns;
 mod using;
+mod values;
 mod views;
 pub mod write;
 mod writes;

@@ -1,0 +1,172 @@
+//! A float divided by zero is an error, as in PostgreSQL, not an infinity.
+//!
+//! Runs after types are settled. Knows logical plans only.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::kernels::numeric::div;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+/// Plans divisions of floats as ones that look at the divisor.
+#[derive(Debug)]
+pub(super) struct CheckDivisors;
+
+impl AnalyzerRule for CheckDivisors {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let mut schema = merge_schema(&node.inputs());
+            if let LogicalPlan::TableScan(scan) = &node {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| Ok(checked(expr, &schema)))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "check_divisors"
+    }
+}
+
+fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let Expr::BinaryExpr(BinaryExpr {
+        left,
+        op: Operator::Divide,
+        right,
+    }) = &expr
+    else {
+        return Transformed::no(expr);
+    };
+    match (left.get_type(schema), right.get_type(schema)) {
+        (Ok(l), Ok(r)) if l == r && matches!(l, DataType::Float32 | DataType::Float64) => {
+            Transformed::yes(
+                ScalarUDF::from(Quotient::new())
+                    .call(vec![left.as_ref().clone(), right.as_ref().clone()]),
+            )
+        }
+        _ => Transformed::no(expr),
+    }
+}
+
+/// The function, which workers meet in plans.
+pub(super) fn function() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Quotient::new()))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Quotient {
+    signature: Signature,
+}
+
+impl Quotient {
+    fn new() -> Self {
+        Self {
+            signature: Signature::any(2, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Quotient {
+    fn name(&self) -> &'static str {
+        "tarn_divide_floats"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [left, _] => Ok(left.clone()),
+            _ => exec_err!("{} takes two arguments", self.name()),
+        }
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+        let [left, _] = args.arg_fields else {
+            return exec_err!("{} takes two arguments", self.name());
+        };
+        let ty = left.data_type().clone();
+        Ok(Arc::new(Field::new(self.name(), ty, nullable)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let single = args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let [left, right] = &arrays[..] else {
+            return exec_err!("{} takes two arguments", self.name());
+        };
+        refuse_zero(left, right)?;
+        let values = div(left, right)?;
+        if single {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &values, 0,
+            )?));
+        }
+        Ok(ColumnarValue::Array(values))
+    }
+}
+
+/// NaN divided by zero is NaN, NULL is NULL; everything else is an error.
+fn refuse_zero(left: &ArrayRef, right: &ArrayRef) -> Result<()> {
+    let wrong = |row: usize, zero: bool, nan: bool| {
+        zero && !nan && left.is_valid(row) && right.is_valid(row)
+    };
+    let found = if let Some(divisors) = right.as_primitive_opt::<Float64Type>() {
+        let dividends = left.as_primitive::<Float64Type>().values();
+        let pairs = divisors.values().iter().zip(dividends).enumerate();
+        pairs
+            .into_iter()
+            .any(|(row, (r, l))| wrong(row, *r == 0.0, l.is_nan()))
+    } else if let Some(divisors) = right.as_primitive_opt::<Float32Type>() {
+        let dividends = left.as_primitive::<Float32Type>().values();
+        let pairs = divisors.values().iter().zip(dividends).enumerate();
+        pairs
+            .into_iter()
+            .any(|(row, (r, l))| wrong(row, *r == 0.0, l.is_nan()))
+    } else {
+        false
+    };
+    if found {
+        return Err(ArrowError::DivideByZero.into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Float64Array;
+
+    #[test]
+    fn only_numbers_divided_by_zero_are_refused() {
+        let check = |left: Option<f64>, right: Option<f64>| {
+            let array = |value| Arc::new(Float64Array::from(vec![value])) as ArrayRef;
+            refuse_zero(&array(left), &array(right)).is_err()
+        };
+        assert!(check(Some(1.0), Some(0.0)) && check(Some(0.0), Some(-0.0)));
+        assert!(!check(Some(f64::NAN), Some(0.0)) && !check(None, Some(0.0)));
+        assert!(!check(Some(1.0), None) && !check(Some(1.0), Some(2.0)));
+    }
+}
