@@ -161,8 +161,9 @@ fn sql() -> String {
          `column` (identity), `year(c)`, `month(c)`, `day(c)`, `hour(c)`, `bucket(n, c)`, `truncate(n, c)`,\n\
          `void(c)`; each may be named with `AS name`. Source: Iceberg spec, \"Partition Transforms\".\n\n\
          ## Types\n\n\
-         `boolean`, `smallint`, `integer`, `bigint`, `real`, `double precision`, `numeric(p, s)` to 38 digits,\n\
-         `text` (`varchar`, `char`), `bytea`, `uuid`, `date`, `time`, `timestamp`, `timestamptz` (microseconds;\n\
+         `boolean`, `smallint` (kept as `integer`), `integer`, `bigint`, `real`, `double precision`,\n\
+         `numeric(p, s)` to 38 digits (`numeric` alone is `numeric(38, 10)` in a table), `text` (`varchar`, `char`:\n\
+         a cast to a length cuts, a column does not check it; CREATE TABLE says so in a notice), `bytea`, `uuid`, `date`, `time`, `timestamp`, `timestamptz` (microseconds;\n\
          `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`. Structs and maps come into a\n\
          table by CREATE TABLE AS.\n\n\
          ## File functions\n\n\

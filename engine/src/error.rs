@@ -4,6 +4,7 @@
 //! Knows SQLSTATE and whether a retry is safe; never writes to a log and never prints.
 
 mod kind;
+mod signatures;
 
 pub use kind::ErrorKind;
 
@@ -193,6 +194,9 @@ impl EngineError {
 
 /// Looks through wrappers for the error that started it.
 fn from_datafusion(error: &DataFusionError) -> EngineError {
+    if let Some(known) = signatures::known(error) {
+        return known;
+    }
     match error {
         DataFusionError::External(inner) => from_any(inner.as_ref()),
         DataFusionError::Context(text, inner) => {
@@ -224,7 +228,6 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         DataFusionError::Configuration(text) => {
             EngineError::new(ErrorKind::InvalidParameter, text.clone())
         }
-        DataFusionError::Internal(text) => EngineError::internal(text.clone()),
         other => EngineError::internal(other.to_string()),
     }
 }

@@ -166,6 +166,7 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .filter(|name| !name.starts_with("tarn_"))
         .cloned()
         .chain(own.iter().map(|f| f.name().to_owned()))
+        .chain(values::names())
         .chain(FILE_FUNCTIONS.map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
         .chain(

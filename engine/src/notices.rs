@@ -40,6 +40,14 @@ pub(crate) fn idle(command: &str, why: &str) {
     note("00000", format!("{command} has nothing to do: {why}"));
 }
 
+/// A column whose type a table does not have, and the wider one that it gets.
+pub(crate) fn widened(column: &str, declared: &str, kept: &str) {
+    note(
+        "00000",
+        format!("column \"{column}\" is kept as {kept}: the bound of {declared} is not checked"),
+    );
+}
+
 /// `IF EXISTS`, and it does not.
 pub(crate) fn missing(kind: &str, name: &[String]) {
     let name = name.last().map_or("", String::as_str);

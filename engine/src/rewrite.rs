@@ -63,9 +63,14 @@ fn keep_digits(expr: &mut Expr, parameters: &[ScalarValue]) {
     else {
         return;
     };
-    let Expr::Value(literal) = inner.as_ref() else {
+    let Expr::Value(literal) = inner.as_mut() else {
         return;
     };
+    if let Value::SingleQuotedString(text) = &mut literal.value
+        && let Some(plain) = without_exponent(text)
+    {
+        *text = plain;
+    }
     let scale = match &literal.value {
         Value::SingleQuotedString(text) | Value::Number(text, _) => text_scale(text),
         Value::Placeholder(name) => name
@@ -101,6 +106,35 @@ fn text_scale(text: &str) -> Option<i64> {
         && !(whole.is_empty() && fraction.is_empty())
         && count <= DIGITS_MAX;
     i64::try_from(fraction.len()).ok().filter(|_| fits)
+}
+
+/// `1.5e3` as `1500`; none if it has no exponent or more digits than a decimal.
+fn without_exponent(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (sign, number) = match text.strip_prefix('-') {
+        Some(number) => ("-", number),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (plain, exponent) = number.split_once(['e', 'E'])?;
+    let exponent: i8 = exponent.parse().ok()?;
+    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
+    let digits = format!("{whole}{fraction}");
+    let known = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let point = i64::try_from(whole.len()).ok()? + i64::from(exponent);
+    let most = i64::try_from(DIGITS_MAX).ok()?;
+    if !known || !(-most..=most).contains(&point) {
+        return None;
+    }
+    let before = usize::try_from(point.max(0)).ok()?;
+    let zeros = "0".repeat(usize::try_from((-point).max(0)).ok()?);
+    let digits = format!("{digits:0<before$}");
+    let (whole, fraction) = digits.split_at(before);
+    let whole = if whole.is_empty() { "0" } else { whole };
+    Some(if fraction.is_empty() && zeros.is_empty() {
+        format!("{sign}{whole}")
+    } else {
+        format!("{sign}{whole}.{zeros}{fraction}")
+    })
 }
 
 /// Most digits of a decimal. Source: Iceberg spec, "Primitive Types".
@@ -270,17 +304,25 @@ fn column(expr: &Expr) -> Option<String> {
     }
 }
 
-/// `expr` without its casts, at every depth.
+/// `expr` as the planner names it: without its casts and parentheses, at every depth, and with all subqueries alike.
 fn without_casts(expr: &Expr) -> Expr {
     struct Strip;
     impl VisitorMut for Strip {
         type Break = ();
 
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            if let Expr::Cast { expr: inner, .. } = expr {
-                let inner = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()));
-                *expr = inner;
-            }
+            let named = |name: &str| Expr::Identifier(Ident::with_quote('"', name));
+            *expr = match expr {
+                Expr::Cast { expr: inner, .. } | Expr::Nested(inner) => {
+                    std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()))
+                }
+                Expr::TypedString(typed) => Expr::Value(typed.value.clone()),
+                Expr::Exists { negated, .. } => {
+                    named(if *negated { "(not exists)" } else { "(exists)" })
+                }
+                Expr::Subquery(_) => named("(subquery)"),
+                _ => return ControlFlow::Continue(()),
+            };
             ControlFlow::Continue(())
         }
     }
@@ -319,8 +361,8 @@ mod tests {
     #[test]
     fn a_numeric_without_precision_keeps_the_digits_of_its_literal() {
         check_rewritten(
-            "SELECT '1.50'::numeric, -1.5::numeric, 'x'::numeric",
-            "SELECT '1.50'::NUMERIC(38,2), -1.5::NUMERIC(38,1), 'x'::NUMERIC",
+            "SELECT '1.50'::numeric, -1.5::numeric, 'x'::numeric, '1e3'::numeric, '1.5e-2'::numeric",
+            "SELECT '1.50'::NUMERIC(38,2), -1.5::NUMERIC(38,1), 'x'::NUMERIC, '1000'::NUMERIC(38,0), '0.015'::NUMERIC(38,3)",
         );
     }
 
@@ -357,6 +399,10 @@ mod tests {
             "SELECT *, id::TEXT AS \"id_1\" FROM t",
         );
         check_rewritten("SELECT id::TEXT FROM t", "SELECT id::TEXT FROM t");
+        check_rewritten(
+            "SELECT mod(n, 2), n % 2, EXISTS (SELECT 1), EXISTS (SELECT 2)",
+            "SELECT ((n) % (2)), n % 2 AS \"n % 2_1\", EXISTS (SELECT 1), EXISTS (SELECT 2) AS \"\"\"(exists)\"\"_1\"",
+        );
         check_rewritten(
             "SELECT a::DATE, b::DATE, c::DATE FROM t ORDER BY a, t.b",
             "SELECT a::DATE AS \"a\", b::DATE AS \"b_1\", c::DATE FROM t ORDER BY a, t.b",

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::casts::with_uuid;
 use crate::error::{EngineError, ErrorKind};
+use crate::notices;
 use crate::pg_catalog;
 
 /// Digits of `numeric` without precision, and its scale. Source: DataFusion's default.
@@ -156,6 +157,9 @@ impl SqlTypes {
                 "types: boolean, int, bigint, real, double precision, numeric(p, s), text, bytea, uuid, date, time, timestamp, timestamptz, type[]; structs and maps by CREATE TABLE AS",
             )),
             Some(ty) => {
+                if let Some(kept) = widened(sql) {
+                    notices::widened(column, &sql.to_string().to_lowercase(), kept);
+                }
                 let field = Field::new(column, ty, true);
                 Ok(if matches!(sql, SqlType::Uuid) {
                     with_uuid(field)
@@ -164,6 +168,25 @@ impl SqlTypes {
                 })
             }
         }
+    }
+}
+
+/// What Iceberg has for a type whose bound it does not have.
+fn widened(sql: &SqlType) -> Option<&'static str> {
+    match sql {
+        SqlType::Varchar(Some(_))
+        | SqlType::Nvarchar(Some(_))
+        | SqlType::CharacterVarying(Some(_))
+        | SqlType::CharVarying(Some(_))
+        | SqlType::Character(_)
+        | SqlType::Char(_) => Some("text"),
+        SqlType::TinyInt(_) | SqlType::SmallInt(_) | SqlType::Int2(_) | SqlType::Int16 => {
+            Some("integer")
+        }
+        SqlType::Numeric(ExactNumberInfo::None)
+        | SqlType::Decimal(ExactNumberInfo::None)
+        | SqlType::Dec(ExactNumberInfo::None) => Some("numeric(38, 10)"),
+        _ => None,
     }
 }
 

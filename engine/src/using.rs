@@ -67,6 +67,19 @@ struct Merging {
     tables: Vec<(Ident, Vec<Ident>)>,
     /// Whether a right or full join is among them.
     outer: bool,
+    /// Whether the text does not tell what `*` stands for: a table has no name of its own, or a join is NATURAL.
+    untold: bool,
+}
+
+impl Merging {
+    /// Whether the merged columns can be written out in front of the others.
+    fn is_told(&self) -> bool {
+        let mut names: Vec<String> = self.tables.iter().map(|(name, _)| fold(name)).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        !self.untold && names.len() == count
+    }
 }
 
 fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), EngineError> {
@@ -82,7 +95,8 @@ fn select(select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<(), Eng
         depth: 0,
     };
     let outer = all.iter().any(|merging| merging.outer);
-    if outer && select.from.len() == 1 {
+    let told = all.iter().all(Merging::is_told) && has_plain_wildcard(select);
+    if select.from.len() == 1 && (outer || told) {
         expand_wildcard(select, &all)?;
     } else if outer && has_wildcard(select) {
         return Err(EngineError::unsupported(
@@ -143,6 +157,17 @@ fn is_output(expr: &Expr, projection: &[SelectItem]) -> bool {
     projection.iter().any(
         |item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if fold(alias) == fold(name)),
     )
+}
+
+/// Whether `*` stands there by itself.
+fn has_plain_wildcard(select: &Select) -> bool {
+    select.projection.iter().any(|item| {
+        matches!(item, SelectItem::Wildcard(options)
+        if *options == WildcardAdditionalOptions {
+            wildcard_token: options.wildcard_token.clone(),
+            ..WildcardAdditionalOptions::default()
+        })
+    })
 }
 
 fn has_wildcard(select: &Select) -> bool {
@@ -229,6 +254,7 @@ fn merging(from: &TableWithJoins) -> Result<Merging, EngineError> {
                         if outer {
                             return Err(refused("RIGHT or FULL JOIN … USING after several tables"));
                         }
+                        out.untold = true;
                         continue;
                     };
                     if known.is_none() {
@@ -259,12 +285,16 @@ fn merging(from: &TableWithJoins) -> Result<Merging, EngineError> {
             Some(JoinConstraint::Natural) if outer => {
                 return Err(refused("NATURAL RIGHT or FULL JOIN"));
             }
-            _ => match name {
-                Some(name) => out.tables.push((name, vec![])),
-                None => unnamed = true,
-            },
+            natural => {
+                out.untold |= matches!(natural, Some(JoinConstraint::Natural));
+                match name {
+                    Some(name) => out.tables.push((name, vec![])),
+                    None => unnamed = true,
+                }
+            }
         }
     }
+    out.untold |= unnamed;
     if out.outer && unnamed {
         return Err(refused(
             "RIGHT or FULL JOIN … USING of a table without a name",
@@ -417,6 +447,14 @@ mod tests {
         check_merged(
             "SELECT * FROM a FULL JOIN b USING (id)",
             "SELECT coalesce(a.id, b.id) AS id, a.* EXCLUDE (id), b.* EXCLUDE (id) FROM a FULL JOIN b USING(id)",
+        );
+        check_merged(
+            "SELECT * FROM a JOIN b USING (id)",
+            "SELECT a.id AS id, a.* EXCLUDE (id), b.* EXCLUDE (id) FROM a JOIN b USING(id)",
+        );
+        check_merged(
+            "SELECT * FROM a JOIN b USING (id) NATURAL JOIN c",
+            "SELECT * FROM a JOIN b USING(id) NATURAL JOIN c",
         );
     }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, Expr, Function, FunctionArguments, GroupByExpr, Query, SelectItem,
-    SetExpr, Statement, Value, VisitMut, VisitorMut,
+    SetExpr, Statement, Value, VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::expression;
@@ -32,6 +32,7 @@ impl VisitorMut for Rewriter {
                     **right = array(elem);
                 }
                 each(left, compare_op, right, &BinaryOperator::Or)
+                    .or_else(|| unless_null(left, compare_op, right))
             }
             Expr::AllOp {
                 left,
@@ -224,6 +225,44 @@ fn each(left: &Expr, op: &BinaryOperator, right: &Expr, join: &BinaryOperator) -
     joined(items(right)?, compare, join)
 }
 
+/// `x = ANY (a)` is NULL where only a NULL in the array may be equal; DataFusion says false.
+fn unless_null(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    if matches!(right, Expr::Subquery(_)) || has_query(right) {
+        return None;
+    }
+    if items(right).is_some_and(|items| items.iter().all(is_known)) {
+        return None;
+    }
+    let any = Expr::AnyOp {
+        left: Box::new(left.clone()),
+        compare_op: op.clone(),
+        right: Box::new(right.clone()),
+        is_some: false,
+    };
+    expression(&format!("({any} OR tarn_null_in({right}))"))
+}
+
+/// Whether an item is a value that is not NULL.
+fn is_known(item: &Expr) -> bool {
+    match item {
+        Expr::Value(value) => !matches!(value.value, Value::Null | Value::Placeholder(_)),
+        Expr::Nested(inner)
+        | Expr::UnaryOp { expr: inner, .. }
+        | Expr::Cast { expr: inner, .. } => is_known(inner),
+        Expr::TypedString(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a query is in it, which is not to run twice.
+fn has_query(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
 /// The items of a written-out array.
 fn items(expr: &Expr) -> Option<&[Expr]> {
     match expr {
@@ -289,7 +328,15 @@ mod tests {
     fn texts_are_arrays_where_arrays_are_wanted() {
         check(
             "SELECT x = ANY ('{r,\"b c\",NULL}')",
-            "SELECT x = ANY(ARRAY['r', 'b c', NULL])",
+            "SELECT (x = ANY(ARRAY['r', 'b c', NULL]) OR tarn_null_in(ARRAY['r', 'b c', NULL]))",
+        );
+    }
+
+    #[test]
+    fn an_unknown_item_may_be_equal() {
+        check(
+            "SELECT x = ANY (a), x = ANY (ARRAY[1, 2])",
+            "SELECT (x = ANY(a) OR tarn_null_in(a)), x = ANY(ARRAY[1, 2])",
         );
     }
 

@@ -7,7 +7,10 @@ mod arrays;
 mod builtins;
 mod columns;
 mod patterns;
+mod regexes;
+mod rows;
 mod sets;
+mod standard;
 mod templates;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
@@ -17,8 +20,11 @@ use datafusion::sql::sqlparser::parser::Parser;
 /// Rewrites `statement`.
 pub(crate) fn rewrite(statement: &mut Statement) {
     builtins::rewrite(statement);
+    standard::rewrite(statement);
+    rows::rewrite(statement);
     arrays::rewrite(statement);
     patterns::rewrite(statement);
+    regexes::rewrite(statement);
     templates::rewrite(statement);
     sets::rewrite(statement);
     columns::rewrite(statement);

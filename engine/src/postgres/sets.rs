@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, Select, SelectItem, Statement, Subscript, TableAlias,
-    TableFactor, Value, VisitMut, VisitorMut,
+    TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::query;
@@ -265,7 +265,20 @@ impl VisitorMut for Rewriter {
                 alias,
                 with_ordinality,
                 ..
-            } => as_query(name, &args.args, alias.as_ref(), *with_ordinality),
+            } => {
+                let new = as_query(name, &args.args, alias.as_ref(), *with_ordinality);
+                if let (None, Some(alias)) = (&new, alias)
+                    && alias.columns.is_empty()
+                    && fold_name(name).last().is_some_and(|name| gives_rows(name))
+                {
+                    // The only column of a function has the name of its alias.
+                    alias.columns.push(TableAliasColumnDef {
+                        name: alias.name.clone(),
+                        data_type: None,
+                    });
+                }
+                new
+            }
             TableFactor::Function {
                 name,
                 args,
@@ -361,6 +374,10 @@ mod tests {
         check(
             "SELECT * FROM generate_series(1, 3)",
             "SELECT * FROM generate_series(1, 3)",
+        );
+        check(
+            "SELECT x FROM generate_series(1, 3) x",
+            "SELECT x FROM generate_series(1, 3) x (x)",
         );
         check(
             "SELECT * FROM t, unnest(t.keys) WITH ORDINALITY AS k(key, n)",

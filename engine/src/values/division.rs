@@ -237,7 +237,7 @@ fn power(exponent: i8) -> Option<i256> {
 }
 
 /// `left * 10^shift / right`; halves go away from zero.
-fn quotient(left: i128, right: i128, shift: i8, round: bool) -> Option<i128> {
+pub(super) fn quotient(left: i128, right: i128, shift: i8, round: bool) -> Option<i128> {
     let small = u32::try_from(shift)
         .ok()
         .and_then(|shift| 10i128.checked_pow(shift))

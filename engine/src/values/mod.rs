@@ -4,11 +4,14 @@
 //! run in the coordinator.
 
 mod arrays;
+mod averages;
 mod division;
 mod floats;
+mod json;
 mod multisets;
 mod overrides;
 mod patterns;
+mod plain;
 mod ranks;
 mod sums;
 
@@ -23,13 +26,25 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = overrides::functions();
     all.extend(division::functions());
     all.extend(patterns::functions());
+    all.extend(json::functions());
+    all.extend(plain::functions());
     all.extend([arrays::function(), floats::function()]);
     all
 }
 
+/// Names that a statement may call besides DataFusion's.
+pub(crate) fn names() -> Vec<String> {
+    let functions = functions().into_iter().map(|f| f.name().to_owned());
+    let spelled = ["every", "json_agg", "jsonb_agg", "variance"].map(str::to_owned);
+    functions
+        .filter(|name| !name.starts_with("tarn_"))
+        .chain(spelled)
+        .collect()
+}
+
 /// The aggregates.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![sums::function()]
+    vec![sums::function(), averages::function()]
 }
 
 /// The window functions.
@@ -39,7 +54,10 @@ pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
 
 /// What plans operators.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![Arc::new(division::DecimalOperators)]
+    vec![
+        Arc::new(division::DecimalOperators),
+        Arc::new(json::JsonOperators),
+    ]
 }
 
 /// Rules that run before types are settled.

@@ -166,12 +166,24 @@ impl Kind {
     /// Values as they come, or parts of sums.
     fn each(self, array: &ArrayRef, mut take: impl FnMut(usize, i128) -> Result<()>) -> Result<()> {
         if let Some(values) = array.as_primitive_opt::<Int64Type>() {
+            if values.null_count() == 0 {
+                for (row, value) in values.values().iter().enumerate() {
+                    take(row, i128::from(*value))?;
+                }
+                return Ok(());
+            }
             for (row, value) in values.iter().enumerate() {
                 if let Some(value) = value {
                     take(row, i128::from(value))?;
                 }
             }
         } else if let Some(values) = array.as_primitive_opt::<Decimal128Type>() {
+            if values.null_count() == 0 {
+                for (row, value) in values.values().iter().enumerate() {
+                    take(row, *value)?;
+                }
+                return Ok(());
+            }
             for (row, value) in values.iter().enumerate() {
                 if let Some(value) = value {
                     take(row, value)?;

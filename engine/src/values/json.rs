@@ -1,0 +1,360 @@
+//! JSON as PostgreSQL takes it apart and makes it: `->`, `->>`, `#>`, `#>>`, `to_json`.
+//!
+//! JSON is text; a part of it keeps its spelling.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{
+    ColumnarValue, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
+};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+use serde::de::IgnoredAny;
+
+use crate::casts::invalid;
+use crate::pg_catalog::PG_TYPE_KEY;
+
+/// Plans the operators on text.
+#[derive(Debug)]
+pub(super) struct JsonOperators;
+
+impl ExprPlanner for JsonOperators {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let part = match expr.op {
+            BinaryOperator::Arrow | BinaryOperator::HashArrow => Part::Json,
+            BinaryOperator::LongArrow | BinaryOperator::HashLongArrow => Part::Text,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        match expr.left.get_type(schema) {
+            Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => {}
+            _ => return Ok(PlannerResult::Original(expr)),
+        }
+        let call = ScalarUDF::from(Json::new(part)).call(vec![expr.left, expr.right]);
+        Ok(PlannerResult::Planned(call))
+    }
+}
+
+/// The functions, which workers meet in plans.
+pub(super) fn functions() -> [Arc<ScalarUDF>; 4] {
+    [Part::Json, Part::Text, Part::Made, Part::MadeBinary]
+        .map(|part| Arc::new(ScalarUDF::from(Json::new(part))))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    /// A part as JSON.
+    Json,
+    /// A part as text.
+    Text,
+    /// A value as JSON.
+    Made,
+    /// A value as what PostgreSQL calls binary JSON.
+    MadeBinary,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Json {
+    part: Part,
+    signature: Signature,
+}
+
+impl Json {
+    fn new(part: Part) -> Self {
+        let count = match part {
+            Part::Json | Part::Text => 2,
+            Part::Made | Part::MadeBinary => 1,
+        };
+        Self {
+            part,
+            signature: Signature::any(count, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Json {
+    fn name(&self) -> &'static str {
+        match self.part {
+            Part::Json => "tarn_json_part",
+            Part::Text => "tarn_json_text",
+            Part::Made => "to_json",
+            Part::MadeBinary => "to_jsonb",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+        let field = Field::new(self.name(), DataType::Utf8, true);
+        Ok(Arc::new(match self.part {
+            Part::Text => field,
+            _ => field.with_metadata([(PG_TYPE_KEY.to_owned(), "json".to_owned())].into()),
+        }))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let single = args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let values = match &arrays[..] {
+            [values] => (0..values.len())
+                .map(|row| {
+                    if values.is_null(row) || values.data_type().is_null() {
+                        return Ok(None);
+                    }
+                    made(values, row).map(Some)
+                })
+                .collect::<Result<StringArray>>()?,
+            [documents, keys] => {
+                let documents = cast(documents, &DataType::Utf8)?;
+                parts(documents.as_string::<i32>(), keys, self.part)?
+            }
+            _ => return exec_err!("{} takes one or two arguments", self.name()),
+        };
+        let values: ArrayRef = Arc::new(values);
+        if single {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &values, 0,
+            )?));
+        }
+        Ok(ColumnarValue::Array(values))
+    }
+}
+
+/// A step into a document.
+enum Step {
+    Name(String),
+    Index(i64),
+}
+
+fn parts(documents: &StringArray, keys: &ArrayRef, part: Part) -> Result<StringArray> {
+    let steps = |row: usize| -> Result<Option<Vec<Step>>> {
+        if keys.data_type().is_null() || keys.is_null(row) {
+            return Ok(None);
+        }
+        if keys.data_type().is_integer() {
+            let index = cast(&keys.slice(row, 1), &DataType::Int64)?;
+            let index = index.as_primitive::<Int64Type>().value(0);
+            return Ok(Some(vec![Step::Index(index)]));
+        }
+        if let Some(lists) = keys.as_list_opt::<i32>() {
+            return path(&cast(&lists.value(row), &DataType::Utf8)?);
+        }
+        let name = cast(&keys.slice(row, 1), &DataType::Utf8)?;
+        let name = name.as_string::<i32>().value(0).to_owned();
+        Ok(Some(vec![Step::Name(name)]))
+    };
+    (0..documents.len())
+        .map(|row| {
+            if documents.is_null(row) {
+                return Ok(None);
+            }
+            let Some(steps) = steps(row)? else {
+                return Ok(None);
+            };
+            let document = documents.value(row);
+            if serde_json::from_str::<IgnoredAny>(document).is_err() {
+                return Err(invalid("json", document));
+            }
+            let found = steps
+                .iter()
+                .try_fold(document.trim(), |document, step| inside(document, step));
+            Ok(match part {
+                Part::Text => found.and_then(text_of),
+                _ => found.map(str::to_owned),
+            })
+        })
+        .collect()
+}
+
+/// A path of texts; a number may be an index, too.
+fn path(items: &ArrayRef) -> Result<Option<Vec<Step>>> {
+    let items = items.as_string::<i32>();
+    let steps = items.iter().map(|item| {
+        let item = item?;
+        Some(
+            item.parse()
+                .map_or_else(|_| Step::Name(item.to_owned()), Step::Index),
+        )
+    });
+    Ok(steps.collect())
+}
+
+/// A JSON value as text: a string without its quotes, NULL for null.
+fn text_of(document: &str) -> Option<String> {
+    match document {
+        "null" => None,
+        quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),
+        other => Some(other.to_owned()),
+    }
+}
+
+/// What a step finds in a valid document. Of two fields of one name the last counts.
+fn inside<'a>(document: &'a str, step: &Step) -> Option<&'a str> {
+    let is_object = document.starts_with('{');
+    let inner = document.strip_prefix(['{', '['])?;
+    let mut items: Vec<(Option<&str>, &str)> = vec![];
+    let mut rest = inner.trim_start();
+    while !rest.starts_with(['}', ']']) {
+        let mut name = None;
+        if is_object {
+            let end = value_end(rest)?;
+            name = Some(&rest[..end]);
+            rest = rest[end..].trim_start().strip_prefix(':')?.trim_start();
+        }
+        let end = value_end(rest)?;
+        items.push((name, rest[..end].trim_end()));
+        rest = rest[end..].trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    match step {
+        Step::Index(index) if !is_object => {
+            let length = i64::try_from(items.len()).ok()?;
+            let at = if *index < 0 { length + index } else { *index };
+            Some(items.get(usize::try_from(at).ok()?)?.1)
+        }
+        Step::Index(index) => named(&items, &index.to_string()),
+        Step::Name(name) => named(&items, name),
+    }
+}
+
+fn named<'a>(items: &[(Option<&str>, &'a str)], wanted: &str) -> Option<&'a str> {
+    let found = items.iter().rev().find(|(name, _)| {
+        name.and_then(|name| serde_json::from_str::<String>(name).ok())
+            .is_some_and(|name| name == wanted)
+    });
+    found.map(|(_, value)| *value)
+}
+
+/// Where the value at the start of `text` ends.
+fn value_end(text: &str) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for (at, c) in text.char_indices() {
+        if escaped {
+            escaped = false;
+            continue;
+        }
+        match c {
+            '\\' if quoted => escaped = true,
+            '"' => {
+                quoted = !quoted;
+                if !quoted && depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ if quoted => {}
+            '{' | '[' => depth += 1,
+            '}' | ']' if depth == 0 => return Some(at),
+            '}' | ']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            ',' | ':' if depth == 0 => return Some(at),
+            _ => {}
+        }
+    }
+    Some(text.len())
+}
+
+/// A value that is not NULL as JSON. Source: PostgreSQL, `to_json`.
+fn made(array: &ArrayRef, row: usize) -> Result<String> {
+    if array.is_null(row) || array.data_type().is_null() {
+        return Ok("null".to_owned());
+    }
+    let plain = || -> Result<String> {
+        let options = FormatOptions::default();
+        let formatter = ArrayFormatter::try_new(array, &options)?;
+        Ok(formatter.value(row).try_to_string()?)
+    };
+    let quoted = |text: String| serde_json::Value::String(text).to_string();
+    Ok(match array.data_type() {
+        DataType::Boolean => plain()?,
+        DataType::List(_) => {
+            let items = array.as_list::<i32>().value(row);
+            let items = (0..items.len()).map(|at| made(&items, at));
+            format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(","))
+        }
+        DataType::Struct(fields) => {
+            let columns = array.as_struct().columns();
+            let pairs = fields.iter().zip(columns).map(|(field, column)| {
+                let name = quoted(field.name().clone());
+                Ok(format!("{name}:{}", made(column, row)?))
+            });
+            format!("{{{}}}", pairs.collect::<Result<Vec<_>>>()?.join(","))
+        }
+        ty if ty.is_floating() => {
+            let text = plain()?;
+            let text = text.strip_suffix(".0").unwrap_or(&text).to_owned();
+            match text.as_str() {
+                "NaN" => quoted(text),
+                "inf" => quoted("Infinity".to_owned()),
+                "-inf" => quoted("-Infinity".to_owned()),
+                _ => text,
+            }
+        }
+        ty if ty.is_numeric() => plain()?,
+        DataType::Timestamp(_, Some(_)) => {
+            let text = plain()?;
+            quoted(match text.strip_suffix('Z') {
+                Some(utc) => format!("{utc}+00:00"),
+                None => text,
+            })
+        }
+        _ => quoted(plain()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Float64Array;
+
+    #[test]
+    fn a_part_keeps_its_spelling() {
+        let document = r#"{"a": {"b" : [1, "x,]" , null]}, "a\"": -1.50, "c":""}"#;
+        let name = |name: &str| Step::Name(name.to_owned());
+        let a = inside(document, &name("a"));
+        assert_eq!(a, Some(r#"{"b" : [1, "x,]" , null]}"#));
+        let b = a.and_then(|a| inside(a, &name("b"))).unwrap();
+        assert_eq!(b, r#"[1, "x,]" , null]"#);
+        assert_eq!(inside(b, &Step::Index(1)), Some(r#""x,]""#));
+        assert_eq!(inside(b, &Step::Index(-1)), Some("null"));
+        assert_eq!(inside(b, &Step::Index(3)), None);
+        assert_eq!(inside(document, &name("a\"")), Some("-1.50"));
+        assert_eq!(
+            inside(document, &name("c")).and_then(text_of),
+            Some(String::new())
+        );
+        assert_eq!(inside("{}", &name("c")), None);
+        assert_eq!(inside("[ ]", &Step::Index(0)), None);
+        assert_eq!(inside("7", &name("c")), None);
+        assert_eq!(text_of("null"), None);
+    }
+
+    #[test]
+    fn values_are_written_as_json() {
+        let array: ArrayRef = Arc::new(StringArray::from(vec!["a\"b"]));
+        assert_eq!(made(&array, 0).unwrap(), "\"a\\\"b\"");
+        let array: ArrayRef = Arc::new(Float64Array::from(vec![2.0]));
+        assert_eq!(made(&array, 0).unwrap(), "2");
+    }
+}
