@@ -10,8 +10,8 @@ mod patterns;
 mod sets;
 mod templates;
 
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 /// Rewrites `statement`.
