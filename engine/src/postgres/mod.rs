@@ -13,8 +13,8 @@ mod sets;
 mod standard;
 mod templates;
 
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 /// Rewrites `statement`.
