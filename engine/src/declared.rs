@@ -64,9 +64,9 @@ fn said(expr: &Expr, input: &LogicalPlan) -> bool {
             let at = input.schema().maybe_index_of_column(column);
             at.is_some_and(|at| declared(input, at))
         }
+        // A cast to plain numeric takes all digits, with the scale of what is cast.
         Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) => {
-            let (digits, scale) = NUMERIC_DEFAULT;
-            *field.data_type() != DataType::Decimal128(digits, scale)
+            !matches!(field.data_type(), DataType::Decimal128(digits, _) if *digits == NUMERIC_DEFAULT.0)
         }
         _ => false,
     }
@@ -88,7 +88,7 @@ mod tests {
                 col("price").alias("p"),
                 col("price") + col("price"),
                 cast(lit(1_i64), DataType::Decimal128(5, 2)),
-                cast(lit(1_i64), DataType::Decimal128(38, 10)),
+                cast(lit(1_i64), DataType::Decimal128(38, 10)).alias("plain"),
                 lit(1_i64),
             ])
             .and_then(|plan| plan.alias("s"))

@@ -63,8 +63,8 @@ mod tests {
         );
         check("SELECT trim( FROM x)", "SELECT TRIM(' ' FROM x)");
         check(
-            "SELECT trim(BOTH 'y' FROM x), trim(x), trim FROM t",
-            "SELECT TRIM(BOTH 'y' FROM x), TRIM(x), trim FROM t",
+            "SELECT trim(BOTH 'y' FROM x), trim(x), \"trim\" FROM t",
+            "SELECT TRIM(BOTH 'y' FROM x), TRIM(x), \"trim\" FROM t",
         );
     }
 }
