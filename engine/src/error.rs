@@ -12,7 +12,7 @@ use std::error::Error;
 use std::fmt;
 
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{SchemaError, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -482,10 +482,10 @@ fn from_schema_error(error: &SchemaError) -> EngineError {
                 .iter()
                 .map(datafusion::common::Column::name)
                 .collect();
-            let table = field.relation.as_ref().map(|relation| relation.table());
+            let table = field.relation.as_ref().map(TableReference::table);
             if let Some(table) = table
                 && !valid_fields.iter().any(|valid| {
-                    let of = valid.relation.as_ref().map(|relation| relation.table());
+                    let of = valid.relation.as_ref().map(TableReference::table);
                     of == Some(table)
                 })
             {
