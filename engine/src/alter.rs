@@ -17,7 +17,7 @@ use crate::commands::quoted;
 use crate::distribute::PlacementWish;
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
-use crate::lookup::{Found, Lookup, is_undefined};
+use crate::lookup::{self, Found, Lookup, is_undefined};
 use crate::names;
 use crate::parser::{self, Name, Statement};
 use crate::query::run;
@@ -103,7 +103,7 @@ impl Engine {
             .catalogs
             .namespace(catalog.as_ref(), &schema)
             .await?;
-        if crate::lookup::is_temporary(&schema) && namespace != found.ident.namespace {
+        if lookup::is_temporary(&schema) && namespace != found.ident.namespace {
             return Err(EngineError::new(
                 ErrorKind::InvalidDefinition,
                 "nothing can be moved into the temporary schema",
@@ -313,7 +313,12 @@ impl Engine {
         // All of them are found before the first is emptied.
         let mut tables = vec![];
         for name in names {
-            let found = self.find(session, name).await?;
+            let found = self.find(session, name).await;
+            let found = if delete {
+                found.map_err(lookup::no_relation)?
+            } else {
+                found?
+            };
             if found.kind == EntryKind::View {
                 return Err(found.wrong_kind("rows are in the tables that the view reads"));
             }

@@ -428,11 +428,16 @@ fn hex(bytes: &[u8]) -> String {
 
 pub(crate) fn invalid(ty: &str, text: &str) -> datafusion::error::DataFusionError {
     let shown: String = text.chars().take(40).collect();
+    let kind = if ty == "interval" {
+        ErrorKind::DatetimeFormat
+    } else {
+        ErrorKind::InvalidText
+    };
     let error = EngineError::new(
-        ErrorKind::InvalidText,
+        kind,
         format!("invalid input syntax for type {ty}: \"{shown}\""),
     );
-    crate::error::with_class(error.into(), ErrorKind::InvalidText)
+    crate::error::with_class(error.into(), kind)
 }
 
 /// The function of one conversion.

@@ -4,7 +4,8 @@
 //! text that is none of them is left to [`crate::Engine`]. Resolves no name.
 
 use crate::dialect::PostgreSqlDialect;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -64,7 +65,7 @@ pub enum ConnectionCommand {
         /// Its name.
         name: String,
         /// Types of the parameters, as far as said.
-        types: Vec<Option<DataType>>,
+        types: Vec<Option<FieldRef>>,
         /// The statement's text.
         sql: String,
     },
@@ -467,7 +468,7 @@ fn prepare(tokens: &mut Tokens<'_>) -> Command {
     Ok(Some(ConnectionCommand::Prepare { name, types, sql }))
 }
 
-fn data_type(text: &str) -> Result<Option<DataType>, EngineError> {
+fn data_type(text: &str) -> Result<Option<FieldRef>, EngineError> {
     if text.eq_ignore_ascii_case("unknown") {
         return Ok(None);
     }
@@ -480,8 +481,8 @@ fn data_type(text: &str) -> Result<Option<DataType>, EngineError> {
             error.position = None;
             error
         })?;
-    match SqlTypes::new("UTC").arrow_type(&sql)? {
-        Some(ty) => Ok(Some(ty)),
+    match SqlTypes::new("UTC").plan_type_field(&sql)? {
+        Some(field) => Ok(Some(field)),
         None => Err(EngineError::new(
             ErrorKind::UndefinedSetting,
             format!("type \"{text}\" does not exist"),
@@ -614,6 +615,10 @@ fn close(tokens: &mut Tokens<'_>) -> Command {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::datatypes::{DataType, Field};
+
     use super::*;
 
     fn check(sql: &str) -> ConnectionCommand {
@@ -739,11 +744,12 @@ mod tests {
 
     #[test]
     fn prepared_statements_have_types_and_values() {
+        let field = |ty| Some(Arc::new(Field::new("", ty, true)));
         assert_eq!(
             check("PREPARE p (int, numeric(10, 2)) AS SELECT $1, $2;"),
             ConnectionCommand::Prepare {
                 name: "p".to_owned(),
-                types: vec![Some(DataType::Int32), Some(DataType::Decimal128(10, 2))],
+                types: vec![field(DataType::Int32), field(DataType::Decimal128(10, 2))],
                 sql: "SELECT $1, $2".to_owned(),
             }
         );

@@ -432,6 +432,7 @@ pub(crate) fn locate(mut error: EngineError, sql: &str) -> EngineError {
             | ErrorKind::UndefinedCatalog
             | ErrorKind::UndefinedFunction
             | ErrorKind::Ambiguous
+            | ErrorKind::Grouping
     );
     if !named {
         return error;

@@ -5,6 +5,7 @@
 
 mod kind;
 mod signatures;
+mod text;
 
 pub use kind::ErrorKind;
 
@@ -12,7 +13,7 @@ use std::error::Error;
 use std::fmt;
 
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{SchemaError, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -214,17 +215,15 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
             EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
         }
         DataFusionError::SQL(inner, _) => EngineError::from_parser(inner, ""),
-        DataFusionError::NotImplemented(text) => {
-            EngineError::new(ErrorKind::Unsupported, text.clone())
-        }
+        DataFusionError::NotImplemented(text) => text::unsupported(text),
         DataFusionError::ResourcesExhausted(text) => EngineError::new(
             ErrorKind::ResourcesExhausted,
             format!("resources exhausted: {text}"),
         )
         .with_hint("raise [memory] limit_bytes, or let the statement touch fewer rows or groups"),
         DataFusionError::SchemaError(inner, _) => from_schema_error(inner),
-        DataFusionError::Plan(text) => from_plan_text(text),
-        DataFusionError::Execution(text) => from_execution_text(text),
+        DataFusionError::Plan(text) => text::planning(text),
+        DataFusionError::Execution(text) => text::execution(text),
         DataFusionError::Configuration(text) => {
             EngineError::new(ErrorKind::InvalidParameter, text.clone())
         }
@@ -242,9 +241,11 @@ pub(crate) fn with_class(error: DataFusionError, kind: ErrorKind) -> DataFusionE
 
 /// The class that a worker put on an error of a type that is not known here.
 fn classed(context: &str, error: EngineError) -> EngineError {
-    const SENT: [ErrorKind; 9] = [
+    const SENT: [ErrorKind; 11] = [
         ErrorKind::NotNull,
         ErrorKind::InvalidText,
+        ErrorKind::DatetimeFormat,
+        ErrorKind::DatetimeOverflow,
         ErrorKind::TypeMismatch,
         ErrorKind::InvalidParameter,
         ErrorKind::Unsupported,
@@ -404,7 +405,7 @@ fn from_arrow(error: &ArrowError) -> EngineError {
             EngineError::new(ErrorKind::NotNull, text.clone())
         }
         ArrowError::CastError(text) | ArrowError::ParseError(text) => {
-            EngineError::new(ErrorKind::InvalidText, text.clone())
+            text::value(text).unwrap_or_else(|| EngineError::new(ErrorKind::InvalidText, text))
         }
         ArrowError::ComputeError(text) => EngineError::new(ErrorKind::OutOfRange, text.clone()),
         ArrowError::InvalidArgumentError(text) if text.contains("is too large to store") => {
@@ -484,6 +485,16 @@ fn from_schema_error(error: &SchemaError) -> EngineError {
                 .iter()
                 .map(datafusion::common::Column::name)
                 .collect();
+            let table = field.relation.as_ref().map(TableReference::table);
+            if let Some(table) = table
+                && !valid_fields.iter().any(|valid| {
+                    let of = valid.relation.as_ref().map(TableReference::table);
+                    of == Some(table)
+                })
+            {
+                let message = format!("missing FROM-clause entry for table \"{table}\"");
+                return EngineError::new(ErrorKind::UndefinedTable, message);
+            }
             let mut out = EngineError::new(
                 ErrorKind::UndefinedColumn,
                 format!("column \"{}\" does not exist", field.flat_name()),
@@ -506,66 +517,6 @@ fn from_schema_error(error: &SchemaError) -> EngineError {
             EngineError::new(ErrorKind::Ambiguous, error.to_string())
         }
     }
-}
-
-/// DataFusion's words for a function that is not there, with our own nearest.
-fn undefined_function(text: &str) -> Option<EngineError> {
-    let name = text
-        .strip_prefix("Invalid function '")
-        .or_else(|| text.strip_prefix("Table function '"))?
-        .split('\'')
-        .next()?;
-    let mut out = EngineError::new(
-        ErrorKind::UndefinedFunction,
-        format!("function \"{name}\" does not exist"),
-    );
-    let names = crate::functions::function_names();
-    out.hint = crate::names::nearest(name, names.iter().map(String::as_str))
-        .map(|near| format!("did you mean \"{near}\"?"))
-        .or_else(|| Some("SHOW FUNCTIONS lists what there is".to_owned()));
-    Some(out)
-}
-
-fn from_plan_text(text: &str) -> EngineError {
-    if let Some(undefined) = undefined_function(text) {
-        return undefined;
-    }
-    let lower = text.to_ascii_lowercase();
-    let kind = if lower.contains("is declared as non-nullable") {
-        ErrorKind::NotNull
-    } else if lower.contains("invalid function") || lower.contains("no function matches") {
-        ErrorKind::UndefinedFunction
-    } else if lower.starts_with("table") && lower.contains("not found") {
-        ErrorKind::UndefinedTable
-    } else if lower.contains("not supported") || lower.contains("unsupported") {
-        ErrorKind::Unsupported
-    } else {
-        ErrorKind::TypeMismatch
-    };
-    EngineError::new(kind, text.to_owned())
-}
-
-fn from_execution_text(text: &str) -> EngineError {
-    let lower = text.to_ascii_lowercase();
-    let kind = if lower.contains(crate::single::TOO_MANY_ROWS) {
-        ErrorKind::Cardinality
-    } else if lower.contains("divide by zero") {
-        ErrorKind::DivisionByZero
-    } else if lower.contains("overflow") {
-        ErrorKind::OutOfRange
-    } else if lower.contains("null value in column") {
-        ErrorKind::NotNull
-    } else if lower.contains("connecting to distributed")
-        || lower.contains("distributed datafusion channel")
-        || lower.contains("timed out waiting for")
-    {
-        return worker_lost(text);
-    } else if lower.contains("cast") || lower.contains("parse") {
-        ErrorKind::InvalidText
-    } else {
-        ErrorKind::InvalidParameter
-    };
-    EngineError::new(kind, text.to_owned())
 }
 
 impl EngineError {

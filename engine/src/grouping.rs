@@ -62,6 +62,20 @@ fn hide(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
 }
 
+/// `input` with columns of which nothing is known, such as that they are constant.
+pub(crate) fn opaque(input: LogicalPlan) -> Result<LogicalPlan> {
+    let hidden = ScalarUDF::from(Hidden::new());
+    let columns = input.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        let unknown = ScalarUDF::from(Unknown::new()).call(vec![]);
+        hidden
+            .call(vec![column, unknown])
+            .alias_qualified(qualifier.cloned(), field.name())
+    });
+    let columns = columns.collect::<Vec<_>>();
+    LogicalPlanBuilder::from(input).project(columns)?.build()
+}
+
 /// The functions of [`HideGroupingColumns`], which workers meet in plans.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     [

@@ -6,17 +6,27 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, DataType as SqlType, Expr, SelectItem, SetExpr, Statement, Value,
 };
 use futures::StreamExt;
 
+use crate::declared;
 use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold;
+use crate::pg_catalog::PG_TYPE_KEY;
+
+/// A numeric of which clients are not told the digits.
+fn without_digits(field: &Field) -> FieldRef {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(PG_TYPE_KEY.to_owned(), "numeric".to_owned());
+    Arc::new(field.clone().with_metadata(metadata))
+}
 
 /// What a column without any better name is called.
 const UNNAMED: &str = "?column?";
@@ -36,6 +46,8 @@ enum Item {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Headings {
     items: Vec<Item>,
+    /// Columns whose digits nobody declared.
+    estimated: Vec<bool>,
 }
 
 impl Headings {
@@ -69,7 +81,7 @@ impl Headings {
                     *found = Item::Named(fold(alias));
                 }
             }
-            return Self { items };
+            return Self::named(items);
         }
         for (found, item) in items.iter_mut().zip(list) {
             match item {
@@ -83,7 +95,22 @@ impl Headings {
                 _ => {}
             }
         }
-        Self { items }
+        Self::named(items)
+    }
+
+    fn named(items: Vec<Item>) -> Self {
+        Self {
+            items,
+            estimated: vec![],
+        }
+    }
+
+    /// With what `plan`, the statement's, tells of the digits of numerics.
+    pub(crate) fn with_digits(self, plan: &LogicalPlan) -> Self {
+        Self {
+            estimated: declared::estimated(plan),
+            ..self
+        }
     }
 
     /// The name of each of `count` columns, `None` where the planner's is right.
@@ -123,9 +150,17 @@ impl Headings {
             .fields()
             .iter()
             .zip(names)
-            .map(|(field, name)| match name {
-                Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
-                None => Arc::clone(field),
+            .enumerate()
+            .map(|(at, (field, name))| {
+                let field = match name {
+                    Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+                    None => Arc::clone(field),
+                };
+                if self.estimated.get(at) == Some(&true) {
+                    without_digits(&field)
+                } else {
+                    field
+                }
             })
             .collect();
         Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))

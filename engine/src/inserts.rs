@@ -1,7 +1,10 @@
-//! Text in an INSERT that stands for a uuid: cast, as PostgreSQL does with literals of no type.
+//! What PostgreSQL makes of the values of an INSERT: fewer than there are columns leave the last ones NULL; text
+//! that stands for a uuid is cast, as literals of no type are.
 //!
-//! DataFusion refuses to plan text where sixteen bytes are wanted, so the cast is written out in the syntax
-//! tree. Knows syntax and the target's columns only.
+//! DataFusion refuses to plan such statements, so columns and casts are written out in the syntax tree. Knows syntax
+//! and the target's columns only.
+
+use std::collections::HashSet;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
@@ -9,7 +12,52 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::casts::uuid_type;
+use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold_name;
+
+/// Names the columns that the values are for, if they are fewer than there are.
+///
+/// # Errors
+/// [`ErrorKind::Syntax`] if there are more values than columns, or fewer than columns are named;
+/// [`ErrorKind::DuplicateColumn`] if one is named twice.
+pub(crate) fn fit(insert: &mut ast::Insert, schema: &Schema) -> Result<(), EngineError> {
+    let mut seen = HashSet::new();
+    for name in insert.columns.iter().map(fold_name) {
+        if let Some(twice) = seen.replace(name) {
+            return Err(EngineError::new(
+                ErrorKind::DuplicateColumn,
+                format!("column \"{}\" specified more than once", twice.join(".")),
+            ));
+        }
+    }
+    let Some(SetExpr::Values(values)) = insert.source.as_ref().map(|source| source.body.as_ref())
+    else {
+        return Ok(());
+    };
+    let Some(given) = values.rows.first().map(|row| row.content.len()) else {
+        return Ok(());
+    };
+    let named = insert.columns.len();
+    let wanted = if named == 0 {
+        schema.fields().len()
+    } else {
+        named
+    };
+    let uneven = if given > wanted {
+        "INSERT has more expressions than target columns"
+    } else if named > given {
+        "INSERT has more target columns than expressions"
+    } else {
+        if given < wanted {
+            let fields = schema.fields().iter().take(given);
+            insert.columns = fields
+                .map(|field| ast::Ident::with_quote('"', field.name()).into())
+                .collect();
+        }
+        return Ok(());
+    };
+    Err(EngineError::new(ErrorKind::Syntax, uneven))
+}
 
 /// Casts the values of `insert` that go into uuid columns of `schema`.
 pub(crate) fn cast_uuids(insert: &mut ast::Insert, schema: &Schema) {
@@ -90,7 +138,10 @@ mod tests {
 
     use super::*;
 
-    fn check_cast(sql: &str, expected: &str) {
+    fn check_change<T>(
+        sql: &str,
+        change: impl FnOnce(&mut ast::Insert, &Schema) -> T,
+    ) -> (String, T) {
         let schema = Schema::new(vec![
             Field::new("id", DataType::Int32, true),
             Field::new("u", uuid_type(), true),
@@ -99,8 +150,41 @@ mod tests {
         let ast::Statement::Insert(insert) = &mut parsed[0] else {
             panic!("not INSERT")
         };
-        cast_uuids(insert, &schema);
-        assert_eq!(parsed[0].to_string(), expected);
+        let done = change(insert, &schema);
+        (parsed[0].to_string(), done)
+    }
+
+    fn check_cast(sql: &str, expected: &str) {
+        assert_eq!(check_change(sql, cast_uuids).0, expected);
+    }
+
+    fn check_fit(sql: &str, expected: Option<&str>) {
+        let (text, done) = check_change(sql, fit);
+        match expected {
+            Some(expected) => assert_eq!(text, expected),
+            None => assert_eq!(done.unwrap_err().kind, ErrorKind::Syntax, "{sql}"),
+        }
+    }
+
+    #[test]
+    fn values_fill_the_columns_from_the_first() {
+        check_fit(
+            "INSERT INTO t VALUES (1), (2)",
+            Some("INSERT INTO t (\"id\") VALUES (1), (2)"),
+        );
+        check_fit(
+            "INSERT INTO t VALUES (1, 'a')",
+            Some("INSERT INTO t VALUES (1, 'a')"),
+        );
+        check_fit("INSERT INTO t VALUES (1, 'a', 2)", None);
+        check_fit("INSERT INTO t (id) VALUES (1, 'a')", None);
+        check_fit("INSERT INTO t (id, u) VALUES (1)", None);
+    }
+
+    #[test]
+    fn a_column_is_named_once() {
+        let (_, done) = check_change("INSERT INTO t (id, ID) SELECT 1, 2", fit);
+        assert_eq!(done.unwrap_err().kind, ErrorKind::DuplicateColumn);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod commands;
 mod connection;
 mod connection_copy;
 mod connection_tokens;
+mod declared;
 mod decorrelate;
 mod dialect;
 mod directory;
@@ -85,7 +86,7 @@ pub use notices::Notice;
 pub use parameters::parameter;
 pub use pg_catalog::{
     ARRAYS, PG_CATALOG, PG_TYPE_KEY, PgType, SCALARS, backend_pid, pg_type_by_oid, pg_type_named,
-    pg_type_of,
+    pg_type_of, pg_type_of_parameter,
 };
 pub use prepare::Prepared;
 pub use redact::redacted;

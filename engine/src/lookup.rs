@@ -247,6 +247,18 @@ impl Engine {
     }
 }
 
+/// For a statement that reads or changes rows, a relation in a schema that is not there is not there, and no more.
+/// Source: PostgreSQL, `parserOpenTable`.
+pub(crate) fn no_relation(error: EngineError) -> EngineError {
+    match error.kind {
+        ErrorKind::UndefinedSchema => EngineError {
+            kind: ErrorKind::UndefinedTable,
+            ..error
+        },
+        _ => error,
+    }
+}
+
 /// Whether an error says that a name stands for nothing.
 pub(crate) fn is_undefined(error: &EngineError) -> bool {
     matches!(

@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 mod admin;
 mod ddl;
+mod refused;
+mod trims;
 
 use crate::chains;
 use crate::error::{EngineError, ErrorKind};
@@ -27,10 +29,13 @@ pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Sta
 pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let dialect = PostgreSqlDialect {};
     let syntax = |e: &ParserError| EngineError::from_parser(e, sql);
+    let mut tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(&e.into()))?;
+    trims::complete(&mut tokens);
     let parser = Parser::new(&dialect)
         .with_recursion_limit(RECURSION_MAX)
-        .try_with_sql(sql)
-        .map_err(|e| syntax(&e))?;
+        .with_tokens_with_locations(tokens);
     chains::refuse(sql)?;
     let mut grammar = Grammar { parser, sql };
     while grammar.parser.consume_token(&Token::SemiColon) {}
@@ -242,7 +247,6 @@ impl Grammar<'_> {
             "TRUNCATE" => self.truncate(),
             "VACUUM" => self.maintain("VACUUM"),
             "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),
-            command @ ("CLUSTER" | "REINDEX") => Err(EngineError::unsupported(command).into()),
             "SHOW" => self.show(),
             "DESCRIBE" | "DESC" => {
                 self.parser.next_token();
@@ -267,6 +271,9 @@ impl Grammar<'_> {
 
     /// A statement that sqlparser parses as a whole.
     fn sql_statement(&mut self) -> Parsed<Statement> {
+        if let Some(name) = self.refused() {
+            return Err(EngineError::unsupported(name).into());
+        }
         let mut statement = self.parser.parse_statement()?;
         match &mut statement {
             ast::Statement::Query(query) => Ok(match ddl::select_into(query) {

@@ -6,18 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{Cast, Placeholder};
-use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan};
+use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 
+use crate::casts::UUID_METADATA;
 use crate::engine::{Engine, Observer, RunningPlan, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::headings::Headings;
 use crate::parser::{self, Statement};
+use crate::pg_catalog::PG_TYPE_KEY;
 use crate::query::lines;
 use crate::session::Session;
 use crate::zone::zoned;
@@ -30,8 +32,9 @@ const PARAMETERS_MAX: usize = 65_535;
 pub struct Prepared {
     /// Its command tag.
     pub command: &'static str,
-    /// Type of `$1`, `$2`, …; `None` where the text does not tell it.
-    pub parameters: Vec<Option<DataType>>,
+    /// Type of `$1`, `$2`, …; `None` where the text does not tell it. Metadata tells what Arrow does not:
+    /// [`pg_type_of_parameter`](crate::pg_type_of_parameter) reads it.
+    pub parameters: Vec<Option<FieldRef>>,
     /// Columns of its result set; `None` if it has none.
     pub schema: Option<SchemaRef>,
     /// Whether it changes something instead of answering.
@@ -110,6 +113,7 @@ impl Engine {
     ) -> Result<Prepared, EngineError> {
         let headings = Headings::of(&query);
         let planned = Box::pin(self.plan_open(session, query, context, None)).await?;
+        let headings = headings.with_digits(&planned.logical);
         let parameters = parameter_types(&planned.logical, given)?;
         let unordered = is_unordered(&planned.logical);
         let state = &planned.statement.state;
@@ -176,15 +180,16 @@ fn is_unordered(plan: &LogicalPlan) -> bool {
 fn parameter_types(
     plan: &LogicalPlan,
     given: &[Option<DataType>],
-) -> Result<Vec<Option<DataType>>, EngineError> {
-    let mut found: BTreeMap<usize, Option<DataType>> = BTreeMap::new();
+) -> Result<Vec<Option<FieldRef>>, EngineError> {
+    let mut found: Found = BTreeMap::new();
+    let whole = Field::new("", DataType::Int64, true);
     for name in plan.get_parameter_names()? {
         found.insert(number(&name)?, None);
     }
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Limit(limit) = node {
             for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
-                note(&mut found, expr, &DataType::Int64);
+                note(&mut found, expr, &whole);
             }
         }
         let inputs = node.inputs();
@@ -193,24 +198,25 @@ fn parameter_types(
                 match part {
                     Expr::Placeholder(Placeholder {
                         field: Some(field), ..
-                    }) => note(&mut found, part, field.data_type()),
-                    Expr::Cast(Cast { expr, field }) => note(&mut found, expr, field.data_type()),
+                    }) => note(&mut found, part, field),
+                    Expr::Cast(Cast { expr, field }) => match named(expr, field) {
+                        Some((inner, field)) => note(&mut found, inner, &field),
+                        None => note(&mut found, expr, field),
+                    },
                     Expr::ScalarFunction(call)
                         if ["generate_series", "range"].contains(&call.name()) =>
                     {
                         for bound in &call.args {
-                            note(&mut found, bound, &DataType::Int64);
+                            note(&mut found, bound, &whole);
                         }
                     }
                     Expr::ScalarFunction(call) if call.name() == "array_has" => {
                         if let [array, item] = &call.args[..]
                             && let Some(input) = inputs.first()
-                            && let Ok(ty) = datafusion::logical_expr::ExprSchemable::get_type(
-                                item,
-                                input.schema(),
-                            )
+                            && let Ok((_, item)) = item.to_field(input.schema())
                         {
-                            let list = DataType::List(Arc::new(Field::new_list_field(ty, true)));
+                            let item = plain(&item).with_name(Field::LIST_FIELD_DEFAULT_NAME);
+                            let list = Field::new_list("", item, true);
                             note(&mut found, array, &list);
                         }
                     }
@@ -229,19 +235,51 @@ fn parameter_types(
     Ok((1..=count)
         .map(|n| {
             let said = given.get(n - 1).cloned().flatten();
+            let said = said.map(|ty| Arc::new(Field::new("", ty, true)));
             said.or_else(|| found.get(&n).cloned().flatten())
         })
         .collect())
 }
 
+/// Parameters by number, with their types where these are known.
+type Found = BTreeMap<usize, Option<FieldRef>>;
+
+/// What is left of a field if it is to tell no more than a type.
+fn plain(field: &Field) -> Field {
+    let mut metadata = field.metadata().clone();
+    metadata.retain(|key, _| [PG_TYPE_KEY, UUID_METADATA.0].contains(&key.as_str()));
+    Field::new("", field.data_type().clone(), true).with_metadata(metadata)
+}
+
+/// The parameter in `$1::text::regclass`, which is what `$1::regclass` was made, and what the client is to
+/// know of it: that its text is the name of such a thing.
+fn named<'a>(expr: &'a Expr, field: &Field) -> Option<(&'a Expr, Field)> {
+    let Expr::Cast(Cast {
+        expr: inner,
+        field: text,
+    }) = expr
+    else {
+        return None;
+    };
+    let name = field.metadata().get(PG_TYPE_KEY)?;
+    let is_parameter = matches!(inner.as_ref(), Expr::Placeholder(_));
+    (is_parameter && *text.data_type() == DataType::Utf8View && name.starts_with("reg")).then(
+        || {
+            let metadata = [(PG_TYPE_KEY.to_owned(), name.clone())];
+            let field = Field::new("", DataType::Utf8View, true).with_metadata(metadata.into());
+            (inner.as_ref(), field)
+        },
+    )
+}
+
 /// Remembers the type of a parameter that has none yet.
-fn note(found: &mut BTreeMap<usize, Option<DataType>>, expr: &Expr, ty: &DataType) {
+fn note(found: &mut Found, expr: &Expr, field: &Field) {
     if let Expr::Placeholder(placeholder) = expr
-        && *ty != DataType::Null
+        && *field.data_type() != DataType::Null
         && let Ok(number) = number(&placeholder.id)
         && let Some(slot @ None) = found.get_mut(&number)
     {
-        *slot = Some(ty.clone());
+        *slot = Some(Arc::new(plain(field)));
     }
 }
 
@@ -259,13 +297,16 @@ fn number(name: &str) -> Result<usize, EngineError> {
 }
 
 /// `plan` with NULLs of the parameters' types, which gives it its final types.
-fn fill(plan: LogicalPlan, parameters: &[Option<DataType>]) -> Result<LogicalPlan, EngineError> {
+fn fill(plan: LogicalPlan, parameters: &[Option<FieldRef>]) -> Result<LogicalPlan, EngineError> {
     if parameters.is_empty() {
         return Ok(plan);
     }
     let nulls = parameters
         .iter()
-        .map(|ty| ScalarValue::try_from(ty.as_ref().unwrap_or(&DataType::Utf8View)))
+        .map(|field| {
+            let ty = field.as_ref().map(|field| field.data_type());
+            ScalarValue::try_from(ty.unwrap_or(&DataType::Utf8View))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(plan.with_param_values(ParamValues::from(nulls))?)
 }

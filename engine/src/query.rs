@@ -98,7 +98,9 @@ impl Engine {
             && found.kind == EntryKind::Table
         {
             let table = scope.table(&found).await?;
-            inserts::cast_uuids(insert, &table.arrow_schema());
+            let columns = table.arrow_schema();
+            inserts::fit(insert, &columns)?;
+            inserts::cast_uuids(insert, &columns);
         }
         let calls = files::extract(&mut statement)?;
         let about = pg_catalog::mentions(&statement);
@@ -170,6 +172,7 @@ impl Engine {
     ) -> Result<SendableRecordBatchStream, EngineError> {
         let headings = Headings::of(&query);
         let planned = self.plan(session, query, context, wish).await?;
+        let headings = headings.with_digits(&planned.logical);
         let physical = planned
             .statement
             .state

@@ -17,6 +17,7 @@ use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
+use crate::lookup;
 use crate::names;
 use crate::parser::Name;
 use crate::pg_catalog::{self, CatalogContext, CatalogSeed};
@@ -332,7 +333,7 @@ impl SchemaProvider for StatementSchema {
                         | ErrorKind::UndefinedCatalog
                 ) =>
             {
-                self.view.missing.keep(error);
+                self.view.missing.keep(lookup::no_relation(error));
                 Ok(None)
             }
             other => Ok(other?),

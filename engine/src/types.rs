@@ -16,7 +16,7 @@ use crate::notices;
 use crate::pg_catalog;
 
 /// Digits of `numeric` without precision, and its scale. Source: DataFusion's default.
-const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
+pub(crate) const NUMERIC_DEFAULT: (u8, i8) = (38, 10);
 /// Most digits of a decimal. Source: Iceberg spec, "Primitive Types".
 const DECIMAL_DIGITS_MAX: u64 = 38;
 /// `float(p)` up to this many bits is `real`. Source: PostgreSQL, "Floating-Point Types".

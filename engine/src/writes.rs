@@ -22,6 +22,7 @@ use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
 use crate::headings::{self, Headings};
+use crate::lookup;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
@@ -105,7 +106,8 @@ impl Engine {
     ) -> Result<(Planned, Target), EngineError> {
         let target = self
             .target(session, table, Uuid::now_v7().to_string())
-            .await?;
+            .await
+            .map_err(lookup::no_relation)?;
         let planned = self.plan(session, statement, context, None).await?;
         let LogicalPlan::Dml(DmlStatement { input, .. }) = planned.logical else {
             return Err(EngineError::internal("INSERT was not planned as a write"));

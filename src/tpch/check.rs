@@ -43,6 +43,9 @@ const QUOTIENTS: [(u8, &[usize]); 4] = [(1, &[6, 7, 8]), (8, &[1]), (14, &[0]), 
 /// Decimal places that a quotient must show for the comparison to mean anything.
 const QUOTIENT_SCALE_MIN: i8 = 4;
 
+/// Distance of quotients below which an answer, computed in doubles, may be wrong itself.
+const QUOTIENT_DISTANCE: f64 = 1e-12;
+
 /// Relative distance that rounding in IEEE doubles explains.
 const DOUBLE_TOLERANCE: f64 = 1e-9;
 
@@ -207,9 +210,10 @@ fn comparison(query: u8, column: usize, ty: &DataType) -> Result<Comparison, (us
             column,
             format!("a quotient shows only {scale} decimal places"),
         )),
-        // One unit in the last place: engines round or cut there.
+        // One unit in the last place, where engines round or cut; or what the answers, which are doubles, do not tell.
         DataType::Decimal128(_, scale) if quotient => {
-            Ok(Comparison::Within(10f64.powi(-i32::from(*scale)) * 1.001))
+            let unit = 10f64.powi(-i32::from(*scale)) * 1.001;
+            Ok(Comparison::Within(unit.max(QUOTIENT_DISTANCE)))
         }
         ty if ty.is_numeric() => Ok(Comparison::Exact),
         _ => Ok(Comparison::Text),

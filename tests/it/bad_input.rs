@@ -56,7 +56,7 @@ async fn unknown_names_are_named_with_the_nearest() {
     check_refused(
         &server,
         "SELECT * FROM sale.customers",
-        "3F000",
+        "42P01",
         &["sale", "sales"],
     )
     .await;

@@ -64,9 +64,10 @@ impl PreparedStatement {
             .parameters
             .iter()
             .enumerate()
-            .map(|(at, ty)| {
-                let ty = ty
+            .map(|(at, field)| {
+                let ty = field
                     .as_ref()
+                    .map(|field| field.data_type())
                     .filter(|ty| **ty != DataType::Null)
                     .map_or(DataType::Utf8, |ty| Shape::Plain.data_type(ty));
                 Field::new(format!("${}", at + 1), ty, true)
@@ -184,9 +185,10 @@ mod tests {
     use arrow::array::{Int64Array, StringViewArray};
 
     fn statement(parameters: Vec<Option<DataType>>) -> Arc<PreparedStatement> {
+        let field = |ty| Arc::new(Field::new("", ty, true));
         let prepared = Prepared {
             command: "SELECT",
-            parameters,
+            parameters: parameters.into_iter().map(|ty| ty.map(field)).collect(),
             schema: None,
             is_update: false,
             unordered: false,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::FieldRef;
 use futures::StreamExt;
 use tarn_engine::{
     ConnectionCommand, Discard, ScalarValue, Steps, TransactionModes, pg_type_of, split,
@@ -337,7 +337,7 @@ impl Connection {
     async fn prepare_named(
         &mut self,
         name: String,
-        types: Vec<Option<DataType>>,
+        types: Vec<Option<FieldRef>>,
         sql: &str,
     ) -> Result<(), Fault> {
         if self.statements.contains_key(&name) {
@@ -348,15 +348,12 @@ impl Connection {
         }
         let given = types
             .into_iter()
-            .map(|ty| match ty {
+            .map(|field| match field {
                 None => Given::default(),
-                Some(ty) => {
-                    let field = arrow::datatypes::Field::new("", ty.clone(), true);
-                    Given {
-                        oid: pg_type_of(&field).oid,
-                        ty: Some(ty),
-                    }
-                }
+                Some(field) => Given {
+                    oid: pg_type_of(&field).oid,
+                    ty: Some(field.data_type().clone()),
+                },
             })
             .collect();
         let statement = Statement::parse(sql, given)?;
@@ -409,7 +406,7 @@ impl Connection {
     async fn evaluate(
         &mut self,
         expressions: &[String],
-        types: &[Option<DataType>],
+        types: &[Option<FieldRef>],
     ) -> Result<Vec<ScalarValue>, Fault> {
         if expressions.is_empty() {
             return Ok(vec![]);
@@ -425,7 +422,7 @@ impl Connection {
         let values = batch.columns().iter().zip(types).map(|(column, ty)| {
             let value = ScalarValue::try_from_array(column, 0)?;
             match ty {
-                Some(ty) => value.cast_to(ty),
+                Some(field) => value.cast_to(field.data_type()),
                 None => Ok(value),
             }
         });

@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use futures::FutureExt;
 use tarn_engine::{
-    ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of, split,
+    ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of,
+    pg_type_of_parameter, split,
 };
 
 use super::command::Call;
@@ -122,8 +123,10 @@ impl Statement {
             .prepared()
             .and_then(|prepared| prepared.parameters.get(at).cloned().flatten());
         match inferred {
-            None | Some(DataType::Null) => (TEXT_OID, DataType::Utf8View),
-            Some(ty) => (pg_type_of(&Field::new("", ty.clone(), true)).oid, ty),
+            Some(field) if *field.data_type() != DataType::Null => {
+                (pg_type_of_parameter(&field).oid, field.data_type().clone())
+            }
+            _ => (TEXT_OID, DataType::Utf8View),
         }
     }
 
@@ -283,6 +286,7 @@ impl Connection {
                     "a binary parameter of type oid {oid}"
                 )));
             }
+            let ty = decode::sent_type(oid, format, ty);
             let read = decode::parameter(value.as_deref(), format, &ty, &zone);
             values.push(read.map_err(|fault| {
                 fault.with_context(format!("unnamed portal parameter ${}", at + 1))

@@ -8,7 +8,6 @@ use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, NullEquality, Result, not_impl_err};
 use datafusion::datasource::provider_as_source;
-use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::{Alias, Exists, InSubquery, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -421,7 +420,7 @@ fn push_limit(limit: &Limit, domain: &Domain) -> Result<Pushed> {
     let kept = input.schema().columns();
     let number = fresh("n");
     let partition = places.iter().cloned().map(Expr::Column).collect();
-    let mut numbered = row_number().partition_by(partition);
+    let mut numbered = crate::values::row_number().partition_by(partition);
     if !order.is_empty() {
         numbered = numbered.order_by(order);
     }

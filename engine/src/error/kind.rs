@@ -17,6 +17,8 @@ pub enum ErrorKind {
     UndefinedColumn,
     /// No such function.
     UndefinedFunction,
+    /// Text that is no name.
+    InvalidName,
     /// A name that fits several things.
     Ambiguous,
     /// The table exists already.
@@ -45,10 +47,22 @@ pub enum ErrorKind {
     WrongObjectType,
     /// A definition that contradicts itself.
     InvalidDefinition,
+    /// ORDER BY, GROUP BY or DISTINCT names what is not in the select list.
+    InvalidColumnReference,
+    /// A negative LIMIT.
+    InvalidLimit,
+    /// A negative OFFSET.
+    InvalidOffset,
     /// Types do not fit.
     TypeMismatch,
+    /// A column that is neither grouped nor in an aggregate, or an aggregate where none may be.
+    Grouping,
     /// A value that cannot be read as the wanted type.
     InvalidText,
+    /// Text that is no date, time or interval.
+    DatetimeFormat,
+    /// Text that is a date or time such as there is none.
+    DatetimeOverflow,
     /// A value outside the range of its type.
     OutOfRange,
     /// Division by zero.
@@ -102,6 +116,7 @@ impl ErrorKind {
             Self::UndefinedTable => "42P01",
             Self::UndefinedColumn => "42703",
             Self::UndefinedFunction => "42883",
+            Self::InvalidName => "42602",
             Self::Ambiguous => "42702",
             Self::DuplicateTable => "42P07",
             Self::DuplicateColumn => "42701",
@@ -109,7 +124,13 @@ impl ErrorKind {
             Self::NotEmpty => "2BP01",
             Self::WrongObjectType => "42809",
             Self::InvalidDefinition => "42P17",
+            Self::InvalidColumnReference => "42P10",
+            Self::InvalidLimit => "2201W",
+            Self::InvalidOffset => "2201X",
             Self::TypeMismatch => "42804",
+            Self::Grouping => "42803",
+            Self::DatetimeFormat => "22007",
+            Self::DatetimeOverflow => "22008",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
             Self::DivisionByZero => "22012",
@@ -143,11 +164,18 @@ impl ErrorKind {
         match self {
             Self::Syntax
             | Self::TooComplex
+            | Self::InvalidName
             | Self::Ambiguous
             | Self::WrongObjectType
             | Self::InvalidDefinition
+            | Self::InvalidColumnReference
+            | Self::InvalidLimit
+            | Self::InvalidOffset
             | Self::TypeMismatch
+            | Self::Grouping
             | Self::InvalidText
+            | Self::DatetimeFormat
+            | Self::DatetimeOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality
@@ -199,6 +227,7 @@ impl ErrorKind {
             | Self::UndefinedTable
             | Self::UndefinedColumn
             | Self::UndefinedFunction
+            | Self::InvalidName
             | Self::Ambiguous
             | Self::DuplicateTable
             | Self::DuplicateColumn
@@ -212,8 +241,14 @@ impl ErrorKind {
             | Self::NotEmpty
             | Self::WrongObjectType
             | Self::InvalidDefinition
+            | Self::InvalidColumnReference
+            | Self::InvalidLimit
+            | Self::InvalidOffset
             | Self::TypeMismatch
+            | Self::Grouping
             | Self::InvalidText
+            | Self::DatetimeFormat
+            | Self::DatetimeOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality

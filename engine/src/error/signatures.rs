@@ -9,9 +9,15 @@ use crate::types::sql_type_name;
 /// Ends what DataFusion says of its own defects.
 const ADVICE: &str = "This issue was likely caused by a bug";
 
+/// What is said of the character that no text may hold.
+const NO_NUL: &str = "null character not permitted";
+
 /// The error, if it is one of these.
 pub(super) fn known(error: &DataFusionError) -> Option<EngineError> {
     match error {
+        DataFusionError::Execution(text) if text.starts_with(NO_NUL) => {
+            Some(EngineError::new(ErrorKind::LimitReached, text.clone()))
+        }
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => arguments(text),
         DataFusionError::Internal(text) => Some(arguments(text).unwrap_or_else(|| {
             EngineError::internal(plain(text))

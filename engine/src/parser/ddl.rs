@@ -50,7 +50,7 @@ impl Grammar<'_> {
     }
 
     /// Whether the words stand `at` tokens ahead.
-    fn ahead(&self, at: usize, words: &[&str]) -> bool {
+    pub(super) fn ahead(&self, at: usize, words: &[&str]) -> bool {
         words.iter().zip(at..).all(|(word, at)| {
             matches!(&self.parser.peek_nth_token(at).token,
                 Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))

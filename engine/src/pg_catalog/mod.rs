@@ -33,7 +33,10 @@ pub(crate) use mentions::mentions;
 pub(crate) use seed::CatalogSeed;
 pub(crate) use set_config::changes;
 pub(crate) use shape::column;
-pub use types::{ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of};
+pub use types::{
+    ARRAYS, PG_TYPE_KEY, PgType, SCALARS, pg_type_by_oid, pg_type_named, pg_type_of,
+    pg_type_of_parameter,
+};
 
 /// Name of the schema that is searched first.
 pub const PG_CATALOG: &str = "pg_catalog";

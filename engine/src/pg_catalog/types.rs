@@ -5,6 +5,8 @@
 
 use datafusion::arrow::datatypes::{DataType, Field};
 
+use crate::types::NUMERIC_DEFAULT;
+
 /// Field metadata that names the PostgreSQL type of a catalog column, such as `oid` or `int2vector`.
 pub const PG_TYPE_KEY: &str = "tarn.pg_type";
 /// Field metadata that Arrow gives to extension types.
@@ -37,6 +39,16 @@ impl PgType {
             array_oid,
             len,
             typmod: NO_TYPMOD,
+        }
+    }
+
+    /// `typmod` as the description of a result tells it: digits that nobody asked for are none.
+    pub fn declared(self) -> i32 {
+        let (digits, scale) = NUMERIC_DEFAULT;
+        if self.typmod == numeric(digits, scale).typmod {
+            NO_TYPMOD
+        } else {
+            self.typmod
         }
     }
 
@@ -159,6 +171,19 @@ pub fn pg_type_of(field: &Field) -> PgType {
     }
 }
 
+/// The PostgreSQL type of a parameter of a prepared statement.
+///
+/// One of the types whose values are oids that are written as names is taken as text: the client sends the name.
+pub fn pg_type_of_parameter(field: &Field) -> PgType {
+    let is_text = *field.data_type() == DataType::Utf8View;
+    field
+        .metadata()
+        .get(PG_TYPE_KEY)
+        .filter(|name| is_text && name.starts_with("reg"))
+        .and_then(|name| pg_type_named(name))
+        .unwrap_or_else(|| pg_type_of(field))
+}
+
 /// The type called `name` in `pg_type`, arrays included.
 pub fn pg_type_named(name: &str) -> Option<PgType> {
     SCALARS
@@ -202,6 +227,7 @@ fn noted(field: &Field) -> Option<PgType> {
         DataType::List(_) => {
             matches!(noted.name, "int2vector" | "oidvector") || noted.array_oid == 0
         }
+        DataType::Decimal128(..) | DataType::Decimal256(..) => noted.name == "numeric",
         _ => false,
     };
     fits.then_some(noted)
@@ -328,6 +354,10 @@ mod tests {
         assert_eq!(pg_type_of(&field).typmod, 786_438);
         let array = Field::new("c", list(DataType::Decimal128(12, 2)), true);
         assert_eq!(pg_type_of(&array).typmod, 786_438);
+        assert_eq!(pg_type_of(&array).declared(), 786_438);
+        let (digits, scale) = NUMERIC_DEFAULT;
+        let plain = Field::new("c", DataType::Decimal128(digits, scale), true);
+        assert_eq!(pg_type_of(&plain).declared(), -1);
     }
 
     #[test]
@@ -345,5 +375,22 @@ mod tests {
             "a cast keeps metadata"
         );
         assert_eq!(noted(DataType::Utf8, "regclass"), "text");
+        let metadata = [(PG_TYPE_KEY.to_owned(), "numeric".to_owned())];
+        let estimated = Field::new("c", DataType::Decimal128(12, 2), true);
+        let estimated = estimated.with_metadata(metadata.into());
+        assert_eq!(pg_type_of(&estimated).typmod, -1);
+    }
+
+    #[test]
+    fn a_parameter_that_is_a_name_keeps_the_type_that_it_names() {
+        let check = |ty: DataType, name: &str, expected: &str| {
+            let metadata = [(PG_TYPE_KEY.to_owned(), name.to_owned())];
+            let field = Field::new("", ty, true).with_metadata(metadata.into());
+            assert_eq!(pg_type_of_parameter(&field).name, expected);
+        };
+        check(DataType::Utf8View, "regclass", "regclass");
+        check(DataType::UInt32, "regtype", "regtype");
+        check(DataType::Utf8View, "name", "name");
+        check(DataType::Utf8View, "oid", "text");
     }
 }

@@ -1,6 +1,7 @@
-//! A float divided by zero is an error, as in PostgreSQL, not an infinity.
+//! A float divided by zero is an error, as in PostgreSQL, not an infinity; of a float and a decimal that CASE or coalesce
+//! chooses from, both are floats.
 //!
-//! Runs after types are settled. Knows logical plans only.
+//! Knows logical plans only.
 
 use std::sync::Arc;
 
@@ -15,11 +16,68 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-/// Plans divisions of floats as ones that look at the divisor.
+/// Makes decimals floats where they are an alternative to a float. Runs before types are settled.
+#[derive(Debug)]
+pub(super) struct FloatChoices;
+
+impl AnalyzerRule for FloatChoices {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut changed = false;
+        plan.transform_up_with_subqueries(|node| {
+            let mut schema = merge_schema(&node.inputs());
+            if let LogicalPlan::TableScan(scan) = &node {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&node);
+            let done = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let done = expr.transform_up(|expr| Ok(chosen(expr, &schema)))?;
+                Ok(done.update_data(|expr| name.restore(expr)))
+            })?;
+            changed |= done.transformed;
+            if changed {
+                done.map_data(LogicalPlan::recompute_schema)
+            } else {
+                Ok(done)
+            }
+        })
+        .map(|done| done.data)
+    }
+
+    fn name(&self) -> &'static str {
+        "float_choices"
+    }
+}
+
+fn chosen(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let mut choices: Vec<&mut Expr> = match &mut expr {
+        Expr::Case(case) => case
+            .when_then_expr
+            .iter_mut()
+            .map(|(_, then)| then.as_mut())
+            .chain(case.else_expr.iter_mut().map(AsMut::as_mut))
+            .collect(),
+        Expr::ScalarFunction(call) if call.name() == "coalesce" => call.args.iter_mut().collect(),
+        _ => return Transformed::no(expr),
+    };
+    let types: Vec<_> = choices.iter().map(|expr| expr.get_type(schema)).collect();
+    let any = |wanted: fn(&DataType) -> bool| types.iter().flatten().any(wanted);
+    if !(any(DataType::is_floating) && any(DataType::is_decimal)) {
+        return Transformed::no(expr);
+    }
+    for (choice, ty) in choices.iter_mut().zip(&types) {
+        if ty.as_ref().is_ok_and(DataType::is_decimal) {
+            **choice = cast((**choice).clone(), DataType::Float64);
+        }
+    }
+    Transformed::yes(expr)
+}
+
+/// Plans divisions of floats as ones that look at the divisor. Runs after types are settled.
 #[derive(Debug)]
 pub(super) struct CheckDivisors;
 

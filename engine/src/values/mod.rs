@@ -17,8 +17,11 @@ mod sums;
 
 use std::sync::Arc;
 
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, ScalarUDF, WindowFunctionDefinition, WindowUDF,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 /// The functions of single values.
@@ -52,6 +55,12 @@ pub(crate) fn windows() -> Vec<Arc<WindowUDF>> {
     ranks::functions()
 }
 
+/// A call of `row_number()`.
+pub(crate) fn row_number() -> Expr {
+    let function = WindowFunctionDefinition::WindowUDF(ranks::row_number());
+    Expr::from(WindowFunction::new(function, vec![]))
+}
+
 /// What plans operators.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
@@ -65,6 +74,7 @@ pub(crate) fn early_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(multisets::CountCopies),
         Arc::new(division::LateDecimalOperators),
+        Arc::new(floats::FloatChoices),
     ]
 }
 

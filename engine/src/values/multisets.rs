@@ -8,13 +8,10 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, JoinType, NullEquality, Result};
-use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, Join, LogicalPlan, LogicalPlanBuilder, WindowFunctionDefinition,
-};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, Join, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::ranks;
+use crate::grouping::opaque;
 
 /// Names of the numbers of the copies on the two sides.
 const COPIES: [&str; 2] = ["tarn copy", "tarn other copy"];
@@ -79,15 +76,12 @@ fn counted(join: &Join) -> Result<LogicalPlan> {
 }
 
 fn numbered(input: &Arc<LogicalPlan>, keys: &[Column], name: &str) -> Result<LogicalPlan> {
-    let number = WindowFunction::new(
-        WindowFunctionDefinition::WindowUDF(ranks::row_number()),
-        vec![],
-    );
-    let number = Expr::from(number)
+    let number = super::row_number()
         .partition_by(keys.iter().cloned().map(Expr::Column).collect())
         .build()?
         .alias(name);
-    LogicalPlanBuilder::from(input.as_ref().clone())
+    // A worker does not know what is constant here, and would miss it among the sort keys.
+    LogicalPlanBuilder::from(opaque(input.as_ref().clone())?)
         .window(vec![number])?
         .build()
 }

@@ -48,7 +48,7 @@ enum Mend {
     Length,
     /// Halves of floats go to the even neighbour.
     Round,
-    /// A decimal has one more digit before the point.
+    /// A decimal has one more digit before the point, and none after it.
     Whole,
     /// Takes no zero and nothing below it.
     Logarithm,
@@ -73,7 +73,10 @@ struct Mended {
 
 impl Mended {
     fn new(inner: Arc<ScalarUDF>, mend: Mend) -> Self {
-        let own = matches!(mend, Mend::Length | Mend::Whole | Mend::Dimensions);
+        let own = matches!(
+            mend,
+            Mend::Length | Mend::Round | Mend::Whole | Mend::Dimensions
+        );
         let signature = if own {
             Signature::user_defined(Volatility::Immutable)
         } else {
@@ -92,6 +95,12 @@ impl Mended {
             Mend::Size | Mend::Count | Mend::Length => DataType::Int32,
             Mend::Dimensions => DataType::Utf8,
             Mend::Round if types.len() == 1 && types[0].is_floating() => DataType::Float64,
+            Mend::Whole => match theirs {
+                DataType::Decimal128(precision, scale) if scale > 0 => {
+                    DataType::Decimal128(precision.saturating_sub(scale.unsigned_abs()).max(1), 0)
+                }
+                other => other,
+            },
             _ => theirs,
         }
     }
@@ -138,6 +147,12 @@ impl ScalarUDFImpl for Mended {
                 Ok(vec![DataType::Decimal128(precision, *scale)])
             }
             (Mend::Dimensions, [ty]) => Ok(vec![ty.clone()]),
+            // The type of the result hangs on a literal, which must stay one.
+            (Mend::Round, [number, digits]) if digits.is_integer() => {
+                let mut types = self.inner_types(&[number.clone(), DataType::Int32])?;
+                types[1] = digits.clone();
+                Ok(types)
+            }
             (Mend::Beside, types)
                 if types.iter().any(DataType::is_floating)
                     && types.iter().any(DataType::is_decimal) =>
@@ -165,6 +180,18 @@ impl ScalarUDFImpl for Mended {
             .collect();
         let ty = match self.mend {
             Mend::Length | Mend::Dimensions => self.return_type(&types)?,
+            Mend::Round if types.len() == 2 => {
+                let digits = match args.scalar_arguments.get(1).copied().flatten() {
+                    Some(value) => Some(value.cast_to(&DataType::Int32)?),
+                    None => None,
+                };
+                let count: FieldRef = Arc::new(Field::new("", DataType::Int32, true));
+                let field = self.inner.return_field_from_args(ReturnFieldArgs {
+                    arg_fields: &[Arc::clone(&args.arg_fields[0]), count],
+                    scalar_arguments: &[args.scalar_arguments[0], digits.as_ref()],
+                })?;
+                field.data_type().clone()
+            }
             _ => {
                 let field = self.inner.return_field_from_args(args)?;
                 self.result(&types, field.data_type().clone())
@@ -235,7 +262,12 @@ impl ScalarUDFImpl for Mended {
                     Ok(Arc::new(counts.iter().map(some).collect::<Int32Array>()))
                 })
             }
-            Mend::Round | Mend::Whole | Mend::Beside => self.inner.invoke_with_args(args),
+            Mend::Whole => {
+                let ty = args.return_field.data_type().clone();
+                converted(self.theirs(args)?, |values| Ok(cast(values, &ty)?))
+            }
+            Mend::Round => self.inner.invoke_with_args(with_digits(args)?),
+            Mend::Beside => self.inner.invoke_with_args(args),
         }
     }
 }
@@ -248,6 +280,19 @@ impl Mended {
         args.return_field = Arc::new(Field::new(self.name(), ty, true));
         self.inner.invoke_with_args(args)
     }
+}
+
+/// With the number of digits in the type that DataFusion's `round` wants.
+fn with_digits(mut args: ScalarFunctionArgs) -> Result<ScalarFunctionArgs> {
+    if let [_, digits] = args.args.as_mut_slice()
+        && digits.data_type().is_integer()
+    {
+        *digits = digits.cast_to(&DataType::Int32, None)?;
+        if let Some(field) = args.arg_fields.get_mut(1) {
+            *field = Arc::new(field.as_ref().clone().with_data_type(DataType::Int32));
+        }
+    }
+    Ok(args)
 }
 
 /// A function of one argument.

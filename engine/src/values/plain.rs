@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, FixedSizeBinaryBuilder, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int32Type};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -20,15 +20,7 @@ pub(super) fn functions() -> [Arc<ScalarUDF>; 2] {
             signature: Signature::nullary(Volatility::Volatile),
         })),
         Arc::new(ScalarUDF::from(WidthBucket {
-            signature: Signature::exact(
-                vec![
-                    DataType::Float64,
-                    DataType::Float64,
-                    DataType::Float64,
-                    DataType::Int32,
-                ],
-                Volatility::Immutable,
-            ),
+            signature: Signature::user_defined(Volatility::Immutable),
         })),
     ]
 }
@@ -79,6 +71,18 @@ impl ScalarUDFImpl for WidthBucket {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if types.len() != 4 || !types.iter().all(|ty| ty.is_numeric() || ty.is_null()) {
+            return plan_err!("width_bucket takes three numbers and a count");
+        }
+        Ok(vec![
+            DataType::Float64,
+            DataType::Float64,
+            DataType::Float64,
+            DataType::Int32,
+        ])
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {

@@ -8,11 +8,9 @@ import uuid
 
 import asyncpg
 
-from common import DATABASE, HOST, PASSWORD, PORT, TARN, USER, check, equal, open_defect, run
+from common import DATABASE, HOST, PASSWORD, PORT, TARN, USER, check, equal, run
 
 SCHEMA = "c_asyncpg"
-
-INTROSPECTION = "asyncpg asks about types with $1::oid[], which is described as bigint[]; it then asks about that, for ever"
 
 
 async def connect(**options):
@@ -33,7 +31,6 @@ def with_connection(function):
         asyncio.run(asyncio.wait_for(body(), 60))
 
     run_it.__name__ = function.__name__
-    run_it.open_defect = getattr(function, "open_defect", None)
     return check(run_it)
 
 
@@ -68,7 +65,6 @@ async def settings_and_version(connection):
 
 
 @with_connection
-@open_defect(INTROSPECTION)
 async def every_type_goes_in_and_comes_out(connection):
     await connection.execute(f"CREATE TABLE {SCHEMA}.every_type ({EVERY_TYPE})")
     places = ", ".join(f"${i + 1}" for i in range(len(VALUES)))
@@ -81,7 +77,6 @@ async def every_type_goes_in_and_comes_out(connection):
 
 
 @with_connection
-@open_defect(INTROSPECTION)
 async def parameters_get_the_types_of_their_places(connection):
     await connection.execute(f"CREATE TABLE {SCHEMA}.places (id bigint, name text, amount numeric(10,2), day date)")
     statement = await connection.prepare(f"SELECT id, name FROM {SCHEMA}.places WHERE id = $1 AND name LIKE $2 AND amount > $3 AND day < $4 LIMIT $5")
@@ -93,6 +88,13 @@ async def parameters_get_the_types_of_their_places(connection):
     equal(statement.get_attributes(), ())
     statement = await connection.prepare("SELECT $1::int[] AS a, $2 AS b, $3::interval AS c")
     equal([t.name for t in statement.get_parameters()], ["int4[]", "text", "interval"])
+    statement = await connection.prepare("SELECT $1::oid AS a, $2::oid[] AS b, $3::name AS c, $4::json AS d, $5::uuid AS e, $6::regclass::oid AS f, $7::regtype::oid AS g")
+    equal([t.name for t in statement.get_parameters()], ["oid", "oid[]", "name", "json", "uuid", "regclass", "regtype"])
+    row = await statement.fetchrow(1259, [1259, 23], "n", "{}", VALUES[8], "pg_class", "integer")
+    equal(tuple(row), (1259, [1259, 23], "n", "{}", VALUES[8], 1259, 23))
+    statement = await connection.prepare("SELECT relname FROM pg_class WHERE oid = $1 AND relname = $2")
+    equal([t.name for t in statement.get_parameters()], ["oid", "name"])
+    equal(await statement.fetchval(1259, "pg_class"), "pg_class")
     equal(await connection.fetchval(f"SELECT count(*) FROM {SCHEMA}.places WHERE id = ANY($1::bigint[])", [1, 2]), 0)
 
 
@@ -105,7 +107,6 @@ async def executemany_inserts_rows(connection):
 
 
 @with_connection
-@open_defect(INTROSPECTION)
 async def introspection_knows_unusual_types(connection):
     row = await connection.fetchrow(
         "SELECT interval '1 day 2 hours' AS v, '{\"a\": 1}'::json AS j, ARRAY[1.5, 2.5]::numeric[] AS n, "
@@ -123,7 +124,6 @@ async def introspection_knows_unusual_types(connection):
 
 
 @with_connection
-@open_defect(INTROSPECTION)
 async def types_are_introspected_by_oid(connection):
     """What asyncpg asks when it meets a type that it does not know."""
     types = await connection._introspect_types([23, 1009, 1700, 114], 60)  # noqa: SLF001: there is no other way to ask

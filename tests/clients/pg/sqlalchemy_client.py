@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from common import TARN, check, equal, open_defect, run, url
+from common import TARN, check, equal, run, url
 
 SCHEMA = "c_sqlalchemy"
 
@@ -207,7 +207,6 @@ def the_orm_writes():
 
 
 @check
-@open_defect("asyncpg asks about types with $1::oid[], which is described as bigint[]")
 def asyncpg_reflects_selects_and_inserts():
     async def body():
         own = create_async_engine(url("postgresql+asyncpg"))

@@ -93,9 +93,8 @@ fn scalar_type(ty: PgType) -> Option<DataType> {
         "int2" => DataType::Int16,
         "int4" => DataType::Int32,
         "int8" => DataType::Int64,
-        "oid" | "xid" | "regclass" | "regtype" | "regproc" | "regnamespace" | "regrole" => {
-            DataType::UInt32
-        }
+        "oid" | "xid" => DataType::UInt32,
+        name if name.starts_with("reg") => DataType::UInt32,
         "float4" => DataType::Float32,
         "float8" => DataType::Float64,
         "numeric" => DataType::Decimal128(38, 10),
@@ -109,6 +108,17 @@ fn scalar_type(ty: PgType) -> Option<DataType> {
         "uuid" => DataType::FixedSizeBinary(16),
         _ => return None,
     })
+}
+
+/// The type in which the value of a parameter comes. What is an oid in binary (`regclass` and its like) is a name in
+/// text, which the engine looks up.
+pub(crate) fn sent_type(oid: u32, format: Format, ty: DataType) -> DataType {
+    let is_name = pg_type_by_oid(oid).is_some_and(|ty| ty.name.starts_with("reg"));
+    match (is_name, format) {
+        (false, _) => ty,
+        (true, Format::Text) => DataType::Utf8View,
+        (true, Format::Binary) => DataType::UInt32,
+    }
 }
 
 /// One parameter.
@@ -259,6 +269,19 @@ mod tests {
         );
         check_bad("{1", &types()[20], "22P02");
         assert!(from_binary(&[Some(b"abc")], &DataType::Int32).is_err());
+    }
+
+    #[test]
+    fn what_is_an_oid_in_binary_is_a_name_in_text() {
+        let regclass = 2205;
+        assert_eq!(arrow_type(regclass), Some(DataType::UInt32));
+        let sent = |format| sent_type(regclass, format, DataType::Utf8View);
+        assert_eq!(sent(Format::Text), DataType::Utf8View);
+        assert_eq!(sent(Format::Binary), DataType::UInt32);
+        assert_eq!(
+            sent_type(25, Format::Binary, DataType::Utf8View),
+            DataType::Utf8View
+        );
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) fn describe(schema: &Schema, formats: &[i16]) -> Result<Vec<Column>, 
                 name: field.name().clone(),
                 oid: ty.oid,
                 size: ty.len,
-                modifier: ty.typmod,
+                modifier: ty.declared(),
                 format: format_of(formats, at).code(),
             }
         })

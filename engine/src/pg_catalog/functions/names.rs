@@ -1,10 +1,11 @@
 //! Names and oids: looking up, quoting, visibility.
 
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 
 use super::Take::{Bool, Oid, Text};
 use super::{Arg, Definition, lenient, strict};
 use crate::directory::{Relation, SchemaDirectory};
+use crate::error::{EngineError, ErrorKind};
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::relations::{all_functions, type_row};
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
@@ -52,7 +53,10 @@ pub(super) const DEFINITIONS: &[Definition] = &[
 
 /// The parts of a possibly qualified and quoted name; unquoted ones are folded.
 pub(super) fn parts(text: &str) -> Result<Vec<String>> {
-    let bad = || plan_err!("invalid name syntax: \"{text}\"");
+    let bad = || {
+        let message = format!("invalid name syntax: \"{text}\"");
+        Err(EngineError::new(ErrorKind::InvalidName, message).into())
+    };
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {
@@ -108,11 +112,24 @@ pub(super) fn relation<'a>(
             if let Some((schema, relation)) = context.resolve(&parts(text)?) {
                 Ok(Some((schema, relation.as_ref())))
             } else {
-                plan_err!("relation \"{text}\" does not exist")
+                Err(no_such_relation(context, text)?.into())
             }
         }
         _ => Ok(None),
     }
+}
+
+/// The error for a relation, or for its schema, that is not there.
+fn no_such_relation(context: &CatalogContext, text: &str) -> Result<EngineError> {
+    let parts = parts(text)?;
+    if let [.., schema, _] = parts.as_slice()
+        && context.directory.schema(schema).is_none()
+    {
+        let message = format!("schema \"{schema}\" does not exist");
+        return Ok(EngineError::new(ErrorKind::UndefinedSchema, message));
+    }
+    let message = format!("relation \"{text}\" does not exist");
+    Ok(EngineError::new(ErrorKind::UndefinedTable, message))
 }
 
 #[allow(

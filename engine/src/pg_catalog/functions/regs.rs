@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, plan_err};
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
@@ -20,6 +20,7 @@ use super::Take::{Named, Oid, Text};
 use super::describe::type_text;
 use super::names::{parts, quoted, relation};
 use super::{Arg, CatalogFunction, Definition, definitions, lenient, strict};
+use crate::error::{EngineError, ErrorKind};
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::relations::{TYPES, all_functions};
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
@@ -101,7 +102,13 @@ fn read(
     if let Some(oid) = find(name)? {
         Ok(Val::Oid(oid))
     } else {
-        plan_err!("{kind} \"{name}\" does not exist")
+        let class = match kind {
+            "schema" => ErrorKind::UndefinedSchema,
+            "function" | "operator" => ErrorKind::UndefinedFunction,
+            _ => ErrorKind::UndefinedObject,
+        };
+        let message = format!("{kind} \"{name}\" does not exist");
+        Err(EngineError::new(class, message).into())
     }
 }
 
