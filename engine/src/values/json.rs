@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 
 use crate::casts::invalid;
 use crate::pg_catalog::PG_TYPE_KEY;
+use crate::text_forms;
 
 /// Plans the operators on text.
 #[derive(Debug)]
@@ -39,7 +40,19 @@ impl ExprPlanner for JsonOperators {
             Ok(DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) => {}
             _ => return Ok(PlannerResult::Original(expr)),
         }
-        let call = ScalarUDF::from(Json::new(part)).call(vec![expr.left, expr.right]);
+        let is_path = matches!(
+            expr.op,
+            BinaryOperator::HashArrow | BinaryOperator::HashLongArrow
+        );
+        let key = match expr.right.get_type(schema) {
+            // A path written as text: `'{a,b}'`.
+            Ok(DataType::Utf8 | DataType::Utf8View) if is_path => {
+                let item = Field::new_list_field(DataType::Utf8, true);
+                text_forms::call(expr.right, &DataType::List(Arc::new(item)), false)?
+            }
+            _ => expr.right,
+        };
+        let call = ScalarUDF::from(Json::new(part)).call(vec![expr.left, key]);
         Ok(PlannerResult::Planned(call))
     }
 }
