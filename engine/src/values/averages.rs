@@ -174,32 +174,32 @@ impl Shape {
 }
 
 fn decimals(array: &ArrayRef) -> Result<&Decimal128Array> {
-    match array.as_primitive_opt::<Decimal128Type>() {
-        Some(values) => Ok(values),
-        None => exec_err!("avg() does not take {}", array.data_type()),
-    }
+    let Some(values) = array.as_primitive_opt::<Decimal128Type>() else {
+        return exec_err!("avg() does not take {}", array.data_type());
+    };
+    Ok(values)
 }
 
 fn first(values: &[ArrayRef]) -> Result<&Decimal128Array> {
-    match values {
-        [values] => decimals(values),
-        _ => exec_err!("avg() takes one argument"),
-    }
+    let [values] = values else {
+        return exec_err!("avg() takes one argument");
+    };
+    decimals(values)
 }
 
 /// Counts and sums.
 fn parts(states: &[ArrayRef]) -> Result<(&UInt64Array, &Decimal128Array)> {
-    match states {
-        [counts, sums] => Ok((counts.as_primitive::<UInt64Type>(), decimals(sums)?)),
-        _ => exec_err!("avg() has two states"),
-    }
+    let [counts, sums] = states else {
+        return exec_err!("avg() has two states");
+    };
+    Ok((counts.as_primitive::<UInt64Type>(), decimals(sums)?))
 }
 
 fn add(left: i128, right: i128) -> Result<i128> {
-    match left.checked_add(right) {
-        Some(total) => Ok(total),
-        None => exec_err!("numeric out of range: overflow of avg() beyond {DIGITS_MAX} digits"),
-    }
+    let Some(total) = left.checked_add(right) else {
+        return exec_err!("numeric out of range: overflow of avg() beyond {DIGITS_MAX} digits");
+    };
+    Ok(total)
 }
 
 #[derive(Debug)]
@@ -303,13 +303,11 @@ impl Accumulator for DistinctAverage {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for list in states
+        let lists = states
             .iter()
-            .flat_map(|state| state.as_list::<i32>().iter())
-        {
-            if let Some(list) = list {
-                self.update_batch(&[list])?;
-            }
+            .flat_map(|state| state.as_list::<i32>().iter());
+        for list in lists.flatten() {
+            self.update_batch(&[list])?;
         }
         Ok(())
     }

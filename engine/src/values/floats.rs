@@ -151,10 +151,10 @@ impl ScalarUDFImpl for Quotient {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [left, _] => Ok(left.clone()),
-            _ => exec_err!("{} takes two arguments", self.name()),
-        }
+        let [left, _] = types else {
+            return exec_err!("{} takes two arguments", self.name());
+        };
+        Ok(left.clone())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {

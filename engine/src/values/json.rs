@@ -168,7 +168,7 @@ fn parts(documents: &StringArray, keys: &ArrayRef, part: Part) -> Result<StringA
             return Ok(Some(vec![Step::Index(index)]));
         }
         if let Some(lists) = keys.as_list_opt::<i32>() {
-            return path(&cast(&lists.value(row), &DataType::Utf8)?);
+            return Ok(path(&cast(&lists.value(row), &DataType::Utf8)?));
         }
         let name = cast(&keys.slice(row, 1), &DataType::Utf8)?;
         let name = name.as_string::<i32>().value(0).to_owned();
@@ -198,7 +198,7 @@ fn parts(documents: &StringArray, keys: &ArrayRef, part: Part) -> Result<StringA
 }
 
 /// A path of texts; a number may be an index, too.
-fn path(items: &ArrayRef) -> Result<Option<Vec<Step>>> {
+fn path(items: &ArrayRef) -> Option<Vec<Step>> {
     let items = items.as_string::<i32>();
     let steps = items.iter().map(|item| {
         let item = item?;
@@ -207,7 +207,7 @@ fn path(items: &ArrayRef) -> Result<Option<Vec<Step>>> {
                 .map_or_else(|_| Step::Name(item.to_owned()), Step::Index),
         )
     });
-    Ok(steps.collect())
+    steps.collect()
 }
 
 /// A JSON value as text: a string without its quotes, NULL for null.
@@ -228,11 +228,11 @@ fn inside<'a>(document: &'a str, step: &Step) -> Option<&'a str> {
     while !rest.starts_with(['}', ']']) {
         let mut name = None;
         if is_object {
-            let end = value_end(rest)?;
+            let end = value_end(rest);
             name = Some(&rest[..end]);
             rest = rest[end..].trim_start().strip_prefix(':')?.trim_start();
         }
-        let end = value_end(rest)?;
+        let end = value_end(rest);
         items.push((name, rest[..end].trim_end()));
         rest = rest[end..].trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
@@ -257,7 +257,7 @@ fn named<'a>(items: &[(Option<&str>, &'a str)], wanted: &str) -> Option<&'a str>
 }
 
 /// Where the value at the start of `text` ends.
-fn value_end(text: &str) -> Option<usize> {
+fn value_end(text: &str) -> usize {
     let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
     for (at, c) in text.char_indices() {
         if escaped {
@@ -269,23 +269,22 @@ fn value_end(text: &str) -> Option<usize> {
             '"' => {
                 quoted = !quoted;
                 if !quoted && depth == 0 {
-                    return Some(at + 1);
+                    return at + 1;
                 }
             }
             _ if quoted => {}
             '{' | '[' => depth += 1,
-            '}' | ']' if depth == 0 => return Some(at),
-            '}' | ']' => {
+            '}' | ']' if depth > 0 => {
                 depth -= 1;
                 if depth == 0 {
-                    return Some(at + 1);
+                    return at + 1;
                 }
             }
-            ',' | ':' if depth == 0 => return Some(at),
+            '}' | ']' | ',' | ':' if depth == 0 => return at,
             _ => {}
         }
     }
-    Some(text.len())
+    text.len()
 }
 
 /// A value that is not NULL as JSON. Source: PostgreSQL, `to_json`.

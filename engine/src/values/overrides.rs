@@ -251,7 +251,7 @@ impl ScalarUDFImpl for Mended {
                 }
                 self.inner.invoke_with_args(args)
             }
-            Mend::Dimensions => each(&args, dimensions),
+            Mend::Dimensions => each(&args, |values| Ok(dimensions(values))),
             Mend::Size | Mend::Count | Mend::Length => {
                 let zero = self.mend != Mend::Size;
                 let theirs = self.theirs(args)?;
@@ -345,7 +345,7 @@ fn refuse_nul(codes: &ArrayRef) -> Result<()> {
 }
 
 /// The bounds of each dimension of arrays; none of an empty one.
-fn dimensions(values: &ArrayRef) -> Result<ArrayRef> {
+fn dimensions(values: &ArrayRef) -> ArrayRef {
     use std::fmt::Write as _;
     let mut out: Vec<Option<String>> = Vec::with_capacity(values.len());
     for row in 0..values.len() {
@@ -366,7 +366,7 @@ fn dimensions(values: &ArrayRef) -> Result<ArrayRef> {
         }
         out.push((!text.is_empty()).then_some(text));
     }
-    Ok(Arc::new(StringArray::from(out)))
+    Arc::new(StringArray::from(out))
 }
 
 #[cfg(test)]
@@ -381,7 +381,7 @@ mod tests {
             Some(vec![]),
             None,
         ]));
-        let texts = dimensions(&lists).unwrap();
+        let texts = dimensions(&lists);
         let texts: Vec<_> = texts.as_string::<i32>().iter().collect();
         assert_eq!(texts, [Some("[1:2]"), None, None]);
     }

@@ -147,10 +147,10 @@ fn bucket(value: f64, low: f64, high: f64, count: i32) -> Result<i32> {
         return Ok(0);
     }
     if after {
-        return match count.checked_add(1) {
-            Some(last) => Ok(last),
-            None => exec_err!("integer out of range: overflow of width_bucket()"),
+        let Some(last) = count.checked_add(1) else {
+            return exec_err!("integer out of range: overflow of width_bucket()");
         };
+        return Ok(last);
     }
     #[allow(
         clippy::cast_possible_truncation,

@@ -164,7 +164,7 @@ impl Kind {
     }
 
     /// Values as they come, or parts of sums.
-    fn each(self, array: &ArrayRef, mut take: impl FnMut(usize, i128) -> Result<()>) -> Result<()> {
+    fn each(array: &ArrayRef, mut take: impl FnMut(usize, i128) -> Result<()>) -> Result<()> {
         if let Some(values) = array.as_primitive_opt::<Int64Type>() {
             if values.null_count() == 0 {
                 for (row, value) in values.values().iter().enumerate() {
@@ -197,24 +197,24 @@ impl Kind {
 }
 
 fn add(left: i128, right: i128) -> Result<i128> {
-    match left.checked_add(right) {
-        Some(total) => Ok(total),
-        None => exec_err!("numeric out of range: overflow of sum() beyond {DIGITS_MAX} digits"),
-    }
+    let Some(total) = left.checked_add(right) else {
+        return exec_err!("numeric out of range: overflow of sum() beyond {DIGITS_MAX} digits");
+    };
+    Ok(total)
 }
 
 fn single(values: &[ArrayRef]) -> Result<&ArrayRef> {
-    match values {
-        [values] => Ok(values),
-        _ => exec_err!("sum() takes one argument"),
-    }
+    let [values] = values else {
+        return exec_err!("sum() takes one argument");
+    };
+    Ok(values)
 }
 
 /// One sum.
 #[derive(Debug)]
 struct Total {
     kind: Kind,
-    total: i128,
+    sum: i128,
     rows: u64,
 }
 
@@ -222,36 +222,36 @@ impl Total {
     fn new(kind: Kind) -> Self {
         Self {
             kind,
-            total: 0,
+            sum: 0,
             rows: 0,
         }
     }
 
     fn known(&self) -> Option<i128> {
-        (self.rows > 0).then_some(self.total)
+        (self.rows > 0).then_some(self.sum)
     }
 }
 
 impl Accumulator for Total {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (mut total, mut rows) = (self.total, self.rows);
-        self.kind.each(single(values)?, |_, value| {
+        let (mut total, mut rows) = (self.sum, self.rows);
+        Kind::each(single(values)?, |_, value| {
             total = add(total, value)?;
             rows += 1;
             Ok(())
         })?;
-        (self.total, self.rows) = (total, rows);
+        (self.sum, self.rows) = (total, rows);
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (mut total, mut rows) = (self.total, self.rows);
-        self.kind.each(single(values)?, |_, value| {
+        let (mut total, mut rows) = (self.sum, self.rows);
+        Kind::each(single(values)?, |_, value| {
             total = add(total, value.wrapping_neg())?;
             rows = rows.saturating_sub(1);
             Ok(())
         })?;
-        (self.total, self.rows) = (total, rows);
+        (self.sum, self.rows) = (total, rows);
         Ok(())
     }
 
@@ -303,7 +303,7 @@ impl DistinctTotal {
 impl Accumulator for DistinctTotal {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let seen = &mut self.values;
-        self.kind.each(single(values)?, |_, value| {
+        Kind::each(single(values)?, |_, value| {
             *seen.entry(value).or_default() += 1;
             Ok(())
         })
@@ -311,7 +311,7 @@ impl Accumulator for DistinctTotal {
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let seen = &mut self.values;
-        self.kind.each(single(values)?, |_, value| {
+        Kind::each(single(values)?, |_, value| {
             if let Some(rows) = seen.get_mut(&value) {
                 *rows -= 1;
                 if *rows == 0 {
@@ -382,7 +382,7 @@ impl GroupTotals {
         self.totals.resize(count, 0);
         self.known.resize(count, false);
         let (totals, known) = (&mut self.totals, &mut self.known);
-        self.kind.each(values, |row, value| {
+        Kind::each(values, |row, value| {
             if filter.is_some_and(|filter| filter.is_null(row) || !filter.value(row)) {
                 return Ok(());
             }
@@ -444,7 +444,7 @@ impl GroupsAccumulator for GroupTotals {
     ) -> Result<Vec<ArrayRef>> {
         let values = single(values)?;
         let mut parts = vec![None; values.len()];
-        self.kind.each(values, |row, value| {
+        Kind::each(values, |row, value| {
             if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
                 parts[row] = Some(value);
             }
