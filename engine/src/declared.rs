@@ -89,7 +89,7 @@ mod tests {
                 col("price") + col("price"),
                 cast(lit(1_i64), DataType::Decimal128(5, 2)),
                 cast(lit(1_i64), DataType::Decimal128(38, 10)).alias("plain"),
-                lit(1_i64),
+                lit(1_i64).alias("one"),
             ])
             .and_then(|plan| plan.alias("s"))
             .and_then(LogicalPlanBuilder::build)
