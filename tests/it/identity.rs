@@ -14,7 +14,7 @@ use crate::harness::{Postgres, Server, ServerOptions, wait_for};
 /// A statement that runs until somebody stops it.
 const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) AS a, generate_series(1, 1000000) AS b
-                       WHERE a.value * b.value % 7 = 3";
+                       WHERE a.a * b.b % 7 = 3";
 
 /// Something that ends takes at most this long to do so.
 const END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
