@@ -11,11 +11,9 @@ use datafusion::arrow::array::{FixedSizeBinaryBuilder, Float64Array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::logical_expr::expr::{Cast, InList, TryCast};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator,
     ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -25,6 +23,7 @@ use datafusion::scalar::ScalarValue;
 use uuid::Uuid;
 
 use crate::error::{EngineError, ErrorKind};
+use crate::expressions;
 use crate::text_forms;
 
 /// Bytes of a uuid.
@@ -47,7 +46,7 @@ pub(crate) struct LiteralBytes;
 
 impl AnalyzerRule for SqlCasts {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite(plan, |expr, schema| {
+        expressions::rewrite(plan, |expr, schema| {
             let done = compared(expr, schema);
             done.transform_data(|expr| Ok(planned(expr, schema)))
         })
@@ -60,7 +59,7 @@ impl AnalyzerRule for SqlCasts {
 
 impl AnalyzerRule for LiteralBytes {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite(plan, |expr, schema| {
+        expressions::rewrite(plan, |expr, schema| {
             let escaped = matches!(&expr, Expr::Cast(Cast { expr, field })
                 if is_bytes(field.data_type())
                     && matches!(expr.as_ref(), Expr::Literal(value, _)
@@ -76,25 +75,6 @@ impl AnalyzerRule for LiteralBytes {
     fn name(&self) -> &'static str {
         "literal_bytes"
     }
-}
-
-fn rewrite(
-    plan: LogicalPlan,
-    change: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
-) -> Result<LogicalPlan> {
-    plan.transform_up_with_subqueries(|node| {
-        let mut schema = merge_schema(&node.inputs());
-        if let LogicalPlan::TableScan(scan) = &node {
-            schema.merge(&scan.projected_schema);
-        }
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let done = expr.transform_up(|expr| change(expr, &schema))?;
-            Ok(done.update_data(|expr| name.restore(expr)))
-        })
-    })
-    .map(|done| done.data)
 }
 
 fn is_text(ty: &DataType) -> bool {

@@ -5,13 +5,13 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::expressions;
 
 /// Makes the decimals that meet a float doubles.
 #[derive(Debug)]
@@ -19,19 +19,7 @@ pub(crate) struct DecimalsBesideFloats;
 
 impl AnalyzerRule for DecimalsBesideFloats {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| Ok(settle(expr, &schema)))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })
-        })
-        .map(|done| done.data)
+        expressions::rewrite(plan, |expr, schema| Ok(settle(expr, schema)))
     }
 
     fn name(&self) -> &'static str {

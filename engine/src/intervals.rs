@@ -6,7 +6,8 @@ use datafusion::arrow::array::{ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use datafusion::arrow::datatypes::{
     DataType, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
-use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
+use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -93,31 +94,24 @@ impl ScalarUDFImpl for Times {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [intervals, factors] = &arrays[..] else {
-            return exec_err!("tarn_interval_times takes two arguments");
+        let each = |arrays: &[ArrayRef]| {
+            let [intervals, factors] = arrays else {
+                return exec_err!("tarn_interval_times takes two arguments");
+            };
+            let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+            let factors = factors.as_primitive::<Float64Type>();
+            let product = intervals
+                .iter()
+                .zip(factors)
+                .map(|pair| match pair {
+                    (Some(interval), Some(factor)) => times(interval, factor).map(Some),
+                    _ => Ok(None),
+                })
+                .collect::<Result<IntervalMonthDayNanoArray>>()?;
+            let product: ArrayRef = Arc::new(product);
+            Ok(product)
         };
-        let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
-        let factors = factors.as_primitive::<Float64Type>();
-        let product = intervals
-            .iter()
-            .zip(factors)
-            .map(|pair| match pair {
-                (Some(interval), Some(factor)) => times(interval, factor).map(Some),
-                _ => Ok(None),
-            })
-            .collect::<Result<IntervalMonthDayNanoArray>>()?;
-        let product: ArrayRef = Arc::new(product);
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &product, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(product))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

@@ -21,6 +21,7 @@ mod directory;
 pub mod distribute;
 mod engine;
 mod error;
+mod expressions;
 mod files;
 mod floats;
 mod functions;

@@ -4,66 +4,56 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, Expr, Function, FunctionArguments, GroupByExpr, Query, SelectItem,
-    SetExpr, Statement, Value, VisitMut, VisitorMut, visit_expressions,
+    SetExpr, Statement, Value, visit_expressions,
 };
 
-use super::expression;
+use super::{expression, replace_expressions};
 
 /// Rewrites every such array.
 pub(super) fn rewrite(statement: &mut Statement) {
-    let _ = VisitMut::visit(statement, &mut Rewriter);
+    replace_expressions(statement, replacement);
 }
 
-struct Rewriter;
-
-impl VisitorMut for Rewriter {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let new = match expr {
-            Expr::Function(function) => of_query(function),
-            Expr::AnyOp {
-                left,
-                compare_op,
-                right,
-                ..
-            } => {
-                if let Some(elem) = text(right).and_then(elements) {
-                    **right = array(elem);
-                }
-                each(left, compare_op, right, &BinaryOperator::Or)
-                    .or_else(|| unless_null(left, compare_op, right))
+fn replacement(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => of_query(function),
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => {
+            if let Some(elem) = text(right).and_then(elements) {
+                **right = array(elem);
             }
-            Expr::AllOp {
-                left,
-                compare_op,
-                right,
-            } => {
-                if let Some(elem) = text(right).and_then(elements) {
-                    **right = array(elem);
-                }
-                each(left, compare_op, right, &BinaryOperator::And)
-            }
-            Expr::Like {
-                negated,
-                any: true,
-                expr,
-                pattern,
-                ..
-            } => like_any(expr, pattern, *negated, false),
-            Expr::ILike {
-                negated,
-                any: true,
-                expr,
-                pattern,
-                ..
-            } => like_any(expr, pattern, *negated, true),
-            _ => None,
-        };
-        if let Some(new) = new {
-            *expr = new;
+            each(left, compare_op, right, &BinaryOperator::Or)
+                .or_else(|| unless_null(left, compare_op, right))
         }
-        ControlFlow::Continue(())
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => {
+            if let Some(elem) = text(right).and_then(elements) {
+                **right = array(elem);
+            }
+            each(left, compare_op, right, &BinaryOperator::And)
+        }
+        Expr::Like {
+            negated,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => like_any(expr, pattern, *negated, false),
+        Expr::ILike {
+            negated,
+            any: true,
+            expr,
+            pattern,
+            ..
+        } => like_any(expr, pattern, *negated, true),
+        _ => None,
     }
 }
 

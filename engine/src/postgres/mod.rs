@@ -13,9 +13,12 @@ mod sets;
 mod standard;
 mod templates;
 
-use crate::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Query, Statement, visit_expressions_mut};
 use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::dialect::PostgreSqlDialect;
 
 /// Rewrites `statement`.
 pub(crate) fn rewrite(statement: &mut Statement) {
@@ -28,6 +31,16 @@ pub(crate) fn rewrite(statement: &mut Statement) {
     templates::rewrite(statement);
     sets::rewrite(statement);
     columns::rewrite(statement);
+}
+
+/// Puts what `new` makes of an expression in its place, from the leaves up.
+fn replace_expressions(statement: &mut Statement, mut new: impl FnMut(&mut Expr) -> Option<Expr>) {
+    let _ = visit_expressions_mut(statement, |expr| {
+        if let Some(new) = new(expr) {
+            *expr = new;
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// A query that is put together as text; none if the text is not SQL.

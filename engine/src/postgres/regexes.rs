@@ -1,13 +1,10 @@
 //! Regular expressions as PostgreSQL writes them: `SIMILAR TO`, the words `\m`, `\M`, `\y`, and `substring(s FROM 'regex')`.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Statement, Value,
-    VisitMut, VisitorMut,
 };
 
-use super::expression;
+use super::{expression, replace_expressions};
 use crate::parser::fold_name;
 
 /// Escapes of PostgreSQL's that the engine spells otherwise. Source: PostgreSQL, "Regular Expression Constraint Escapes".
@@ -29,64 +26,54 @@ const FUNCTIONS: [&str; 5] = [
 
 /// Rewrites every such expression.
 pub(super) fn rewrite(statement: &mut Statement) {
-    let _ = VisitMut::visit(statement, &mut Rewriter);
+    replace_expressions(statement, replacement);
 }
 
-struct Rewriter;
-
-impl VisitorMut for Rewriter {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let new = match expr {
-            Expr::SimilarTo {
-                negated,
-                expr,
-                pattern,
-                escape_char,
-            } => {
-                let escape = match escape_char.as_ref().map(|escape| &escape.value) {
-                    None => Some("\\".to_owned()),
-                    Some(Value::SingleQuotedString(escape)) => Some(escape.replace('\'', "''")),
-                    Some(_) => None,
-                };
-                let op = if *negated { "!~" } else { "~" };
-                escape.and_then(|escape| {
-                    expression(&format!(
-                        "(({expr}) {op} tarn_similar({pattern}, '{escape}'))"
-                    ))
-                })
-            }
-            Expr::BinaryOp { op, right, .. } if is_match(op) => {
-                translate(right);
-                None
-            }
-            Expr::Function(function) => {
-                let name = fold_name(&function.name).pop().unwrap_or_default();
-                if FUNCTIONS.contains(&name.as_str())
-                    && let FunctionArguments::List(list) = &mut function.args
-                    && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) =
-                        list.args.get_mut(1)
-                {
-                    translate(pattern);
-                }
-                None
-            }
-            Expr::Substring {
-                expr,
-                substring_from: Some(pattern),
-                substring_for: None,
-                ..
-            } if is_literal(pattern) => {
-                translate(pattern);
-                expression(&format!("(regexp_match({expr}, {pattern}))[1]"))
-            }
-            _ => None,
-        };
-        if let Some(new) = new {
-            *expr = new;
+fn replacement(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::SimilarTo {
+            negated,
+            expr,
+            pattern,
+            escape_char,
+        } => {
+            let escape = match escape_char.as_ref().map(|escape| &escape.value) {
+                None => Some("\\".to_owned()),
+                Some(Value::SingleQuotedString(escape)) => Some(escape.replace('\'', "''")),
+                Some(_) => None,
+            };
+            let op = if *negated { "!~" } else { "~" };
+            escape.and_then(|escape| {
+                expression(&format!(
+                    "(({expr}) {op} tarn_similar({pattern}, '{escape}'))"
+                ))
+            })
         }
-        ControlFlow::Continue(())
+        Expr::BinaryOp { op, right, .. } if is_match(op) => {
+            translate(right);
+            None
+        }
+        Expr::Function(function) => {
+            let name = fold_name(&function.name).pop().unwrap_or_default();
+            if FUNCTIONS.contains(&name.as_str())
+                && let FunctionArguments::List(list) = &mut function.args
+                && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(pattern))) =
+                    list.args.get_mut(1)
+            {
+                translate(pattern);
+            }
+            None
+        }
+        Expr::Substring {
+            expr,
+            substring_from: Some(pattern),
+            substring_for: None,
+            ..
+        } if is_literal(pattern) => {
+            translate(pattern);
+            expression(&format!("(regexp_match({expr}, {pattern}))[1]"))
+        }
+        _ => None,
     }
 }
 

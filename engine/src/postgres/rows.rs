@@ -3,59 +3,47 @@
 //! `(a, b) = (c, d)`, `(a, b) < (c, d)`, `(a, b) IN (…)`, also of a query, and `ROW(a, b) IS NULL`. DataFusion would compare
 //! structs, to which NULL is a value.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SetExpr, Statement,
-    UnaryOperator, VisitMut, VisitorMut,
+    UnaryOperator,
 };
 
-use super::expression;
+use super::{expression, replace_expressions};
 
 /// Rewrites every such comparison.
 pub(super) fn rewrite(statement: &mut Statement) {
-    let _ = VisitMut::visit(statement, &mut Rewriter);
+    replace_expressions(statement, replacement);
 }
 
-struct Rewriter;
-
-impl VisitorMut for Rewriter {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let new = match expr {
-            Expr::BinaryOp { left, op, right } => match (row(left), row(right)) {
-                (Some(left), Some(right)) => compared(&left, op, &right),
-                _ => None,
-            },
-            Expr::InList {
-                expr,
-                list,
-                negated,
-            } => row(expr).and_then(|left| in_list(&left, list, *negated)),
-            Expr::InSubquery {
-                expr,
-                subquery,
-                negated,
-            } => row(expr)
-                .filter(|left| width(&subquery.body) == Some(left.len()))
-                .and_then(|left| in_query(&left, &subquery.to_string(), *negated)),
-            Expr::IsNull(inner) => row(inner).and_then(|items| {
-                let all = items.into_iter().map(|item| Expr::IsNull(Box::new(item)));
-                joined(all, &BinaryOperator::And)
-            }),
-            Expr::IsNotNull(inner) => row(inner).and_then(|items| {
-                let all = items
-                    .into_iter()
-                    .map(|item| Expr::IsNotNull(Box::new(item)));
-                joined(all, &BinaryOperator::And)
-            }),
+fn replacement(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::BinaryOp { left, op, right } => match (row(left), row(right)) {
+            (Some(left), Some(right)) => compared(&left, op, &right),
             _ => None,
-        };
-        if let Some(new) = new {
-            *expr = new;
-        }
-        ControlFlow::Continue(())
+        },
+        Expr::InList {
+            expr,
+            list,
+            negated,
+        } => row(expr).and_then(|left| in_list(&left, list, *negated)),
+        Expr::InSubquery {
+            expr,
+            subquery,
+            negated,
+        } => row(expr)
+            .filter(|left| width(&subquery.body) == Some(left.len()))
+            .and_then(|left| in_query(&left, &subquery.to_string(), *negated)),
+        Expr::IsNull(inner) => row(inner).and_then(|items| {
+            let all = items.into_iter().map(|item| Expr::IsNull(Box::new(item)));
+            joined(all, &BinaryOperator::And)
+        }),
+        Expr::IsNotNull(inner) => row(inner).and_then(|items| {
+            let all = items
+                .into_iter()
+                .map(|item| Expr::IsNotNull(Box::new(item)));
+            joined(all, &BinaryOperator::And)
+        }),
+        _ => None,
     }
 }
 

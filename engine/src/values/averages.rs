@@ -2,13 +2,11 @@
 //!
 //! Works in parts on workers, for groups, in windows and DISTINCT. Averages of other types are DataFusion's.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, ListArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, UInt64Array,
 };
-use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, UInt64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::functions_aggregate::average::Avg;
@@ -18,10 +16,9 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use super::decimals::{self, DIGITS_MAX, Different};
 use super::division::quotient;
 
-/// Most digits of a decimal.
-const DIGITS_MAX: u8 = 38;
 /// Digits after the point of an average at least.
 const SCALE_MIN: i8 = 16;
 
@@ -64,7 +61,7 @@ impl AggregateUDFImpl for DecimalAverage {
         match (Shape::of(&args), args.is_distinct) {
             (Some(shape), true) => Ok(Box::new(DistinctAverage {
                 shape,
-                values: HashMap::new(),
+                values: Different::default(),
             })),
             (Some(shape), false) => Ok(Box::new(Average {
                 shape,
@@ -85,8 +82,7 @@ impl AggregateUDFImpl for DecimalAverage {
         let field =
             |part: &str, ty| Arc::new(Field::new(format!("{}[{part}]", args.name), ty, true));
         Ok(if args.is_distinct {
-            let item = Arc::new(Field::new_list_field(ty, true));
-            vec![field("values", DataType::List(item))]
+            vec![field("values", DataType::List(decimals::item(ty)))]
         } else {
             vec![field("count", DataType::UInt64), field("sum", ty)]
         })
@@ -196,10 +192,7 @@ fn parts(states: &[ArrayRef]) -> Result<(&UInt64Array, &Decimal128Array)> {
 }
 
 fn add(left: i128, right: i128) -> Result<i128> {
-    let Some(total) = left.checked_add(right) else {
-        return exec_err!("numeric out of range: overflow of avg() beyond {DIGITS_MAX} digits");
-    };
-    Ok(total)
+    decimals::add(left, right, "avg")
 }
 
 #[derive(Debug)]
@@ -258,25 +251,20 @@ impl Accumulator for Average {
 #[derive(Debug)]
 struct DistinctAverage {
     shape: Shape,
-    values: HashMap<i128, u64>,
+    values: Different,
 }
 
 impl Accumulator for DistinctAverage {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for value in first(values)?.iter().flatten() {
-            *self.values.entry(value).or_default() += 1;
+            self.values.take(value);
         }
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for value in first(values)?.iter().flatten() {
-            if let Some(rows) = self.values.get_mut(&value) {
-                *rows -= 1;
-                if *rows == 0 {
-                    self.values.remove(&value);
-                }
-            }
+            self.values.retract(value);
         }
         Ok(())
     }
@@ -286,20 +274,12 @@ impl Accumulator for DistinctAverage {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut total = 0;
-        for value in self.values.keys() {
-            total = add(total, *value)?;
-        }
-        self.shape.value(total, self.values.len() as u64)
+        self.shape
+            .value(self.values.total("avg")?, self.values.count())
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values: Decimal128Array = self.values.keys().copied().map(Some).collect();
-        let values = values.with_data_type(self.shape.state());
-        let item = Arc::new(Field::new_list_field(self.shape.state(), true));
-        let offsets = OffsetBuffer::from_lengths([values.len()]);
-        let list = ListArray::try_new(item, offsets, Arc::new(values), None)?;
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        self.values.state(self.shape.state())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -313,7 +293,7 @@ impl Accumulator for DistinctAverage {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.values.capacity() * size_of::<(i128, u64)>()
+        size_of::<Self>() + self.values.size()
     }
 }
 

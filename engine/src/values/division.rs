@@ -10,12 +10,11 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, i256};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::expr::Cast;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -23,8 +22,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-/// Most digits of a decimal.
-const DIGITS_MAX: u8 = 38;
+use super::decimals::DIGITS_MAX;
+use crate::expressions;
+
 /// Digits after the point of a quotient, where there is room. PostgreSQL gives at least sixteen significant ones.
 const SCALE_WIDE: i8 = 20;
 /// Digits after the point of a quotient of wide numbers.
@@ -60,26 +60,7 @@ pub(super) struct LateDecimalOperators;
 
 impl AnalyzerRule for LateDecimalOperators {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut changed = false;
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            let done = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| Ok(late(expr, &schema)))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })?;
-            changed |= done.transformed;
-            if changed {
-                done.map_data(LogicalPlan::recompute_schema)
-            } else {
-                Ok(done)
-            }
-        })
-        .map(|done| done.data)
+        expressions::rewrite_types(plan, |expr, schema| Ok(late(expr, schema)))
     }
 
     fn name(&self) -> &'static str {
@@ -358,41 +339,34 @@ impl ScalarUDFImpl for Decimals {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [left, right] = &arrays[..] else {
-            return exec_err!("{} takes two arguments", self.name());
+        let each = |arrays: &[ArrayRef]| {
+            let [left, right] = arrays else {
+                return exec_err!("{} takes two arguments", self.name());
+            };
+            let ty = args.return_field.data_type();
+            let (_, scale) = shape(ty)?;
+            let (left_shape, right_shape) = (shape(left.data_type())?, shape(right.data_type())?);
+            let values = match (
+                left.as_primitive_opt::<Decimal128Type>(),
+                right.as_primitive_opt::<Decimal128Type>(),
+            ) {
+                (Some(left), Some(right)) => left
+                    .iter()
+                    .zip(right)
+                    .map(|pair| match pair {
+                        (Some(left), Some(right)) => self
+                            .operation
+                            .apply((left, left_shape.1), (right, right_shape.1), scale)
+                            .map(Some),
+                        _ => Ok(None),
+                    })
+                    .collect::<Result<Decimal128Array>>()?,
+                _ => Decimal128Array::new_null(left.len()),
+            };
+            let values: ArrayRef = Arc::new(values.with_data_type(ty.clone()));
+            Ok(values)
         };
-        let ty = args.return_field.data_type();
-        let (_, scale) = shape(ty)?;
-        let (left_shape, right_shape) = (shape(left.data_type())?, shape(right.data_type())?);
-        let values = match (
-            left.as_primitive_opt::<Decimal128Type>(),
-            right.as_primitive_opt::<Decimal128Type>(),
-        ) {
-            (Some(left), Some(right)) => left
-                .iter()
-                .zip(right)
-                .map(|pair| match pair {
-                    (Some(left), Some(right)) => self
-                        .operation
-                        .apply((left, left_shape.1), (right, right_shape.1), scale)
-                        .map(Some),
-                    _ => Ok(None),
-                })
-                .collect::<Result<Decimal128Array>>()?,
-            _ => Decimal128Array::new_null(left.len()),
-        };
-        let values: ArrayRef = Arc::new(values.with_data_type(ty.clone()));
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &values, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(values))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

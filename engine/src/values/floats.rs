@@ -10,15 +10,16 @@ use datafusion::arrow::compute::kernels::numeric::div;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::expressions;
 
 /// Makes decimals floats where they are an alternative to a float. Runs before types are settled.
 #[derive(Debug)]
@@ -26,26 +27,7 @@ pub(super) struct FloatChoices;
 
 impl AnalyzerRule for FloatChoices {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let mut changed = false;
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            let done = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| Ok(chosen(expr, &schema)))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })?;
-            changed |= done.transformed;
-            if changed {
-                done.map_data(LogicalPlan::recompute_schema)
-            } else {
-                Ok(done)
-            }
-        })
-        .map(|done| done.data)
+        expressions::rewrite_types(plan, |expr, schema| Ok(chosen(expr, schema)))
     }
 
     fn name(&self) -> &'static str {
@@ -83,19 +65,7 @@ pub(super) struct CheckDivisors;
 
 impl AnalyzerRule for CheckDivisors {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|node| {
-            let mut schema = merge_schema(&node.inputs());
-            if let LogicalPlan::TableScan(scan) = &node {
-                schema.merge(&scan.projected_schema);
-            }
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let done = expr.transform_up(|expr| Ok(checked(expr, &schema)))?;
-                Ok(done.update_data(|expr| name.restore(expr)))
-            })
-        })
-        .map(|done| done.data)
+        expressions::rewrite(plan, |expr, schema| Ok(checked(expr, schema)))
     }
 
     fn name(&self) -> &'static str {
@@ -167,22 +137,15 @@ impl ScalarUDFImpl for Quotient {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [left, right] = &arrays[..] else {
-            return exec_err!("{} takes two arguments", self.name());
+        let each = |arrays: &[ArrayRef]| {
+            let [left, right] = arrays else {
+                return exec_err!("{} takes two arguments", self.name());
+            };
+            refuse_zero(left, right)?;
+            let values = div(left, right)?;
+            Ok(values)
         };
-        refuse_zero(left, right)?;
-        let values = div(left, right)?;
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &values, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(values))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

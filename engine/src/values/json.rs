@@ -8,7 +8,8 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
+use datafusion::common::{DFSchema, Result, exec_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -121,33 +122,26 @@ impl ScalarUDFImpl for Json {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let values = match &arrays[..] {
-            [values] => (0..values.len())
-                .map(|row| {
-                    if values.is_null(row) || values.data_type().is_null() {
-                        return Ok(None);
-                    }
-                    made(values, row).map(Some)
-                })
-                .collect::<Result<StringArray>>()?,
-            [documents, keys] => {
-                let documents = cast(documents, &DataType::Utf8)?;
-                parts(documents.as_string::<i32>(), keys, self.part)?
-            }
-            _ => return exec_err!("{} takes one or two arguments", self.name()),
+        let each = |arrays: &[ArrayRef]| {
+            let values = match arrays {
+                [values] => (0..values.len())
+                    .map(|row| {
+                        if values.is_null(row) || values.data_type().is_null() {
+                            return Ok(None);
+                        }
+                        made(values, row).map(Some)
+                    })
+                    .collect::<Result<StringArray>>()?,
+                [documents, keys] => {
+                    let documents = cast(documents, &DataType::Utf8)?;
+                    parts(documents.as_string::<i32>(), keys, self.part)?
+                }
+                _ => return exec_err!("{} takes one or two arguments", self.name()),
+            };
+            let values: ArrayRef = Arc::new(values);
+            Ok(values)
         };
-        let values: ArrayRef = Arc::new(values);
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &values, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(values))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod arrays;
 mod averages;
+mod decimals;
 mod division;
 mod floats;
 mod json;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::common::{Result, exec_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -44,32 +45,25 @@ impl ScalarUDFImpl for Similar {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [patterns, escapes] = &arrays[..] else {
-            return exec_err!("tarn_similar takes two arguments");
+        let each = |arrays: &[ArrayRef]| {
+            let [patterns, escapes] = arrays else {
+                return exec_err!("tarn_similar takes two arguments");
+            };
+            let patterns = cast(patterns, &DataType::Utf8)?;
+            let escapes = cast(escapes, &DataType::Utf8)?;
+            let (patterns, escapes) = (patterns.as_string::<i32>(), escapes.as_string::<i32>());
+            let values = (0..patterns.len())
+                .map(|row| {
+                    if patterns.is_null(row) || escapes.is_null(row) {
+                        return Ok(None);
+                    }
+                    similar(patterns.value(row), escapes.value(row)).map(Some)
+                })
+                .collect::<Result<Vec<_>>>()?;
+            let values: ArrayRef = Arc::new(StringArray::from(values));
+            Ok(values)
         };
-        let patterns = cast(patterns, &DataType::Utf8)?;
-        let escapes = cast(escapes, &DataType::Utf8)?;
-        let (patterns, escapes) = (patterns.as_string::<i32>(), escapes.as_string::<i32>());
-        let values = (0..patterns.len())
-            .map(|row| {
-                if patterns.is_null(row) || escapes.is_null(row) {
-                    return Ok(None);
-                }
-                similar(patterns.value(row), escapes.value(row)).map(Some)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let values: ArrayRef = Arc::new(StringArray::from(values));
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &values, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(values))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

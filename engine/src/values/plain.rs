@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, FixedSizeBinaryBuilder, Int32Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int32Type};
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -90,34 +91,27 @@ impl ScalarUDFImpl for WidthBucket {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let single = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [values, lows, highs, counts] = &arrays[..] else {
-            return exec_err!("width_bucket takes four arguments");
+        let each = |arrays: &[ArrayRef]| {
+            let [values, lows, highs, counts] = arrays else {
+                return exec_err!("width_bucket takes four arguments");
+            };
+            let values = values.as_primitive::<Float64Type>();
+            let lows = lows.as_primitive::<Float64Type>();
+            let highs = highs.as_primitive::<Float64Type>();
+            let counts = counts.as_primitive::<Int32Type>();
+            let rows = values.iter().zip(lows).zip(highs).zip(counts);
+            let buckets = rows
+                .map(|row| match row {
+                    (((Some(value), Some(low)), Some(high)), Some(count)) => {
+                        bucket(value, low, high, count).map(Some)
+                    }
+                    _ => Ok(None),
+                })
+                .collect::<Result<Int32Array>>()?;
+            let buckets: ArrayRef = Arc::new(buckets);
+            Ok(buckets)
         };
-        let values = values.as_primitive::<Float64Type>();
-        let lows = lows.as_primitive::<Float64Type>();
-        let highs = highs.as_primitive::<Float64Type>();
-        let counts = counts.as_primitive::<Int32Type>();
-        let rows = values.iter().zip(lows).zip(highs).zip(counts);
-        let buckets = rows
-            .map(|row| match row {
-                (((Some(value), Some(low)), Some(high)), Some(count)) => {
-                    bucket(value, low, high, count).map(Some)
-                }
-                _ => Ok(None),
-            })
-            .collect::<Result<Int32Array>>()?;
-        let buckets: ArrayRef = Arc::new(buckets);
-        if single {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &buckets, 0,
-            )?));
-        }
-        Ok(ColumnarValue::Array(buckets))
+        make_scalar_function(each, vec![])(&args.args)
     }
 }
 

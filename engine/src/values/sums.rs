@@ -3,13 +3,12 @@
 //! The order of the rows does not matter: only the total is checked. Works in parts on workers, for groups, in windows
 //! and DISTINCT. Sums of floats and intervals are DataFusion's.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, ListArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array,
 };
-use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::functions_aggregate::sum::Sum;
@@ -20,8 +19,7 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
-/// Most digits of a decimal.
-const DIGITS_MAX: u8 = 38;
+use super::decimals::{self, DIGITS_MAX, Different};
 
 /// The function, for every process of the cluster.
 pub(super) fn function() -> Arc<AggregateUDF> {
@@ -48,7 +46,10 @@ impl AggregateUDFImpl for CheckedSum {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match (Kind::of(args.return_field.data_type()), args.is_distinct) {
-            (Some(kind), true) => Ok(Box::new(DistinctTotal::new(kind))),
+            (Some(kind), true) => Ok(Box::new(DistinctTotal {
+                kind,
+                values: Different::default(),
+            })),
             (Some(kind), false) => Ok(Box::new(Total::new(kind))),
             (None, _) => self.inner.accumulator(args),
         }
@@ -60,7 +61,7 @@ impl AggregateUDFImpl for CheckedSum {
         };
         let name = format!("{}[sum]", args.name);
         Ok(vec![Arc::new(if args.is_distinct {
-            Field::new(name, DataType::List(kind.item()), false)
+            Field::new(name, DataType::List(decimals::item(kind.state())), false)
         } else {
             Field::new(name, kind.state(), true)
         })])
@@ -129,11 +130,6 @@ impl Kind {
         }
     }
 
-    /// The items of the list of different values.
-    fn item(self) -> FieldRef {
-        Arc::new(Field::new_list_field(self.state(), true))
-    }
-
     /// Whether `total` has room in the result.
     fn check(self, total: i128) -> Result<()> {
         let fits = match self {
@@ -197,10 +193,7 @@ impl Kind {
 }
 
 fn add(left: i128, right: i128) -> Result<i128> {
-    let Some(total) = left.checked_add(right) else {
-        return exec_err!("numeric out of range: overflow of sum() beyond {DIGITS_MAX} digits");
-    };
-    Ok(total)
+    decimals::add(left, right, "sum")
 }
 
 fn single(values: &[ArrayRef]) -> Result<&ArrayRef> {
@@ -284,40 +277,24 @@ impl Accumulator for Total {
     }
 }
 
-/// One sum of different values, each with the number of rows that have it.
+/// One sum of different values.
 #[derive(Debug)]
 struct DistinctTotal {
     kind: Kind,
-    values: HashMap<i128, u64>,
-}
-
-impl DistinctTotal {
-    fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            values: HashMap::new(),
-        }
-    }
+    values: Different,
 }
 
 impl Accumulator for DistinctTotal {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let seen = &mut self.values;
         Kind::each(single(values)?, |_, value| {
-            *seen.entry(value).or_default() += 1;
+            self.values.take(value);
             Ok(())
         })
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let seen = &mut self.values;
         Kind::each(single(values)?, |_, value| {
-            if let Some(rows) = seen.get_mut(&value) {
-                *rows -= 1;
-                if *rows == 0 {
-                    seen.remove(&value);
-                }
-            }
+            self.values.retract(value);
             Ok(())
         })
     }
@@ -327,19 +304,12 @@ impl Accumulator for DistinctTotal {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut total = 0;
-        for value in self.values.keys() {
-            total = add(total, *value)?;
-        }
-        self.kind.value((!self.values.is_empty()).then_some(total))
+        let total = self.values.total("sum")?;
+        self.kind.value((self.values.count() > 0).then_some(total))
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let values: Decimal128Array = self.values.keys().copied().map(Some).collect();
-        let values = values.with_data_type(self.kind.state());
-        let offsets = OffsetBuffer::from_lengths([values.len()]);
-        let list = ListArray::try_new(self.kind.item(), offsets, Arc::new(values), None)?;
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        self.values.state(self.kind.state())
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -350,7 +320,7 @@ impl Accumulator for DistinctTotal {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.values.capacity() * size_of::<(i128, u64)>()
+        size_of::<Self>() + self.values.size()
     }
 }
 
