@@ -22,6 +22,7 @@ use futures::{Stream, StreamExt};
 use tarn_catalog::{ManifestCache, Stores};
 
 use crate::casts::{LiteralBytes, SqlCasts};
+use crate::checked::CheckOperators;
 use crate::decorrelate::Decorrelate;
 use crate::directory::Directories;
 use crate::distribute::{
@@ -36,7 +37,6 @@ use crate::grouping::HideGroupingColumns;
 use crate::identities::Identities;
 use crate::literals::CompleteLiterals;
 use crate::notices::{self, Notice};
-use crate::overflow::CheckOverflow;
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
 use crate::planner::StatementPlanner;
@@ -279,14 +279,10 @@ impl Engine {
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
             .with_query_planner(Arc::new(StatementPlanner));
-        let mut builder = functions::register(builder);
-        for rule in values::late_rules() {
-            builder = builder.with_analyzer_rule(rule);
-        }
-        let builder = builder
+        let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))
-            .with_analyzer_rule(Arc::new(CheckOverflow))
+            .with_analyzer_rule(Arc::new(CheckOperators))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_analyzer_rule(Arc::new(CheckSingleRow));

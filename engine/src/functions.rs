@@ -16,10 +16,10 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::casts;
+use crate::checked;
 use crate::grouping;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
-use crate::overflow;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
@@ -36,7 +36,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         write::functions()
             .into_iter()
             .chain(grouping::functions())
-            .chain(overflow::functions())
+            .chain(checked::functions())
             .chain(pg_catalog::sets::functions())
             .chain(pg_catalog::plain::functions())
             .chain(casts::functions())

@@ -32,7 +32,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     all.extend(patterns::functions());
     all.extend(json::functions());
     all.extend(plain::functions());
-    all.extend([arrays::function(), floats::function()]);
+    all.push(arrays::function());
     all
 }
 
@@ -77,9 +77,4 @@ pub(crate) fn early_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(division::LateDecimalOperators),
         Arc::new(floats::FloatChoices),
     ]
-}
-
-/// Rules that run after types are settled.
-pub(crate) fn late_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(floats::CheckDivisors)]
 }

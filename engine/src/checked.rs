@@ -1,14 +1,18 @@
-//! Integers that do not wrap around: `+`, `-` and `*` of integers fail where the result does not fit.
+//! Operators that check: `+`, `-` and `*` of integers fail where the result does not fit, `/` of floats where
+//! the divisor is zero.
 //!
-//! DataFusion has checked operators but plans, and ships to workers, those that wrap. Integer operators
-//! are therefore planned as functions of the same name in results. Knows logical plans only; decimals
-//! and floats have no such trouble.
+//! DataFusion has checked operators but plans, and ships to workers, those that wrap; a float divided by zero
+//! it calls infinite. Such operators are therefore planned as functions of the same name in results. Knows
+//! logical plans only; decimals are [`crate::values`]'.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Datum};
-use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum};
+use datafusion::arrow::compute::kernels::numeric::{add, div, mul, sub};
+use datafusion::arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Field, FieldRef, Float32Type, Float64Type,
+};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_err};
@@ -20,17 +24,17 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::expressions;
 
-/// Plans integer operators as checked ones. Runs after types are settled.
+/// Plans operators as checked ones. Runs after types are settled.
 #[derive(Debug)]
-pub(crate) struct CheckOverflow;
+pub(crate) struct CheckOperators;
 
-impl AnalyzerRule for CheckOverflow {
+impl AnalyzerRule for CheckOperators {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         expressions::rewrite(plan, |expr, schema| Ok(checked(expr, schema)))
     }
 
     fn name(&self) -> &'static str {
-        "check_overflow"
+        "check_operators"
     }
 }
 
@@ -43,7 +47,7 @@ fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     };
     // What has no type here, such as a column of an outer query, keeps its operator.
     match (left.get_type(schema), right.get_type(schema)) {
-        (Ok(l), Ok(r)) if l == r && l.is_integer() => Transformed::yes(
+        (Ok(l), Ok(r)) if l == r && operation.takes(&l) => Transformed::yes(
             ScalarUDF::from(Checked::new(operation))
                 .call(vec![left.as_ref().clone(), right.as_ref().clone()]),
         ),
@@ -51,9 +55,10 @@ fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// The functions of [`CheckOverflow`], which workers meet in plans.
-pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
-    [Operation::Add, Operation::Subtract, Operation::Multiply]
+/// The functions of [`CheckOperators`], which workers meet in plans.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 4] {
+    use Operation::{Add, Divide, Multiply, Subtract};
+    [Add, Subtract, Multiply, Divide]
         .map(|operation| Arc::new(ScalarUDF::from(Checked::new(operation))))
 }
 
@@ -62,6 +67,8 @@ enum Operation {
     Add,
     Subtract,
     Multiply,
+    /// Of floats; integers fail by themselves.
+    Divide,
 }
 
 impl Operation {
@@ -70,7 +77,15 @@ impl Operation {
             Operator::Plus => Some(Self::Add),
             Operator::Minus => Some(Self::Subtract),
             Operator::Multiply => Some(Self::Multiply),
+            Operator::Divide => Some(Self::Divide),
             _ => None,
+        }
+    }
+
+    fn takes(self, ty: &DataType) -> bool {
+        match self {
+            Self::Divide => matches!(ty, DataType::Float32 | DataType::Float64),
+            Self::Add | Self::Subtract | Self::Multiply => ty.is_integer(),
         }
     }
 
@@ -79,6 +94,7 @@ impl Operation {
             Self::Add => '+',
             Self::Subtract => '-',
             Self::Multiply => '*',
+            Self::Divide => '/',
         }
     }
 
@@ -87,6 +103,10 @@ impl Operation {
             Self::Add => add(left, right)?,
             Self::Subtract => sub(left, right)?,
             Self::Multiply => mul(left, right)?,
+            Self::Divide => {
+                refuse_zero(left, right)?;
+                div(left, right)?
+            }
         })
     }
 }
@@ -112,6 +132,7 @@ impl ScalarUDFImpl for Checked {
             Operation::Add => "tarn_add",
             Operation::Subtract => "tarn_subtract",
             Operation::Multiply => "tarn_multiply",
+            Operation::Divide => "tarn_divide_floats",
         }
     }
 
@@ -159,5 +180,61 @@ impl ScalarUDFImpl for Checked {
                 Scalar(ScalarValue::try_from_array(&value, 0)?)
             }
         })
+    }
+}
+
+/// NaN divided by zero is NaN, NULL is NULL; everything else is an error.
+fn refuse_zero(left: &dyn Datum, right: &dyn Datum) -> Result<(), ArrowError> {
+    let found = match right.get().0.data_type() {
+        DataType::Float32 => divides_by_zero::<Float32Type>(left, right, f64::from),
+        _ => divides_by_zero::<Float64Type>(left, right, |value| value),
+    };
+    if found {
+        return Err(ArrowError::DivideByZero);
+    }
+    Ok(())
+}
+
+fn divides_by_zero<T: ArrowPrimitiveType>(
+    left: &dyn Datum,
+    right: &dyn Datum,
+    float: impl Fn(T::Native) -> f64,
+) -> bool {
+    let ((left, single), (right, constant)) = (left.get(), right.get());
+    let (dividends, divisors) = (left.as_primitive::<T>(), right.as_primitive::<T>());
+    let zero = |at: usize| divisors.is_valid(at) && float(divisors.value(at)) == 0.0;
+    if constant && !zero(0) {
+        return false;
+    }
+    let number = |at: usize| dividends.is_valid(at) && !float(dividends.value(at)).is_nan();
+    let rows = if single {
+        divisors.len()
+    } else {
+        dividends.len()
+    };
+    (0..rows).any(|row| {
+        let (dividend, divisor) = (if single { 0 } else { row }, if constant { 0 } else { row });
+        zero(divisor) && number(dividend)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::{Float64Array, Scalar};
+
+    #[test]
+    fn only_numbers_divided_by_zero_are_refused() {
+        let check = |left: Option<f64>, right: Option<f64>| {
+            let array = |value| Float64Array::from(vec![value]);
+            let (l, r) = (array(left), array(right));
+            let refused = refuse_zero(&l, &r).is_err();
+            assert_eq!(refuse_zero(&l, &Scalar::new(&r)).is_err(), refused);
+            assert_eq!(refuse_zero(&Scalar::new(&l), &r).is_err(), refused);
+            refused
+        };
+        assert!(check(Some(1.0), Some(0.0)) && check(Some(0.0), Some(-0.0)));
+        assert!(!check(Some(f64::NAN), Some(0.0)) && !check(None, Some(0.0)));
+        assert!(!check(Some(1.0), None) && !check(Some(1.0), Some(2.0)));
     }
 }
