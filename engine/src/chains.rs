@@ -91,7 +91,34 @@ struct Nesting {
     open: Vec<Open>,
     lists: usize,
     subqueries: usize,
-    before: Option<Token>,
+    before: Before,
+}
+
+/// What stands before a token, as far as it matters.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Before {
+    Parenthesis,
+    /// A word after which a table is expected: subqueries there do not multiply.
+    Table,
+    #[default]
+    Other,
+}
+
+impl Before {
+    fn of(token: &Token) -> Self {
+        match token {
+            Token::LParen => Self::Parenthesis,
+            Token::Word(word)
+                if matches!(
+                    word.keyword,
+                    Keyword::FROM | Keyword::JOIN | Keyword::LATERAL | Keyword::AS
+                ) =>
+            {
+                Self::Table
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,7 +136,10 @@ impl Nesting {
                 self.open.push(Open::List);
                 self.lists += 1;
             }
-            Token::LParen => self.open.push(Open::Parenthesis(!self.after_from())),
+            Token::LParen => {
+                let expression = self.before != Before::Table;
+                self.open.push(Open::Parenthesis(expression));
+            }
             Token::RParen | Token::RBracket => match self.open.pop() {
                 Some(Open::List) => self.lists -= 1,
                 Some(Open::Subquery) => self.subqueries -= 1,
@@ -117,7 +147,7 @@ impl Nesting {
             },
             Token::Word(word)
                 if matches!(word.keyword, Keyword::SELECT | Keyword::WITH)
-                    && self.before == Some(Token::LParen) =>
+                    && self.before == Before::Parenthesis =>
             {
                 if let Some(open @ Open::Parenthesis(true)) = self.open.last_mut() {
                     *open = Open::Subquery;
@@ -126,7 +156,7 @@ impl Nesting {
             }
             _ => {}
         }
-        self.before = Some(token.clone());
+        self.before = Before::of(token);
         let refused = |what: &str, max: usize| {
             let text = format!("the statement nests more than {max} {what}");
             Err(EngineError::new(ErrorKind::TooComplex, text)
@@ -139,14 +169,6 @@ impl Nesting {
             return refused("subqueries in expressions", SUBQUERIES_MAX);
         }
         Ok(())
-    }
-
-    /// Whether a table is expected: subqueries there do not multiply.
-    fn after_from(&self) -> bool {
-        matches!(&self.before, Some(Token::Word(word)) if matches!(
-            word.keyword,
-            Keyword::FROM | Keyword::JOIN | Keyword::LATERAL | Keyword::AS
-        ))
     }
 }
 
