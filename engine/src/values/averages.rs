@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
-use super::decimals::{self, DIGITS_MAX, Different};
+use super::decimals::{self, Adding, DIGITS_MAX, Different};
 use super::division::quotient;
 
 /// Digits after the point of an average at least.
@@ -191,10 +191,6 @@ fn parts(states: &[ArrayRef]) -> Result<(&UInt64Array, &Decimal128Array)> {
     Ok((counts.as_primitive::<UInt64Type>(), decimals(sums)?))
 }
 
-fn add(left: i128, right: i128) -> Result<i128> {
-    decimals::add(left, right, "avg")
-}
-
 #[derive(Debug)]
 struct Average {
     shape: Shape,
@@ -204,19 +200,22 @@ struct Average {
 
 impl Accumulator for Average {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in first(values)?.iter().flatten() {
-            self.total = add(self.total, value)?;
-            self.rows += 1;
-        }
-        Ok(())
+        let (mut adding, mut total, mut rows) = (Adding::new("avg"), self.total, self.rows);
+        decimals::each(first(values)?, None, |_, value| {
+            adding.add(&mut total, value);
+            rows += 1;
+        });
+        (self.total, self.rows) = (total, rows);
+        adding.done()
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let mut adding = Adding::new("avg");
         for value in first(values)?.iter().flatten() {
-            self.total = add(self.total, value.wrapping_neg())?;
+            adding.add(&mut self.total, value.wrapping_neg());
             self.rows = self.rows.saturating_sub(1);
         }
-        Ok(())
+        adding.done()
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -236,11 +235,12 @@ impl Accumulator for Average {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         let (counts, sums) = parts(states)?;
+        let mut adding = Adding::new("avg");
         for (count, sum) in counts.iter().zip(sums) {
-            self.total = add(self.total, sum.unwrap_or(0))?;
+            adding.add(&mut self.total, sum.unwrap_or(0));
             self.rows += count.unwrap_or(0);
         }
-        Ok(())
+        adding.done()
     }
 
     fn size(&self) -> usize {
@@ -314,26 +314,26 @@ impl GroupsAccumulator for GroupAverages {
     ) -> Result<()> {
         self.totals.resize(count, 0);
         self.rows.resize(count, 0);
-        for (row, value) in first(values)?.iter().enumerate() {
-            let wanted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            if let Some(value) = value.filter(|_| wanted) {
-                let group = groups[row];
-                self.totals[group] = add(self.totals[group], value)?;
-                self.rows[group] += 1;
-            }
-        }
-        Ok(())
+        let mut adding = Adding::new("avg");
+        let (totals, rows) = (&mut self.totals, &mut self.rows);
+        decimals::each(first(values)?, filter, |row, value| {
+            let group = groups[row];
+            adding.add(&mut totals[group], value);
+            rows[group] += 1;
+        });
+        adding.done()
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], count: usize) -> Result<()> {
         self.totals.resize(count, 0);
         self.rows.resize(count, 0);
         let (counts, sums) = parts(states)?;
+        let mut adding = Adding::new("avg");
         for ((rows, total), group) in counts.iter().zip(sums).zip(groups) {
-            self.totals[*group] = add(self.totals[*group], total.unwrap_or(0))?;
+            adding.add(&mut self.totals[*group], total.unwrap_or(0));
             self.rows[*group] += rows.unwrap_or(0);
         }
-        Ok(())
+        adding.done()
     }
 
     fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
@@ -364,11 +364,9 @@ impl GroupsAccumulator for GroupAverages {
         values: &[ArrayRef],
         filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
-        let parts = first(values)?.iter().enumerate().map(|(row, value)| {
-            let wanted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-            value.filter(|_| wanted)
-        });
-        let parts: Vec<Option<i128>> = parts.collect();
+        let values = first(values)?;
+        let mut parts = vec![None; values.len()];
+        decimals::each(values, filter, |row, value| parts[row] = Some(value));
         let counts = parts.iter().map(|part| u64::from(part.is_some()));
         let totals: Decimal128Array = parts.iter().map(|part| part.or(Some(0))).collect();
         Ok(vec![

@@ -3,22 +3,77 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Decimal128Array, ListArray};
+use datafusion::arrow::array::{Array, BooleanArray, Decimal128Array, ListArray, PrimitiveArray};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::error::DataFusionError;
 
 /// Most digits of a decimal.
 pub(super) const DIGITS_MAX: u8 = 38;
 
-/// The sum of two parts of what `function` adds up.
-pub(super) fn add(left: i128, right: i128, function: &str) -> Result<i128> {
-    let Some(total) = left.checked_add(right) else {
-        return exec_err!(
-            "numeric out of range: overflow of {function}() beyond {DIGITS_MAX} digits"
-        );
-    };
-    Ok(total)
+/// A total that remembers whether an addition had no room, so that loops need not stop at each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adding<'a> {
+    function: &'a str,
+    wrapped: bool,
+}
+
+impl<'a> Adding<'a> {
+    /// For `function`.
+    pub(super) fn new(function: &'a str) -> Self {
+        Self {
+            function,
+            wrapped: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, total: &mut i128, value: i128) {
+        let (sum, wrapped) = total.overflowing_add(value);
+        *total = sum;
+        self.wrapped |= wrapped;
+    }
+
+    /// Fails if an addition had no room.
+    pub(super) fn done(self) -> Result<()> {
+        if self.wrapped {
+            return Err(too_large(self.function));
+        }
+        Ok(())
+    }
+}
+
+fn too_large(function: &str) -> DataFusionError {
+    exec_datafusion_err!(
+        "numeric out of range: overflow of {function}() beyond {DIGITS_MAX} digits"
+    )
+}
+
+/// The values of the rows that `filter` lets through, each with its row.
+#[inline]
+pub(super) fn each<T: ArrowPrimitiveType>(
+    values: &PrimitiveArray<T>,
+    filter: Option<&BooleanArray>,
+    mut take: impl FnMut(usize, i128),
+) where
+    T::Native: Into<i128>,
+{
+    match (filter, values.null_count()) {
+        (None, 0) => {
+            for (row, value) in values.values().iter().enumerate() {
+                take(row, (*value).into());
+            }
+        }
+        _ => {
+            for (row, value) in values.iter().enumerate() {
+                let wanted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+                if let Some(value) = value.filter(|_| wanted) {
+                    take(row, value.into());
+                }
+            }
+        }
+    }
 }
 
 /// The items of a list of different values of type `ty`.
@@ -53,9 +108,12 @@ impl Different {
 
     /// The sum of the values, for `function`.
     pub(super) fn total(&self, function: &str) -> Result<i128> {
-        self.rows
-            .keys()
-            .try_fold(0, |total, value| add(total, *value, function))
+        let (mut adding, mut total) = (Adding::new(function), 0);
+        for value in self.rows.keys() {
+            adding.add(&mut total, *value);
+        }
+        adding.done()?;
+        Ok(total)
     }
 
     /// The values as a list of type `ty`, on their way to the whole.

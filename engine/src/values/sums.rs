@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature,
 };
 
-use super::decimals::{self, DIGITS_MAX, Different};
+use super::decimals::{self, Adding, DIGITS_MAX, Different};
 
 /// The function, for every process of the cluster.
 pub(super) fn function() -> Arc<AggregateUDF> {
@@ -160,40 +160,21 @@ impl Kind {
     }
 
     /// Values as they come, or parts of sums.
-    fn each(array: &ArrayRef, mut take: impl FnMut(usize, i128) -> Result<()>) -> Result<()> {
+    #[inline]
+    fn each(
+        array: &ArrayRef,
+        filter: Option<&BooleanArray>,
+        take: impl FnMut(usize, i128),
+    ) -> Result<()> {
         if let Some(values) = array.as_primitive_opt::<Int64Type>() {
-            if values.null_count() == 0 {
-                for (row, value) in values.values().iter().enumerate() {
-                    take(row, i128::from(*value))?;
-                }
-                return Ok(());
-            }
-            for (row, value) in values.iter().enumerate() {
-                if let Some(value) = value {
-                    take(row, i128::from(value))?;
-                }
-            }
+            decimals::each(values, filter, take);
         } else if let Some(values) = array.as_primitive_opt::<Decimal128Type>() {
-            if values.null_count() == 0 {
-                for (row, value) in values.values().iter().enumerate() {
-                    take(row, *value)?;
-                }
-                return Ok(());
-            }
-            for (row, value) in values.iter().enumerate() {
-                if let Some(value) = value {
-                    take(row, value)?;
-                }
-            }
+            decimals::each(values, filter, take);
         } else if !array.data_type().is_null() {
             return exec_err!("sum() does not take {}", array.data_type());
         }
         Ok(())
     }
-}
-
-fn add(left: i128, right: i128) -> Result<i128> {
-    decimals::add(left, right, "sum")
 }
 
 fn single(values: &[ArrayRef]) -> Result<&ArrayRef> {
@@ -227,25 +208,23 @@ impl Total {
 
 impl Accumulator for Total {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (mut total, mut rows) = (self.sum, self.rows);
-        Kind::each(single(values)?, |_, value| {
-            total = add(total, value)?;
+        let (mut adding, mut total, mut rows) = (Adding::new("sum"), self.sum, self.rows);
+        Kind::each(single(values)?, None, |_, value| {
+            adding.add(&mut total, value);
             rows += 1;
-            Ok(())
         })?;
         (self.sum, self.rows) = (total, rows);
-        Ok(())
+        adding.done()
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (mut total, mut rows) = (self.sum, self.rows);
-        Kind::each(single(values)?, |_, value| {
-            total = add(total, value.wrapping_neg())?;
+        let (mut adding, mut total, mut rows) = (Adding::new("sum"), self.sum, self.rows);
+        Kind::each(single(values)?, None, |_, value| {
+            adding.add(&mut total, value.wrapping_neg());
             rows = rows.saturating_sub(1);
-            Ok(())
         })?;
         (self.sum, self.rows) = (total, rows);
-        Ok(())
+        adding.done()
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -286,17 +265,11 @@ struct DistinctTotal {
 
 impl Accumulator for DistinctTotal {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        Kind::each(single(values)?, |_, value| {
-            self.values.take(value);
-            Ok(())
-        })
+        Kind::each(single(values)?, None, |_, value| self.values.take(value))
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        Kind::each(single(values)?, |_, value| {
-            self.values.retract(value);
-            Ok(())
-        })
+        Kind::each(single(values)?, None, |_, value| self.values.retract(value))
     }
 
     fn supports_retract_batch(&self) -> bool {
@@ -352,15 +325,13 @@ impl GroupTotals {
         self.totals.resize(count, 0);
         self.known.resize(count, false);
         let (totals, known) = (&mut self.totals, &mut self.known);
-        Kind::each(values, |row, value| {
-            if filter.is_some_and(|filter| filter.is_null(row) || !filter.value(row)) {
-                return Ok(());
-            }
+        let mut adding = Adding::new("sum");
+        Kind::each(values, filter, |row, value| {
             let group = groups[row];
-            totals[group] = add(totals[group], value)?;
+            adding.add(&mut totals[group], value);
             known[group] = true;
-            Ok(())
-        })
+        })?;
+        adding.done()
     }
 }
 
@@ -414,12 +385,7 @@ impl GroupsAccumulator for GroupTotals {
     ) -> Result<Vec<ArrayRef>> {
         let values = single(values)?;
         let mut parts = vec![None; values.len()];
-        Kind::each(values, |row, value| {
-            if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) {
-                parts[row] = Some(value);
-            }
-            Ok(())
-        })?;
+        Kind::each(values, filter, |row, value| parts[row] = Some(value))?;
         let parts: Decimal128Array = parts.into_iter().collect();
         Ok(vec![Arc::new(parts.with_data_type(self.kind.state()))])
     }
