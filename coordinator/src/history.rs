@@ -59,6 +59,7 @@ pub(crate) struct Live {
 pub(crate) struct Entry {
     pub(crate) query_id: String,
     pub(crate) user: String,
+    pub(crate) is_admin: bool,
     pub(crate) session_id: Uuid,
     pub(crate) statement: String,
     pub(crate) catalog: String,
@@ -87,6 +88,7 @@ impl Entry {
         Arc::new(Self {
             query_id,
             user: session.user.clone(),
+            is_admin: session.is_admin,
             session_id: session.id,
             statement,
             catalog: session.catalog.clone(),

@@ -5,7 +5,9 @@
 //! counts only together with the user). Connections are refused beyond a limit; of the kept ones,
 //! which nobody says goodbye to, the one idle longest makes room.
 
-use std::collections::HashMap;
+mod backends;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -14,11 +16,14 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use metrics::gauge;
 use tarn_control::{Control, ControlError, Principal};
-use tarn_engine::{EngineError, ErrorKind, Session};
+use tarn_engine::{EngineError, ErrorKind, Session, backend_pid};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::statements::{Door, Statements};
+
+use backends::Activity;
+pub(crate) use backends::{Admitted, Holdings};
 
 /// A kept session unused for longer is forgotten, unless the idle timeout is shorter.
 const KEPT_IDLE_MAX: Duration = Duration::from_hours(1);
@@ -58,6 +63,8 @@ impl Default for SessionLimits {
 pub enum SessionEnd {
     /// `KILL SESSION`.
     Killed,
+    /// `pg_terminate_backend`.
+    Terminated,
     /// Nothing happened for the idle timeout.
     Idle,
     /// The user or its token was dropped, disabled, renamed or demoted, or has expired.
@@ -72,6 +79,10 @@ impl SessionEnd {
             Self::Killed => EngineError::new(
                 ErrorKind::SessionEnded,
                 "the session was ended by KILL SESSION",
+            ),
+            Self::Terminated => EngineError::new(
+                ErrorKind::SessionEnded,
+                "terminating connection due to administrator command",
             ),
             Self::Idle => EngineError::new(
                 ErrorKind::IdleSession,
@@ -99,6 +110,8 @@ pub(crate) struct Listed {
 #[derive(Debug)]
 struct Connection {
     id: Uuid,
+    /// What its client knows it as.
+    pid: i32,
     principal: Principal,
     door: &'static str,
     address: IpAddr,
@@ -106,6 +119,9 @@ struct Connection {
     used: Mutex<Instant>,
     end: OnceLock<SessionEnd>,
     ended: CancellationToken,
+    activity: Mutex<Activity>,
+    /// Set by a door that tells what its sessions do.
+    admitted: OnceLock<Admitted>,
 }
 
 impl Connection {
@@ -134,6 +150,7 @@ struct Kept {
 #[derive(Debug, Default)]
 struct Registry {
     connections: HashMap<Uuid, Arc<Connection>>,
+    pids: HashSet<i32>,
     per_user: HashMap<String, usize>,
     kept: HashMap<(String, Uuid), Kept>,
 }
@@ -187,16 +204,6 @@ impl Sessions {
         address: IpAddr,
     ) -> Result<SessionGuard, EngineError> {
         let limits = self.inner.limits;
-        let connection = Arc::new(Connection {
-            id: Uuid::now_v7(),
-            principal: principal.clone(),
-            door: door.name(),
-            address,
-            started_at: Utc::now(),
-            used: Mutex::new(Instant::now()),
-            end: OnceLock::new(),
-            ended: CancellationToken::new(),
-        });
         let mut registry = self.lock();
         let reserve = if principal.is_admin { ADMIN_RESERVE } else { 0 };
         let own = registry.per_user.get(&principal.name).copied();
@@ -216,6 +223,24 @@ impl Sessions {
             return Err(EngineError::new(ErrorKind::TooManySessions, text)
                 .with_hint("try again later, or raise [limits] sessions"));
         }
+        let id = Uuid::now_v7();
+        let mut pid = backend_pid(&id.to_string());
+        while !registry.pids.insert(pid) {
+            pid = pid.checked_add(1).unwrap_or(1);
+        }
+        let connection = Arc::new(Connection {
+            id,
+            pid,
+            principal: principal.clone(),
+            door: door.name(),
+            address,
+            started_at: Utc::now(),
+            used: Mutex::new(Instant::now()),
+            end: OnceLock::new(),
+            ended: CancellationToken::new(),
+            activity: Mutex::new(Activity::new()),
+            admitted: OnceLock::new(),
+        });
         *registry.per_user.entry(principal.name.clone()).or_default() += 1;
         registry
             .connections
@@ -231,6 +256,7 @@ impl Sessions {
     fn closed(&self, connection: &Connection) {
         let mut registry = self.lock();
         registry.connections.remove(&connection.id);
+        registry.pids.remove(&connection.pid);
         let name = &connection.principal.name;
         if let Some(count) = registry.per_user.get_mut(name) {
             *count -= 1;

@@ -11,7 +11,8 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tarn_engine::{
-    EngineError, Identities, SETTINGS, SystemTables, Viewer, tokens_view, users_view,
+    Backend, Backends, EngineError, Identities, ListedCursor, ListedStatement, SETTINGS, Signal,
+    SystemTables, Viewer, tokens_view, users_view,
 };
 use uuid::Uuid;
 
@@ -184,6 +185,34 @@ impl System {
                 false,
             ),
         ])?)
+    }
+}
+
+impl Backends for System {
+    fn backends(&self) -> Vec<Backend> {
+        self.sessions.backends()
+    }
+
+    fn pid_of(&self, session: Uuid) -> Option<i32> {
+        self.sessions.pid_of(session)
+    }
+
+    fn prepared_statements(&self, session: Uuid) -> Vec<ListedStatement> {
+        let holdings = self.sessions.holdings(session);
+        holdings.map_or_else(Vec::new, |holdings| holdings.prepared_statements())
+    }
+
+    fn cursors(&self, session: Uuid) -> Vec<ListedCursor> {
+        let holdings = self.sessions.holdings(session);
+        holdings.map_or_else(Vec::new, |holdings| holdings.cursors())
+    }
+
+    fn signal(&self, session: Uuid, signal: Signal) -> bool {
+        self.sessions.signal(session, signal)
+    }
+
+    fn warn(&self, session: Uuid, message: String) {
+        self.sessions.warn(session, message);
     }
 }
 

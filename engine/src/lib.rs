@@ -7,6 +7,7 @@
 mod about;
 mod admin;
 mod alter;
+mod backends;
 mod casts;
 mod chains;
 mod checked;
@@ -67,6 +68,9 @@ pub mod write;
 mod writes;
 mod zone;
 
+pub use backends::{
+    Backend, BackendState, BackendTls, Backends, ListedCursor, ListedStatement, Signal,
+};
 pub use connection::{
     ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
     TransactionModes, connection_command, first_word, only_reads,

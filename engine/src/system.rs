@@ -2,12 +2,12 @@
 //!
 //! The coordinator answers for queries, sessions, users, tokens, workers and settings.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
 
+use crate::backends::Backends;
 use crate::error::EngineError;
 
 /// Who looks at the views.
@@ -21,7 +21,7 @@ pub struct Viewer {
 
 /// Rows of the `system.*` views at this moment.
 #[async_trait]
-pub trait SystemTables: Debug + Send + Sync {
+pub trait SystemTables: Backends {
     /// The same views as `viewer` may see them: rows about others are for administrators only.
     fn seen_by(&self, viewer: &Viewer) -> Arc<dyn SystemTables>;
 

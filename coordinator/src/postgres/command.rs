@@ -29,6 +29,16 @@ pub(crate) struct Call<'a> {
     pub(crate) several: bool,
 }
 
+/// What `DECLARE` says.
+struct Cursor<'a> {
+    name: String,
+    binary: bool,
+    hold: bool,
+    query: &'a str,
+    /// All of the `DECLARE`.
+    text: &'a str,
+}
+
 impl Connection {
     /// Does what a command says and completes it.
     pub(crate) async fn command(
@@ -106,8 +116,12 @@ impl Connection {
             ConnectionCommand::OwnRole { reset: false } => "SET",
             ConnectionCommand::Discard(what) => self.discard(what, call.several).await?,
             ConnectionCommand::Deallocate(name) => self.deallocate(name)?,
-            ConnectionCommand::Prepare { name, types, sql } => {
-                self.prepare_named(name, types, &sql).await?;
+            ConnectionCommand::Prepare {
+                name,
+                types,
+                sql: query,
+            } => {
+                self.prepare_named(name, types, &query, sql).await?;
                 "PREPARE"
             }
             ConnectionCommand::Declare {
@@ -115,7 +129,7 @@ impl Connection {
                 binary,
                 scroll,
                 hold,
-                sql,
+                sql: query,
             } => {
                 if scroll {
                     return Err(Fault::unsupported("a SCROLL cursor")
@@ -128,7 +142,14 @@ impl Connection {
                     )
                     .with_hint("BEGIN first, or declare it WITH HOLD"));
                 }
-                self.declare(name, binary, hold, &sql, call.values).await?;
+                let cursor = Cursor {
+                    name,
+                    binary,
+                    hold,
+                    query: &query,
+                    text: sql,
+                };
+                self.declare(cursor, call.values).await?;
                 "DECLARE CURSOR"
             }
             ConnectionCommand::Close(None) => {
@@ -339,6 +360,7 @@ impl Connection {
         name: String,
         types: Vec<Option<FieldRef>>,
         sql: &str,
+        text: &str,
     ) -> Result<(), Fault> {
         if self.statements.contains_key(&name) {
             return Err(Fault::error(
@@ -356,7 +378,7 @@ impl Connection {
                 },
             })
             .collect();
-        let statement = Statement::parse(sql, given)?;
+        let statement = Statement::parse(sql, given)?.made_by(text);
         if !statement.is_engine() {
             return Err(Fault::error(
                 "42601",
@@ -398,6 +420,7 @@ impl Connection {
             )));
         }
         let values = self.evaluate(values, &types).await?;
+        statement.count_run();
         let running = self.start(&statement.sql, values).await?;
         self.send_all(running, call.formats, call.describes).await
     }
@@ -431,14 +454,14 @@ impl Connection {
             .map_err(|error| Fault::from(tarn_engine::EngineError::from(error)))
     }
 
-    async fn declare(
-        &mut self,
-        name: String,
-        binary: bool,
-        hold: bool,
-        sql: &str,
-        values: Vec<ScalarValue>,
-    ) -> Result<(), Fault> {
+    async fn declare(&mut self, cursor: Cursor<'_>, values: Vec<ScalarValue>) -> Result<(), Fault> {
+        let Cursor {
+            name,
+            binary,
+            hold,
+            query: sql,
+            text,
+        } = cursor;
         if self.portals.contains_key(&name) {
             return Err(Fault::error(
                 "42P03",
@@ -452,7 +475,7 @@ impl Connection {
                 "syntax error: a cursor needs a query",
             ));
         }
-        let statement = Arc::new(Statement::parse(sql, vec![])?);
+        let statement = Arc::new(Statement::parse(sql, vec![])?.made_by(text));
         if !statement.is_engine() {
             return Err(Fault::error(
                 "42601",

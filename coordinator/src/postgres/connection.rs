@@ -3,12 +3,11 @@
 //! Holds what lasts between messages: the session, its prepared statements, portals and transaction
 //! block. The two protocols are in [`super::simple`] and [`super::extended`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tarn_engine::{ScalarValue, Session, backend_pid, only_reads, parse_duration};
+use tarn_engine::{BackendState, ScalarValue, Session, only_reads, parse_duration};
 use uuid::Uuid;
 
 use super::Shared;
@@ -16,10 +15,11 @@ use super::cancel::CancelKey;
 use super::extended::Statement;
 use super::fault::{Fault, Notice};
 use super::message::{self, Message};
+use super::named::{Held, Named};
 use super::portal::Portal;
-use super::transaction::Block;
+use super::transaction::{Block, State};
 use super::wire::{Frame, Wire};
-use crate::sessions::SessionGuard;
+use crate::sessions::{Admitted, SessionGuard};
 use crate::statements::{Door, Running, StatementRequest};
 
 /// Settings whose changes clients are told. Source: PostgreSQL, `GUC_REPORT`.
@@ -49,8 +49,8 @@ pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) session: Session,
     pub(crate) block: Block,
-    pub(crate) statements: HashMap<String, Arc<Statement>>,
-    pub(crate) portals: HashMap<String, Portal>,
+    pub(crate) statements: Named<Arc<Statement>>,
+    pub(crate) portals: Named<Portal>,
     /// After an error of the extended protocol everything up to Sync is skipped.
     pub(crate) skips: bool,
     cancel: CancelKey,
@@ -69,15 +69,20 @@ impl Connection {
         shared: &Arc<Shared>,
     ) -> Option<Self> {
         // What pg_backend_pid() says, too.
-        let process = backend_pid(&session.id.to_string());
-        let cancel = shared.cancels.register(process);
+        let cancel = shared.cancels.register(guard.pid());
+        let (statements, portals) = (Named::new(), Named::new());
+        guard.admit(Admitted {
+            port: wire.port(),
+            tls: wire.tls(),
+            holdings: Arc::new(Held::of(&statements, &portals)),
+        });
         let mut connection = Self {
             wire,
             shared: Arc::clone(shared),
             session,
             block: Block::new(),
-            statements: HashMap::new(),
-            portals: HashMap::new(),
+            statements,
+            portals,
             skips: false,
             cancel,
             reported: Default::default(),
@@ -254,6 +259,14 @@ impl Connection {
     }
 
     pub(crate) fn ready(&mut self) {
+        self.warn();
+        let state = match self.block.state {
+            State::Idle => BackendState::Idle,
+            State::Open => BackendState::IdleInTransaction,
+            State::Failed => BackendState::IdleInFailedTransaction,
+        };
+        let name = self.session.settings.get("application_name");
+        self.guard.rests(state, &self.session.catalog, name);
         message::ready(&mut self.wire.output, self.block.byte());
     }
 
@@ -270,7 +283,7 @@ impl Connection {
     /// Ends what belongs to a transaction, if none is open.
     pub(crate) fn end_implicit(&mut self) {
         if self.block.is_idle() && !self.portals.is_empty() {
-            self.portals.retain(|_, portal| portal.is_held());
+            self.portals.retain(Portal::is_held);
         }
     }
 
@@ -299,7 +312,7 @@ impl Connection {
             return Err(refused_write(sql));
         }
         let query_id = Uuid::now_v7().to_string();
-        self.cancel.points_at(Some(query_id.clone()));
+        self.cancels(&query_id);
         let request = StatementRequest {
             query_id,
             sql: sql.to_owned(),
@@ -330,6 +343,19 @@ impl Connection {
     /// The statement that a cancel request ends from now on.
     pub(crate) fn cancels(&self, query_id: &str) {
         self.cancel.points_at(Some(query_id.to_owned()));
+        self.guard.runs(query_id);
+    }
+
+    /// What the client asks for now, as `pg_stat_activity` shows it.
+    pub(crate) fn asks(&self, shown: &Arc<str>) {
+        self.guard.begins(shown);
+    }
+
+    /// Tells the client what its statement has warned of meanwhile.
+    pub(crate) fn warn(&mut self) {
+        for message in self.guard.warnings() {
+            self.notice(&Notice::warning("01000", message));
+        }
     }
 }
 

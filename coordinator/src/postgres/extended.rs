@@ -3,13 +3,15 @@
 //! An unnamed statement is planned when somebody needs to know its types, at the latest when it is
 //! run; a named one when it is parsed, because it is meant to be used again.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tarn_engine::{
     ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of,
-    pg_type_of_parameter, split,
+    pg_type_of_parameter, redacted, split,
 };
 
 use super::command::Call;
@@ -37,6 +39,22 @@ pub(crate) struct Statement {
     /// Types that the client has said, by position.
     given: Vec<Given>,
     prepared: OnceLock<Prepared>,
+    /// The text of the `PREPARE` or `DECLARE` that has made it.
+    source: Option<String>,
+    /// What others may see of its text.
+    shown: Arc<str>,
+    pub(crate) prepared_at: DateTime<Utc>,
+    runs: AtomicI64,
+}
+
+/// Characters of a text that `pg_stat_activity` shows. Source: PostgreSQL, `track_activity_query_size`.
+const SHOWN_MAX: usize = 1023;
+
+/// What others may see of a text: its beginning, without secrets.
+pub(crate) fn shown(sql: &str) -> Arc<str> {
+    let text = redacted(sql);
+    let end = text.char_indices().nth(SHOWN_MAX);
+    Arc::from(end.map_or(&*text, |(end, _)| &text[..end]))
 }
 
 /// A parameter's type as far as the client has said it.
@@ -75,12 +93,41 @@ impl Statement {
 
     fn of(sql: String, kind: Kind, offset: usize, given: Vec<Given>) -> Self {
         Self {
+            shown: shown(&sql),
             sql,
             kind,
             offset,
             given,
             prepared: OnceLock::new(),
+            source: None,
+            prepared_at: Utc::now(),
+            runs: AtomicI64::new(0),
         }
+    }
+
+    /// The same, made by SQL's `PREPARE` or `DECLARE` of this text.
+    #[must_use]
+    pub(crate) fn made_by(mut self, text: &str) -> Self {
+        self.source = Some(text.to_owned());
+        self
+    }
+
+    pub(crate) fn is_from_sql(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// The text that its client has sent.
+    pub(crate) fn written(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.sql)
+    }
+
+    /// How often it was run.
+    pub(crate) fn runs(&self) -> i64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_run(&self) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_engine(&self) -> bool {
@@ -128,6 +175,13 @@ impl Statement {
             }
             _ => (TEXT_OID, DataType::Utf8View),
         }
+    }
+
+    /// The oids of the types of its parameters.
+    pub(crate) fn parameter_oids(&self) -> Vec<u32> {
+        (0..self.parameters())
+            .map(|at| self.parameter(at).0)
+            .collect()
     }
 
     fn parameters(&self) -> usize {
@@ -188,6 +242,7 @@ impl Connection {
             })
             .collect();
         let statement = Statement::parse(text, given)?;
+        self.asks(&statement.shown);
         if !statement.ends_block() {
             self.block.check()?;
         }
@@ -243,6 +298,7 @@ impl Connection {
 
     async fn bind(&mut self, bind: Bind) -> Result<(), Fault> {
         let statement = self.statement(&bind.statement)?;
+        self.asks(&statement.shown);
         if !statement.ends_block() {
             self.block.check()?;
         }
@@ -324,10 +380,7 @@ impl Connection {
             self.block.check()?;
         }
         self.analyse(&statement).await?;
-        let oids: Vec<u32> = (0..statement.parameters())
-            .map(|at| statement.parameter(at).0)
-            .collect();
-        message::parameter_description(&mut self.wire.output, &oids);
+        message::parameter_description(&mut self.wire.output, &statement.parameter_oids());
         let schema = self.schema_of(&statement).await?;
         self.describe_rows(schema, &[])
     }
@@ -409,6 +462,7 @@ impl Connection {
         let values = std::mem::take(&mut portal.values);
         let statement = Arc::clone(&portal.statement);
         let formats = portal.formats.clone();
+        statement.count_run();
         let running = self
             .start(&statement.sql, values)
             .await
@@ -454,6 +508,7 @@ impl Connection {
             return Err(no_portal(name));
         };
         let statement = Arc::clone(&portal.statement);
+        self.asks(&statement.shown);
         match &statement.kind {
             Kind::Empty => {
                 message::bare(&mut self.wire.output, b'I');

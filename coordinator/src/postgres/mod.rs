@@ -12,6 +12,7 @@ mod encode;
 mod extended;
 mod fault;
 mod message;
+mod named;
 mod portal;
 mod simple;
 mod startup;

@@ -26,6 +26,8 @@ pub(crate) struct Portal {
     pub(crate) progress: Progress,
     /// Outlives its transaction.
     hold: bool,
+    /// `DECLARE` has made it.
+    cursor: bool,
 }
 
 /// How far a portal is.
@@ -83,6 +85,7 @@ impl Portal {
             formats,
             progress: Progress::Ready,
             hold: false,
+            cursor: false,
         }
     }
 
@@ -99,7 +102,12 @@ impl Portal {
             formats,
             progress: Progress::Open(Box::new(open)),
             hold,
+            cursor: true,
         }
+    }
+
+    pub(crate) fn is_cursor(&self) -> bool {
+        self.cursor
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -166,6 +174,17 @@ impl Open {
 impl Connection {
     /// Sends, or skips, up to `rows_max` rows of a result; 0 = all.
     pub(crate) async fn pass(
+        &mut self,
+        open: &mut Open,
+        rows_max: u64,
+        pass: Pass,
+    ) -> Result<Sent, Fault> {
+        let sent = self.pass_rows(open, rows_max, pass).await;
+        self.warn();
+        sent
+    }
+
+    async fn pass_rows(
         &mut self,
         open: &mut Open,
         rows_max: u64,

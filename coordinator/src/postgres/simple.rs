@@ -6,6 +6,7 @@ use tarn_engine::{Piece, connection_command, split};
 
 use super::command::Call;
 use super::connection::Connection;
+use super::extended::shown;
 use super::fault::Fault;
 use super::message;
 
@@ -14,6 +15,7 @@ impl Connection {
     pub(crate) async fn query(&mut self, text: &str) -> Result<(), Fault> {
         self.statements.remove("");
         self.portals.remove("");
+        self.asks(&shown(text));
         let pieces = split(text);
         if pieces.is_empty() {
             message::bare(&mut self.wire.output, b'I');

@@ -10,8 +10,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tarn_engine::BackendTls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::ProtocolVersion;
 use tokio_rustls::server::TlsStream;
 
 /// Bytes read ahead while a statement runs or rows go out.
@@ -68,6 +70,19 @@ impl AsyncWrite for Socket {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(socket) => Pin::new(socket.as_mut()).poll_shutdown(cx),
         }
+    }
+}
+
+/// What OpenSSL calls a cipher suite. Source: RFC 8446 for TLS 1.3, `openssl-ciphers(1)` for TLS 1.2.
+fn openssl_name(name: &str) -> String {
+    if let Some(rest) = name.strip_prefix("TLS13_") {
+        return format!("TLS_{rest}");
+    }
+    let name = name.trim_start_matches("TLS_").replace("_WITH_", "_");
+    let name = name.replace("AES_", "AES").replace('_', "-");
+    match name.strip_suffix("POLY1305-SHA256") {
+        Some(rest) => format!("{rest}POLY1305"),
+        None => name,
     }
 }
 
@@ -139,6 +154,34 @@ impl Wire {
             Socket::Plain(_) => None,
             Socket::Tls(socket) => socket.get_ref().1.alpn_protocol(),
         }
+    }
+
+    /// How the connection is encrypted.
+    pub(crate) fn tls(&self) -> Option<BackendTls> {
+        let Socket::Tls(socket) = &self.socket else {
+            return None;
+        };
+        let session = socket.get_ref().1;
+        let suite = session.negotiated_cipher_suite()?.suite();
+        let name = suite.as_str().unwrap_or_default();
+        Some(BackendTls {
+            version: match session.protocol_version()? {
+                ProtocolVersion::TLSv1_2 => "TLSv1.2",
+                ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "unknown",
+            },
+            cipher: openssl_name(name),
+            bits: if name.contains("AES_128") { 128 } else { 256 },
+        })
+    }
+
+    /// The client's port.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let socket = match &self.socket {
+            Socket::Plain(socket) => socket,
+            Socket::Tls(socket) => socket.get_ref().0,
+        };
+        socket.peer_addr().ok().map(|address| address.port())
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -317,6 +360,23 @@ fn checked(tag: u8, bytes: u32, limit: usize) -> Result<usize, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ciphers_are_called_as_openssl_calls_them() {
+        for (name, openssl) in [
+            ("TLS13_AES_256_GCM_SHA384", "TLS_AES_256_GCM_SHA384"),
+            (
+                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                "ECDHE-RSA-AES128-GCM-SHA256",
+            ),
+            (
+                "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+                "ECDHE-ECDSA-CHACHA20-POLY1305",
+            ),
+        ] {
+            assert_eq!(openssl_name(name), openssl);
+        }
+    }
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 

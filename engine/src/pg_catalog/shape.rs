@@ -79,6 +79,8 @@ pub(crate) fn column(name: &str, ty: &str, nullable: bool) -> Field {
         "int2vector" => (list("int2"), true),
         "oidvector" => (list("oid"), true),
         "name" | "char" | "varchar" | "inet" | "pg_node_tree" | "aclitem" => (DataType::Utf8, true),
+        // Types in an array are given by their names, as PostgreSQL writes them.
+        "_regtype" => (list("text"), false),
         _ => match ty.strip_prefix('_') {
             Some(item) => (list(item), false),
             // Types of PostgreSQL's inside, whose values are never shown.

@@ -17,7 +17,7 @@ import psycopg
 from common import DATABASE, USER, check, equal, run, url
 
 SCHEMA = "c_bi"
-OPEN_DEFECTS = {"datagrip_whether_the_connection_is_encrypted": "pg_stat_ssl does not list the door's sessions"}
+OPEN_DEFECTS = {}
 
 
 def answer_of(connection, sql, *, extended):

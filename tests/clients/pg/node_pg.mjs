@@ -67,6 +67,8 @@ const checks = {
     for (let n = 0; n < 10; n++) {
       assert.deepEqual(await rows(client, { name: 'twice', text: 'SELECT $1::int * 2::int AS n', values: [n] }), [{ n: 2 * n }]);
     }
+    const listed = "SELECT statement, parameter_types::text AS types, from_sql FROM pg_prepared_statements WHERE name = 'twice'";
+    assert.deepEqual(await rows(client, listed), [{ statement: 'SELECT $1::int * 2::int AS n', types: '{integer}', from_sql: false }]);
   },
 
   async binary_results_arrive(client) {

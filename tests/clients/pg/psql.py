@@ -479,7 +479,6 @@ def prepared_statements_of_sql():
 
 
 @check
-@open_defect("pg_prepared_statements does not list the door's statements")
 def prepared_statements_are_listed():
     shows("\\t\n\\a\nPREPARE q (bigint, text) AS SELECT $1, $2;\nSELECT name, parameter_types::text FROM pg_prepared_statements;",
           "q|{bigint,text}")

@@ -169,13 +169,94 @@ def parameters_without_a_type_get_one():
 
 
 @check
-@open_defect("pg_prepared_statements does not list the door's statements")
 def prepared_statements_are_listed():
     with connect(autocommit=True) as connection:
         for n in range(10):
             equal(connection.execute("SELECT %s::int * 2", [n]).fetchone(), (n * 2,))
         count = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0]
         assert count >= 1, count
+        connection.execute("DEALLOCATE ALL")
+        connection.execute("PREPARE p (bigint, text) AS SELECT $1, $2")
+        connection.execute("EXECUTE p (1, 'x')")
+        row = connection.execute("SELECT name, parameter_types, from_sql, custom_plans FROM pg_prepared_statements WHERE from_sql").fetchone()
+        equal(row, ("p", ["bigint", "text"] if isinstance(row[1], list) else "{bigint,text}", True, 1))
+        connection.execute("DEALLOCATE p")
+        equal(connection.execute("SELECT count(*) FROM pg_prepared_statements WHERE from_sql").fetchone(), (0,))
+
+
+@check
+def cursors_are_listed_while_they_are_open():
+    asks = "SELECT statement, is_holdable, is_binary, is_scrollable FROM pg_cursors WHERE name = 'c_open'"
+    with connect() as connection, connect() as other:
+        connection.execute("DECLARE c_open NO SCROLL CURSOR FOR SELECT 1")
+        equal(connection.execute(asks).fetchall(), [("DECLARE c_open NO SCROLL CURSOR FOR SELECT 1", False, False, False)])
+        equal(other.execute(asks).fetchall(), [])
+        connection.commit()
+        equal(connection.execute(asks).fetchall(), [])
+        connection.execute("DECLARE c_open BINARY NO SCROLL CURSOR WITH HOLD FOR SELECT 1")
+        connection.commit()
+        equal(connection.execute(asks).fetchone()[1:], (True, True, False))
+        connection.execute("CLOSE c_open")
+        equal(connection.execute(asks).fetchall(), [])
+
+
+def activity(connection, pid):
+    return connection.execute("SELECT state, query, application_name, xact_start IS NULL FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+
+
+@check
+def a_session_is_seen_with_what_it_does():
+    with connect(autocommit=True, application_name="c_seen") as seen, connect(autocommit=True) as connection:
+        pid = seen.info.backend_pid
+        equal(seen.execute("SELECT pg_backend_pid()").fetchone(), (pid,))
+        equal(activity(seen, pid)[0], "active")
+        seen.execute("SELECT 'idle now'")
+        equal(activity(connection, pid), ("idle", "SELECT 'idle now'", "c_seen", True))
+        seen.execute("BEGIN")
+        equal(activity(connection, pid), ("idle in transaction", "BEGIN", "c_seen", False))
+        equal(state(seen.execute, "SELECT 1/0"), "22012")
+        equal(activity(connection, pid)[:2], ("idle in transaction (aborted)", "SELECT 1/0"))
+        seen.execute("ROLLBACK")
+        seen.execute("SET application_name = 'c_other'")
+        equal(activity(connection, pid), ("idle", "SET application_name = 'c_other'", "c_other", True))
+    with connect(autocommit=True) as connection:
+        equal(until(lambda: activity(connection, pid) is None), True)
+
+
+def until(holds):
+    for _ in range(200):
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@check
+def another_session_ends_a_statement_and_then_the_session():
+    with connect(autocommit=True) as connection:
+        ended = connect(autocommit=True)
+        pid = ended.info.backend_pid
+        said = []
+        thread = threading.Thread(target=lambda: said.append(state(ended.execute, LONG_QUERY)))
+        thread.start()
+        assert until(lambda: activity(connection, pid)[:2] == ("active", LONG_QUERY)), activity(connection, pid)
+        equal(connection.execute("SELECT pg_cancel_backend(%s)", [pid]).fetchone(), (True,))
+        thread.join(30)
+        equal(said, ["57014"])
+        equal(ended.execute("SELECT 1").fetchone(), (1,))
+        # A plan does not end anybody.
+        connection.execute(f"EXPLAIN SELECT pg_terminate_backend({pid})")
+        equal(connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND false", [pid]).fetchall(), [])
+        equal(ended.execute("SELECT 1").fetchone(), (1,))
+        equal(connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall(), [(True,)])
+        equal(state(ended.execute, "SELECT 1"), "57P01")
+        assert until(lambda: activity(connection, pid) is None)
+        warned = []
+        connection.add_notice_handler(lambda diagnostic: warned.append((diagnostic.severity, diagnostic.sqlstate, diagnostic.message_primary)))
+        for function in ("pg_cancel_backend", "pg_terminate_backend"):
+            equal(connection.execute(f"SELECT {function}(%s)", [pid]).fetchone(), (False,))
+            equal(warned.pop(), ("WARNING", "01000", f"PID {pid} is not a PostgreSQL backend process"))
+        equal(warned, [])
 
 
 @check

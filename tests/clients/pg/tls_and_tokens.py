@@ -14,7 +14,7 @@ import psycopg
 import psycopg2
 import pyodbc
 
-from common import DATABASE, HOST, PASSWORD, PORT, USER, check, equal, open_defect, run
+from common import DATABASE, HOST, PASSWORD, PORT, USER, check, equal, run
 
 CA = os.environ["TLS_CA"]
 
@@ -45,10 +45,15 @@ def psql_speaks_tls():
 
 
 @check
-@open_defect("pg_stat_ssl does not list the door's sessions")
 def the_server_knows_that_a_session_is_encrypted():
     with connect() as connection:
         equal(connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone(), (True,))
+        version, cipher, bits = connection.execute("SELECT version, cipher, bits FROM pg_stat_ssl WHERE pid = %s", [connection.info.backend_pid]).fetchone()
+        equal(version, "TLSv1.3")
+        # What libpq's OpenSSL says of its end of the same connection.
+        code, out, said = psql("\\conninfo\n")
+        assert f"cipher: {cipher}" in out, (cipher, out, code, said)
+        equal(bits, 128 if "AES_128" in cipher else 256)
 
 
 @check
@@ -125,7 +130,25 @@ def a_token_is_a_password():
 
 
 @check
-@open_defect("pg_stat_activity lists running statements, not idle sessions")
+def users_see_and_end_their_own_sessions_only():
+    with connect() as admin, connect(NAME, f"changed {SECRET}") as own, connect(NAME, f"changed {SECRET}") as other:
+        pid = admin.info.backend_pid
+        seen = own.execute("SELECT pid, state, query, client_addr, backend_start FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone()
+        equal(seen, (pid, None, "<insufficient privilege>", None, None))
+        equal(own.execute("SELECT count(*) FROM pg_stat_ssl WHERE pid = %s", [pid]).fetchone(), (0,))
+        for function in ("pg_cancel_backend", "pg_terminate_backend"):
+            try:
+                own.execute(f"SELECT {function}(%s)", [pid])
+                raise AssertionError(f"a user called {function} for an administrator's session")
+            except psycopg.errors.InsufficientPrivilege as error:
+                assert "must be a superuser to" in str(error), error
+        equal(admin.execute("SELECT 1").fetchone(), (1,))
+        pid = other.info.backend_pid
+        equal(own.execute("SELECT usename, state FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone(), (NAME, "idle"))
+        equal(own.execute("SELECT pg_terminate_backend(%s)", [pid]).fetchone(), (True,))
+
+
+@check
 def idle_sessions_are_in_pg_stat_activity_and_can_be_ended():
     with connect() as first, connect() as second:
         pid = first.info.backend_pid

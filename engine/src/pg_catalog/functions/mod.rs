@@ -3,6 +3,8 @@
 //! Each is a row of a table: a name, what it takes, what it gives, and a Rust function over one row. They answer
 //! from a [`CatalogContext`] and so stay in the process that made the plan.
 
+mod array_text;
+mod backends;
 mod describe;
 mod names;
 pub(crate) mod plain;
@@ -99,6 +101,8 @@ pub(super) struct Definition {
     pub(super) gives: &'static str,
     /// Whether NULL in gives NULL out.
     pub(super) strict: bool,
+    /// Whether it does something, and so is called once a row, when the statement runs.
+    pub(super) acts: bool,
     pub(super) call: Call,
 }
 
@@ -114,6 +118,7 @@ const fn strict(
         takes,
         gives,
         strict: true,
+        acts: false,
         call,
     }
 }
@@ -130,13 +135,28 @@ const fn lenient(
         takes,
         gives,
         strict: false,
+        acts: false,
         call,
     }
 }
 
+/// A strict function that does something.
+const fn acting(
+    name: &'static str,
+    takes: &'static [&'static [Take]],
+    gives: &'static str,
+    call: Call,
+) -> Definition {
+    Definition {
+        acts: true,
+        ..strict(name, takes, gives, call)
+    }
+}
+
 fn definitions() -> impl Iterator<Item = &'static Definition> {
-    describe::DEFINITIONS
+    backends::DEFINITIONS
         .iter()
+        .chain(describe::DEFINITIONS)
         .chain(names::DEFINITIONS)
         .chain(privileges::DEFINITIONS)
         .chain(regs::DEFINITIONS)
@@ -178,7 +198,11 @@ impl CatalogFunction {
         Self {
             definition,
             context: Arc::clone(context),
-            signature: Signature::user_defined(Volatility::Stable),
+            signature: Signature::user_defined(if definition.acts {
+                Volatility::Volatile
+            } else {
+                Volatility::Stable
+            }),
         }
     }
 }
@@ -276,10 +300,9 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let scalar = args
-            .args
-            .iter()
-            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let mut all = args.args.iter();
+        let scalar =
+            !self.definition.acts && all.all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let count = if scalar { 1 } else { args.number_rows };
         let arrays = args
             .args

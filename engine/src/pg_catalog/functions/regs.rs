@@ -19,7 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::Take::{Named, Oid, Text};
 use super::describe::type_text;
 use super::names::{parts, quoted, relation};
-use super::{Arg, CatalogFunction, Definition, definitions, lenient, strict};
+use super::{Arg, CatalogFunction, Definition, array_text, definitions, lenient, strict};
 use crate::error::{EngineError, ErrorKind};
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::relations::{TYPES, all_functions};
@@ -351,6 +351,11 @@ impl RegCasts {
             return Ok(Transformed::yes(
                 function.call(vec![inner.as_ref().clone()]),
             ));
+        }
+        if is_text(field.data_type()) && array_text::writes(from.data_type()) {
+            let text = array_text::call(inner.as_ref().clone());
+            let whole = Expr::Cast(Cast::new(Box::new(text), field.data_type().clone()));
+            return Ok(Transformed::yes(whole));
         }
         if is_text(field.data_type())
             && let Some(kind) = kind(&from)

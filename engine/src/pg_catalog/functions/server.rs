@@ -8,7 +8,6 @@ use datafusion::common::{Result, plan_err};
 
 use super::Take::{Bool, Int, Oid, Text};
 use super::{Arg, Definition, lenient, strict};
-use crate::pg_catalog::backend_pid;
 use crate::pg_catalog::context::CatalogContext;
 use crate::pg_catalog::presets::{preset_value, version};
 use crate::pg_catalog::rows::Val::{self, Null, Owned};
@@ -24,11 +23,6 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         current_setting,
     ),
     strict("set_config", &[&[Text, Text, Bool]], "text", set_config),
-    strict("pg_backend_pid", &[&[]], "int4", |context, _| {
-        Ok(Val::Int(i64::from(backend_pid(
-            &context.session.id.to_string(),
-        ))))
-    }),
     strict("pg_is_in_recovery", &[&[]], "bool", |_, _| {
         Ok(Val::Bool(false))
     }),

@@ -3,6 +3,7 @@
 //! A relation that is not named here has no rows, because Tarn has nothing that it lists: no indexes, triggers,
 //! sequences, row types, large objects, replication, extensions or foreign servers.
 
+mod backends;
 mod classes;
 mod fixed;
 mod functions;
@@ -67,7 +68,10 @@ pub(super) fn fill(
         (_, "pg_user") => server::pg_user(to),
         (_, "pg_shadow") => server::pg_shadow(to),
         (_, "pg_settings") => server::pg_settings(to),
-        (_, "pg_stat_activity") => server::pg_stat_activity(to),
+        (_, "pg_stat_activity") => backends::pg_stat_activity(to),
+        (_, "pg_stat_ssl") => backends::pg_stat_ssl(to),
+        (_, "pg_prepared_statements") => backends::pg_prepared_statements(to),
+        (_, "pg_cursors") => backends::pg_cursors(to),
         (_, "pg_stat_database") => server::pg_stat_database(to),
         (_, "pg_timezone_abbrevs") => server::pg_timezone_abbrevs(to),
         (_, "pg_timezone_names") => server::pg_timezone_names(to),

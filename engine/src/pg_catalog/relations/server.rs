@@ -4,16 +4,14 @@ use std::str::FromStr;
 
 use chrono::{Offset, TimeZone, Utc};
 use datafusion::arrow::array::timezone::Tz;
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::TimestampMicrosecondType;
 use datafusion::common::Result;
 
 use super::Filling;
+use crate::pg_catalog::TABLESPACE_OID;
 use crate::pg_catalog::context::{CatalogContext, OWNER_OID};
 use crate::pg_catalog::functions::setting_value;
 use crate::pg_catalog::presets::PRESETS;
 use crate::pg_catalog::rows::Val::{self, Bool, Int, Null, Oid, Owned, Text, Texts};
-use crate::pg_catalog::{TABLESPACE_OID, backend_pid};
 use crate::settings::{SETTINGS, Setting, SettingKind};
 
 /// `pg_encoding_to_char(6)`.
@@ -172,62 +170,8 @@ fn setting_row(to: &mut Filling<'_>, setting: &'static Setting) -> Result<()> {
     ])
 }
 
-/// The text of a column of a system view.
-fn text<'a>(batch: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
-    let values = batch.column_by_name(column)?.as_string_opt::<i32>()?;
-    values.is_valid(row).then(|| values.value(row))
-}
-
-/// The statements that run, as far as this user may see them.
-pub(super) fn pg_stat_activity(to: &mut Filling<'_>) -> Result<()> {
-    let context = to.context;
-    let Ok(Some(batch)) = context.system.read("queries") else {
-        return Ok(());
-    };
-    let started = batch
-        .column_by_name("started_at")
-        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    for row in 0..batch.num_rows() {
-        let of = |column: &str| text(&batch, column, row);
-        if !matches!(of("state"), Some("RUNNING" | "PLANNING" | "QUEUED")) {
-            continue;
-        }
-        let (Some(id), Some(user)) = (of("query_id"), of("user_name")) else {
-            continue;
-        };
-        let own = user == context.session.user || context.session.is_admin;
-        let catalog = of("catalog").unwrap_or_default();
-        let started = started.map_or(Null, |times| Val::Time(times.value(row)));
-        to.rows.push([
-            ("datid", database_oid(context, catalog)),
-            ("datname", Text(catalog)),
-            ("pid", Int(i64::from(backend_pid(id)))),
-            (
-                "usesysid",
-                context.role(user).map_or(Null, |role| Oid(role.oid)),
-            ),
-            ("usename", Text(user)),
-            ("application_name", Val::from(of("door"))),
-            ("backend_start", started.clone()),
-            ("xact_start", started.clone()),
-            ("query_start", started.clone()),
-            ("state_change", started),
-            ("state", Text("active")),
-            (
-                "query",
-                Text(if own {
-                    of("statement").unwrap_or_default()
-                } else {
-                    "<insufficient privilege>"
-                }),
-            ),
-            ("backend_type", Text("client backend")),
-        ])?;
-    }
-    Ok(())
-}
-
-fn database_oid(context: &CatalogContext, name: &str) -> Val<'static> {
+/// The oid of a catalog, if it is visible.
+pub(super) fn database_oid(context: &CatalogContext, name: &str) -> Val<'static> {
     let found = context.catalogs.iter().find(|(_, catalog)| catalog == name);
     found.map_or(Null, |(oid, _)| Oid(*oid))
 }
