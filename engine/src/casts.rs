@@ -25,6 +25,7 @@ use datafusion::scalar::ScalarValue;
 use uuid::Uuid;
 
 use crate::error::{EngineError, ErrorKind};
+use crate::temporal;
 use crate::text_forms;
 
 /// Bytes of a uuid.
@@ -65,7 +66,9 @@ impl AnalyzerRule for LiteralBytes {
                 if is_bytes(field.data_type())
                     && matches!(expr.as_ref(), Expr::Literal(value, _)
                         if value.try_as_str().flatten().is_some_and(|text| text.contains('\\'))));
-            Ok(if escaped {
+            let printed =
+                matches!(&expr, Expr::Cast(Cast { field, .. }) if is_text(field.data_type()));
+            Ok(if escaped || printed {
                 planned(expr, schema)
             } else {
                 Transformed::no(expr)
@@ -124,6 +127,12 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     };
     let to = field.data_type();
     let lenient = matches!(expr, Expr::TryCast(_));
+    if is_text(to)
+        && temporal::prints(&from)
+        && let Some(call) = temporal::printed(inner.as_ref().clone())
+    {
+        return Transformed::yes(call);
+    }
     if is_text(&from)
         && text_forms::reads(to)
         && let Ok(call) = text_forms::call(inner.as_ref().clone(), to, lenient)

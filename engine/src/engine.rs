@@ -44,6 +44,7 @@ use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCat
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
+use crate::temporal::{CompareDays, DatesBesideTimestamps, IntervalOrder};
 use crate::types::SqlTypes;
 use crate::views::Scope;
 
@@ -268,8 +269,11 @@ impl Engine {
         options.execution.collect_statistics = true;
         // Subqueries that became outer joins say too little about NULL; types are checked all the same.
         options.execution.skip_physical_aggregate_schema_check = true;
-        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-            vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+            Arc::new(SqlCasts),
+            Arc::new(DecimalsBesideFloats),
+            Arc::new(DatesBesideTimestamps),
+        ];
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
             .with_default_features()
@@ -280,6 +284,8 @@ impl Engine {
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))
+            .with_analyzer_rule(Arc::new(IntervalOrder))
+            .with_optimizer_rule(Arc::new(CompareDays))
             .with_analyzer_rule(Arc::new(CheckOverflow))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(Decorrelate))

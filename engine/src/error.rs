@@ -239,7 +239,9 @@ pub(crate) fn with_class(error: DataFusionError, kind: ErrorKind) -> DataFusionE
 
 /// The class that a worker put on an error of a type that is not known here.
 fn classed(context: &str, error: EngineError) -> EngineError {
-    const SENT: [ErrorKind; 9] = [
+    const SENT: [ErrorKind; 11] = [
+        ErrorKind::DatetimeFormat,
+        ErrorKind::DatetimeOverflow,
         ErrorKind::NotNull,
         ErrorKind::InvalidText,
         ErrorKind::TypeMismatch,

@@ -23,6 +23,7 @@ use crate::overflow;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
+use crate::temporal::{self, TemporalArithmetic};
 use crate::unknowns::UnknownLiterals;
 use crate::write;
 
@@ -39,19 +40,20 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .chain(pg_catalog::sets::functions())
             .chain(pg_catalog::plain::functions())
             .chain(casts::functions())
-            .chain([
-                intervals::function(),
-                Arc::new(ScalarUDF::from(OctetLength::new())),
-            ]),
+            .chain(intervals::functions())
+            .chain(temporal::functions())
+            .chain([Arc::new(ScalarUDF::from(OctetLength::new()))]),
     );
     builder
         .aggregate_functions()
         .get_or_insert_default()
         .push(single::function());
+    temporal::wrap_aggregates(builder.aggregate_functions().get_or_insert_default());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(MapAccess));
     planners.insert(0, Arc::new(UnknownLiterals));
     planners.insert(0, Arc::new(IntervalArithmetic));
+    planners.insert(0, Arc::new(TemporalArithmetic));
     builder
 }
 
@@ -160,6 +162,7 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .filter(|name| !name.starts_with("tarn_"))
         .cloned()
         .chain(own.iter().map(|f| f.name().to_owned()))
+        .chain(temporal::names().map(str::to_owned))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
         .chain(

@@ -53,6 +53,7 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+mod temporal;
 mod temporary;
 mod text_forms;
 mod types;

@@ -49,6 +49,10 @@ pub enum ErrorKind {
     TypeMismatch,
     /// A value that cannot be read as the wanted type.
     InvalidText,
+    /// Text that is no date, time or interval.
+    DatetimeFormat,
+    /// Text that is a date or time such as there is none.
+    DatetimeOverflow,
     /// A value outside the range of its type.
     OutOfRange,
     /// Division by zero.
@@ -110,6 +114,8 @@ impl ErrorKind {
             Self::WrongObjectType => "42809",
             Self::InvalidDefinition => "42P17",
             Self::TypeMismatch => "42804",
+            Self::DatetimeFormat => "22007",
+            Self::DatetimeOverflow => "22008",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
             Self::DivisionByZero => "22012",
@@ -148,6 +154,8 @@ impl ErrorKind {
             | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
+            | Self::DatetimeFormat
+            | Self::DatetimeOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality
@@ -214,6 +222,8 @@ impl ErrorKind {
             | Self::InvalidDefinition
             | Self::TypeMismatch
             | Self::InvalidText
+            | Self::DatetimeFormat
+            | Self::DatetimeOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality
