@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringViewArray};
 use datafusion::arrow::array::{FixedSizeBinaryBuilder, Float64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, exec_err};
@@ -130,6 +130,16 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     if is_text(to)
         && temporal::prints(&from)
         && let Some(call) = temporal::printed(inner.as_ref().clone())
+    {
+        return Transformed::yes(if *to == DataType::Utf8View {
+            call
+        } else {
+            Expr::Cast(Cast::new(Box::new(call), to.clone()))
+        });
+    }
+    if matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+        && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, None))
+        && let Some(call) = temporal::local(inner.as_ref().clone())
     {
         return Transformed::yes(call);
     }

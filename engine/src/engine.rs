@@ -270,9 +270,9 @@ impl Engine {
         // Subqueries that became outer joins say too little about NULL; types are checked all the same.
         options.execution.skip_physical_aggregate_schema_check = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+            Arc::new(DatesBesideTimestamps),
             Arc::new(SqlCasts),
             Arc::new(DecimalsBesideFloats),
-            Arc::new(DatesBesideTimestamps),
         ];
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()

@@ -3,6 +3,7 @@
 //! Arrow wants `2024-01-01 10:00:00`; people write `2024-01-01 10:00`, `Jan 1, 2024` or `today`. Literals that
 //! the planner casts are read here; what the user casts is in `casts.rs`.
 
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -47,9 +48,14 @@ fn completed(expr: Expr, zone: &str) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(expr));
     };
     let ty = field.data_type();
-    let (true, Some(Some(text))) = (temporal::reads(ty), value.try_as_str()) else {
+    // Other units than microseconds are made of these.
+    let common = match ty {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        other => other.clone(),
+    };
+    let (true, Some(Some(text))) = (temporal::reads(&common), value.try_as_str()) else {
         return Ok(Transformed::no(expr));
     };
-    let read = temporal::literal(text, ty, zone, lenient)?;
+    let read = temporal::literal(text, &common, zone, lenient)?.cast_to(ty)?;
     Ok(Transformed::yes(Expr::Literal(read, None)))
 }

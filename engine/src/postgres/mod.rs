@@ -8,7 +8,6 @@ mod builtins;
 mod columns;
 mod patterns;
 mod sets;
-mod templates;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -19,7 +18,6 @@ pub(crate) fn rewrite(statement: &mut Statement) {
     builtins::rewrite(statement);
     arrays::rewrite(statement);
     patterns::rewrite(statement);
-    templates::rewrite(statement);
     sets::rewrite(statement);
     columns::rewrite(statement);
 }

@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::civil::{DAY, SECOND};
 use super::errors;
-use super::function::{Call, Function, INTERVAL, TEXT, TIME, TIMESTAMP, common, zoned_type};
+use super::function::{Call, DATE, Function, INTERVAL, TEXT, TIME, TIMESTAMP, common, zoned_type};
 use super::trunc::cast_zone;
 use super::zones::Zone;
 
@@ -34,16 +34,38 @@ impl ExprPlanner for TemporalArithmetic {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
-        let plus = match expr.op {
-            BinaryOperator::Plus => true,
-            BinaryOperator::Minus => false,
-            _ => return Ok(PlannerResult::Original(expr)),
-        };
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema))
         else {
             return Ok(PlannerResult::Original(expr));
         };
-        let (left, right) = (common(&left), common(&right));
+        let (mut left, mut right) = (common(&left), common(&right));
+        let mut expr = expr;
+        let plus = match expr.op {
+            BinaryOperator::Plus => true,
+            BinaryOperator::Minus => false,
+            BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq => {
+                // A literal is of the type of what it is compared with.
+                if is_temporal(&left) && is_literal(&expr.right, &right) {
+                    expr.right = cast(expr.right, left);
+                } else if is_temporal(&right) && is_literal(&expr.left, &left) {
+                    expr.left = cast(expr.left, right);
+                }
+                return Ok(PlannerResult::Original(expr));
+            }
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        if is_temporal(&left) && left != DATE && is_literal(&expr.right, &right) {
+            right = if plus { INTERVAL } else { left.clone() };
+            expr.right = cast(expr.right, right.clone());
+        } else if plus && is_temporal(&right) && right != DATE && is_literal(&expr.left, &left) {
+            left = INTERVAL;
+            expr.left = cast(expr.left, INTERVAL);
+        }
         Ok(match planned(&expr, plus, &left, &right) {
             Some(planned) => PlannerResult::Planned(planned),
             None => PlannerResult::Original(expr),
@@ -56,6 +78,17 @@ impl ExprPlanner for TemporalArithmetic {
             None => PlannerResult::Original(args),
         })
     }
+}
+
+fn is_literal(expr: &Expr, ty: &DataType) -> bool {
+    *ty == TEXT && matches!(expr, Expr::Literal(..))
+}
+
+fn is_temporal(ty: &DataType) -> bool {
+    matches!(
+        ty,
+        DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Interval(_)
+    )
 }
 
 fn planned(expr: &RawBinaryExpr, plus: bool, left: &DataType, right: &DataType) -> Option<Expr> {
@@ -136,6 +169,23 @@ pub(super) fn functions() -> Vec<Function> {
             moment,
         )
         .operator("+"),
+        Function::new(
+            "tarn_local",
+            |types, _| match types {
+                [of @ DataType::Timestamp(..)] => Some(vec![of.clone()]),
+                _ => None,
+            },
+            |_| Ok(TIMESTAMP),
+            |call| {
+                let zone = call.zone_of(0)?;
+                let values = call.arg(0)?.as_primitive::<TimestampMicrosecondType>();
+                let out: TimestampMicrosecondArray = values
+                    .iter()
+                    .map(|value| value.and_then(|value| zone.local(value)))
+                    .collect();
+                Ok(Arc::new(out))
+            },
+        ),
         Function::new("timezone", coerce_zone, in_zone_type, in_zone).stable(),
         Function::new(
             "tarn_interval_key",

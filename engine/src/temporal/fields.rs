@@ -44,7 +44,7 @@ pub(super) fn functions() -> Vec<Function> {
                 .collect();
             Ok(Arc::new(out.with_precision_and_scale(*precision, *scale)?))
         }),
-        Function::new("date_part", coerce, |_| Ok(DataType::Float64), part),
+        Function::new("date_part", coerce, |_| Ok(DataType::Float64), part).alias("datepart"),
     ]
 }
 

@@ -139,6 +139,7 @@ pub(super) struct Function {
     signature: Signature,
     shown: Option<&'static str>,
     strict: bool,
+    aliases: Vec<String>,
 }
 
 impl Function {
@@ -152,6 +153,7 @@ impl Function {
             signature: Signature::user_defined(Volatility::Immutable),
             shown: None,
             strict: true,
+            aliases: vec![],
         }
     }
 
@@ -176,6 +178,12 @@ impl Function {
     /// Its result may be NULL though no argument is.
     pub(super) fn nullable(mut self) -> Self {
         self.strict = false;
+        self
+    }
+
+    /// It is known by another name, too.
+    pub(super) fn alias(mut self, name: &str) -> Self {
+        self.aliases.push(name.to_owned());
         self
     }
 
@@ -213,6 +221,11 @@ impl ScalarUDFImpl for Function {
         self.name
     }
 
+    // Else DataFusion's own would stay known by the other name and come back under the first.
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -228,7 +241,15 @@ impl ScalarUDFImpl for Function {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let common: Vec<DataType> = types.iter().map(common).collect();
         match (self.coerce)(&common, &self.zone) {
-            Some(types) => Ok(types),
+            // Text stays of its own kind: a literal that is cast is no literal any more.
+            Some(wanted) => Ok(wanted
+                .into_iter()
+                .zip(types)
+                .map(|(wanted, given)| match (wanted, given) {
+                    (TEXT, DataType::Utf8 | DataType::LargeUtf8) => given.clone(),
+                    (wanted, _) => wanted,
+                })
+                .collect()),
             None => {
                 let types: Vec<String> = types.iter().map(type_name).collect();
                 plan_err!(

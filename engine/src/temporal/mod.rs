@@ -34,7 +34,7 @@ pub(crate) use order::{DatesBesideTimestamps, IntervalOrder};
 pub(crate) use pruning::CompareDays;
 pub(crate) use sums::wrap as wrap_aggregates;
 pub(crate) use syntax::rewrite;
-pub(crate) use text::{literal, printed, prints, read, reads};
+pub(crate) use text::{literal, local, printed, prints, read, reads};
 
 /// Every function, by name, as plans call it where no session is at hand.
 static FUNCTIONS: LazyLock<HashMap<&'static str, Arc<ScalarUDF>>> = LazyLock::new(|| {

@@ -11,7 +11,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, TableReference};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, InList, Sort as SortExpr, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, InList, Sort as SortExpr};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -21,6 +21,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::function::TIMESTAMP;
+
+/// Functions that give one of their arguments.
+const ALTERNATIVES: [&str; 4] = ["coalesce", "greatest", "least", "nullif"];
 
 /// Plans comparisons of intervals. Runs after types are settled.
 #[derive(Debug)]
@@ -32,7 +35,10 @@ pub(crate) struct DatesBesideTimestamps;
 
 impl AnalyzerRule for DatesBesideTimestamps {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite(plan, |expr, schema| Ok(settled(expr, schema)))
+        rewrite(plan, |expr, schema| {
+            let done = windowed(settled(expr, schema).data, schema);
+            Ok(Transformed::yes(done.data))
+        })
     }
 
     fn name(&self) -> &'static str {
@@ -97,16 +103,35 @@ fn operands(expr: Expr, change: impl Fn(Expr) -> Expr) -> Expr {
             l.list.into_iter().map(change).collect(),
             l.negated,
         )),
+        Expr::Case(mut case) => {
+            let branches = case.when_then_expr.into_iter();
+            case.when_then_expr = branches.map(|(when, then)| (when, boxed(then))).collect();
+            case.else_expr = case.else_expr.map(boxed);
+            Expr::Case(case)
+        }
+        Expr::ScalarFunction(mut call) => {
+            call.args = call.args.into_iter().map(change).collect();
+            Expr::ScalarFunction(call)
+        }
         other => other,
     }
 }
 
-/// The types that a comparison compares; nothing if `expr` is none.
-fn types(expr: &Expr, schema: &DFSchema) -> Vec<DataType> {
+/// The types that a comparison compares, or those that a value may have; nothing if `expr` is neither.
+fn types(expr: &Expr, schema: &DFSchema, alternatives: bool) -> Vec<DataType> {
     let parts: Vec<&Expr> = match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => vec![left, right],
         Expr::Between(b) => vec![&b.expr, &b.low, &b.high],
         Expr::InList(l) => std::iter::once(l.expr.as_ref()).chain(&l.list).collect(),
+        Expr::Case(case) if alternatives => case
+            .when_then_expr
+            .iter()
+            .map(|(_, then)| then.as_ref())
+            .chain(case.else_expr.as_deref())
+            .collect(),
+        Expr::ScalarFunction(call) if alternatives && ALTERNATIVES.contains(&call.func.name()) => {
+            call.args.iter().collect()
+        }
         _ => return vec![],
     };
     // What has no type here, such as a column of an outer query, is left to DataFusion.
@@ -118,26 +143,32 @@ fn types(expr: &Expr, schema: &DFSchema) -> Vec<DataType> {
 }
 
 fn settled(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let types = types(&expr, schema);
-    let zoned = types
-        .iter()
-        .find(|ty| matches!(ty, DataType::Timestamp(_, Some(_))));
-    let plain = types
-        .iter()
-        .find(|ty| matches!(ty, DataType::Timestamp(_, None)));
-    let Some(wanted) = zoned.or(plain) else {
-        return Transformed::no(expr);
+    let types = types(&expr, schema, true);
+    let has = |wanted: fn(&DataType) -> bool| types.iter().find(|ty| wanted(ty)).cloned();
+    let moment = has(|ty| matches!(ty, DataType::Timestamp(_, Some(_))))
+        .or_else(|| has(|ty| matches!(ty, DataType::Timestamp(_, None))));
+    let wanted = match moment {
+        Some(DataType::Timestamp(_, Some(zone))) => super::function::zoned_type(&zone),
+        Some(_) => TIMESTAMP,
+        None => match has(|ty| *ty == DataType::Date32 || is_interval(ty)) {
+            Some(ty) => super::function::common(&ty),
+            None => return Transformed::no(expr),
+        },
     };
-    if !types.contains(&DataType::Date32) {
+    let changes = |part: &Expr| match part.get_type(schema) {
+        Ok(DataType::Date32) => wanted != DataType::Date32,
+        Ok(DataType::Utf8 | DataType::Utf8View) => matches!(part, Expr::Literal(..)),
+        _ => false,
+    };
+    if types.iter().all(|ty| *ty == wanted) {
         return Transformed::no(expr);
     }
-    let wanted = match wanted {
-        DataType::Timestamp(_, Some(zone)) => super::function::zoned_type(zone),
-        _ => TIMESTAMP,
-    };
-    Transformed::yes(operands(expr, |part| match part.get_type(schema) {
-        Ok(DataType::Date32) => cast(part, wanted.clone()),
-        _ => part,
+    Transformed::yes(operands(expr, |part| {
+        if changes(&part) {
+            cast(part, wanted.clone())
+        } else {
+            part
+        }
     }))
 }
 
@@ -160,29 +191,31 @@ fn keyed(expr: Expr, schema: &DFSchema) -> Expr {
     }
 }
 
+/// Windows over intervals, which have no range of values.
+fn windowed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let Expr::WindowFunction(mut window) = expr else {
+        return Transformed::no(expr);
+    };
+    let params = &mut window.params;
+    let keys = std::mem::take(&mut params.partition_by);
+    params.partition_by = keys.into_iter().map(|key| keyed(key, schema)).collect();
+    let keys = std::mem::take(&mut params.order_by);
+    params.order_by = keys
+        .into_iter()
+        .map(|sort| SortExpr {
+            expr: keyed(sort.expr, schema),
+            ..sort
+        })
+        .collect();
+    Transformed::yes(Expr::WindowFunction(window))
+}
+
 fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let types = types(&expr, schema);
+    let types = types(&expr, schema, false);
     if !types.is_empty() && types.iter().all(is_interval) {
         return Transformed::yes(operands(expr, key));
     }
     match expr {
-        Expr::WindowFunction(mut window) => {
-            let before = (*window).clone();
-            let WindowFunction { params, .. } = window.as_mut();
-            params.partition_by = std::mem::take(&mut params.partition_by)
-                .into_iter()
-                .map(|expr| keyed(expr, schema))
-                .collect();
-            params.order_by = std::mem::take(&mut params.order_by)
-                .into_iter()
-                .map(|sort| SortExpr {
-                    expr: keyed(sort.expr, schema),
-                    ..sort
-                })
-                .collect();
-            let changed = before != *window;
-            Transformed::new_transformed(Expr::WindowFunction(window), changed)
-        }
         Expr::AggregateFunction(mut call)
             if call.params.distinct && call.func.name() == "count" =>
         {

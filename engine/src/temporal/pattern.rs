@@ -27,7 +27,9 @@ const DIGITS_MAX: i8 = 20;
 
 pub(super) fn functions() -> Vec<Function> {
     vec![
-        Function::new("to_char", coerce_char, |_| Ok(TEXT), to_char).stable(),
+        Function::new("to_char", coerce_char, |_| Ok(TEXT), to_char)
+            .stable()
+            .alias("date_format"),
         Function::new("to_date", two_texts, |_| Ok(DATE), to_date).stable(),
         Function::new("to_timestamp", coerce_timestamp, zoned_result, to_timestamp).stable(),
         Function::new("to_number", two_texts, number_type, to_number),

@@ -241,9 +241,9 @@ impl Gathered {
             Kind::Min | Kind::Max => {
                 let before = self.value()?;
                 let better = if self.kind == Kind::Min {
-                    key(value) < key(before)
+                    key(value) <= key(before)
                 } else {
-                    key(value) > key(before)
+                    key(value) >= key(before)
                 };
                 if first || better {
                     self.months = value.months.into();

@@ -136,6 +136,15 @@ fn named_parts(function: &Function) -> Option<Expr> {
                 let name = crate::parser::fold(name);
                 (PARTS.iter().position(|part| *part == name)?, value)
             }
+            FunctionArg::ExprNamed {
+                name: Expr::Identifier(name),
+                arg: FunctionArgExpr::Expr(value),
+                ..
+            } => {
+                any_named = true;
+                let name = crate::parser::fold(name);
+                (PARTS.iter().position(|part| *part == name)?, value)
+            }
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (at, value),
             _ => return None,
         };

@@ -51,6 +51,11 @@ pub(crate) fn printed(value: Expr) -> Option<Expr> {
     Some(super::named("tarn_text")?.call(vec![value]))
 }
 
+/// What clocks show at the instant `value`: `timestamptz` as `timestamp`.
+pub(crate) fn local(value: Expr) -> Option<Expr> {
+    Some(super::named("tarn_local")?.call(vec![value]))
+}
+
 /// `texts` as values of `ty`, one of those of [`reads`]; leniently, NULL for what is none.
 pub(crate) fn read(
     texts: &StringViewArray,

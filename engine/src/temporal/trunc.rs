@@ -21,7 +21,9 @@ use super::zones::Zone;
 
 pub(super) fn functions() -> Vec<Function> {
     vec![
-        Function::new("date_trunc", coerce_trunc, second, trunc).stable(),
+        Function::new("date_trunc", coerce_trunc, second, trunc)
+            .stable()
+            .alias("datetrunc"),
         Function::new("date_bin", coerce_bin, second, bin),
     ]
 }
