@@ -141,6 +141,10 @@ impl Engine {
             return Ok(());
         }
         check_properties(&set, &self.config.roots, catalog.warehouse())?;
+        if set.contains_key("location") {
+            return Err(EngineError::unsupported("changing the location of a table")
+                .with_hint("write.data.path tells where new data files go"));
+        }
         let table = catalog.load_table(&found.ident).await?;
         update_properties(catalog, &table, set, remove).await?;
         Ok(())

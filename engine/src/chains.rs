@@ -1,6 +1,6 @@
 //! Statements too long for a stack. Knows tokens only.
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -12,6 +12,11 @@ const CHAIN_MAX: usize = 2500;
 const SET_OPERATIONS_MAX: usize = 500;
 /// Sums and products cost more to plan: the time grows faster than with the square of the chain.
 const ARITHMETIC_MAX: usize = 250;
+
+/// Lists within lists, and subqueries within expressions of each other, at most: the time to plan them
+/// grows with their types and doubles with each subquery.
+const LISTS_MAX: usize = 32;
+const SUBQUERIES_MAX: usize = 10;
 
 /// Operators of one expression so far.
 #[derive(Clone, Copy, Default)]
@@ -32,7 +37,12 @@ pub(crate) fn refuse(sql: &str) -> Result<(), EngineError> {
     let mut outer: Vec<Chain> = vec![];
     let mut chain = Chain::default();
     let mut set_operations = 0usize;
-    for token in &tokens {
+    let mut nesting = Nesting::default();
+    for token in tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+    {
+        nesting.take(token)?;
         match token {
             Token::LParen | Token::LBracket => outer.push(std::mem::take(&mut chain)),
             Token::RParen | Token::RBracket => chain = outer.pop().unwrap_or_default(),
@@ -75,6 +85,71 @@ pub(crate) fn refuse(sql: &str) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// What is open where a token stands.
+#[derive(Default)]
+struct Nesting {
+    open: Vec<Open>,
+    lists: usize,
+    subqueries: usize,
+    before: Option<Token>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    List,
+    /// A parenthesis, and whether it can hold a subquery of an expression.
+    Parenthesis(bool),
+    Subquery,
+}
+
+impl Nesting {
+    fn take(&mut self, token: &Token) -> Result<(), EngineError> {
+        match token {
+            Token::LBracket => {
+                self.open.push(Open::List);
+                self.lists += 1;
+            }
+            Token::LParen => self.open.push(Open::Parenthesis(!self.after_from())),
+            Token::RParen | Token::RBracket => match self.open.pop() {
+                Some(Open::List) => self.lists -= 1,
+                Some(Open::Subquery) => self.subqueries -= 1,
+                _ => {}
+            },
+            Token::Word(word)
+                if matches!(word.keyword, Keyword::SELECT | Keyword::WITH)
+                    && self.before == Some(Token::LParen) =>
+            {
+                if let Some(open @ Open::Parenthesis(true)) = self.open.last_mut() {
+                    *open = Open::Subquery;
+                    self.subqueries += 1;
+                }
+            }
+            _ => {}
+        }
+        self.before = Some(token.clone());
+        let refused = |what: &str, max: usize| {
+            let text = format!("the statement nests more than {max} {what}");
+            Err(EngineError::new(ErrorKind::TooComplex, text)
+                .with_hint("split it with WITH or a view"))
+        };
+        if self.lists > LISTS_MAX {
+            return refused("lists", LISTS_MAX);
+        }
+        if self.subqueries > SUBQUERIES_MAX {
+            return refused("subqueries in expressions", SUBQUERIES_MAX);
+        }
+        Ok(())
+    }
+
+    /// Whether a table is expected: subqueries there do not multiply.
+    fn after_from(&self) -> bool {
+        matches!(&self.before, Some(Token::Word(word)) if matches!(
+            word.keyword,
+            Keyword::FROM | Keyword::JOIN | Keyword::LATERAL | Keyword::AS
+        ))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,5 +177,22 @@ mod tests {
         check(&chain(" OR 1=1", 2000), None);
         check(&chain(", -1 + 2", 50_000), None);
         check(&format!("VALUES (1{})", "), (-1".repeat(50_000)), None);
+    }
+
+    #[test]
+    fn deep_lists_and_subqueries_are_refused_and_many_beside_each_other_are_not() {
+        let nest = |open: &str, n: usize, close: &str| {
+            format!("SELECT {}1{}", open.repeat(n), close.repeat(n))
+        };
+        check(&nest("ARRAY[", 33, "]"), Some(ErrorKind::TooComplex));
+        check(&nest("ARRAY[", 32, "]"), None);
+        check(&nest("(SELECT ", 11, ")"), Some(ErrorKind::TooComplex));
+        check(
+            &nest("EXISTS (SELECT ", 11, ")"),
+            Some(ErrorKind::TooComplex),
+        );
+        check(&nest("* FROM (SELECT ", 40, ")"), None);
+        check(&format!("SELECT {}1", "(SELECT 1), ".repeat(500)), None);
+        check(&format!("SELECT {}1", "ARRAY[1], ".repeat(500)), None);
     }
 }

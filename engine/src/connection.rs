@@ -3,8 +3,8 @@
 //! Only their grammar lives here; a door whose protocol has such things gives them their meaning. A
 //! text that is none of them is left to [`crate::Engine`]. Resolves no name.
 
+use crate::dialect::PostgreSqlDialect;
 use datafusion::arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 

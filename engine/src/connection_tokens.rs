@@ -2,7 +2,7 @@
 //!
 //! Knows SQL's tokens and where they stand, not what they mean.
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{EngineError, ErrorKind, position_of};

@@ -84,8 +84,8 @@ fn cast(expr: &mut Expr) {
 
 #[cfg(test)]
 mod tests {
+    use crate::dialect::PostgreSqlDialect;
     use datafusion::arrow::datatypes::{DataType, Field};
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
 
     use super::*;

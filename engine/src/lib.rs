@@ -15,6 +15,7 @@ mod connection;
 mod connection_copy;
 mod connection_tokens;
 mod decorrelate;
+mod dialect;
 mod directory;
 pub mod distribute;
 mod engine;

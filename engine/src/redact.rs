@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::position_of;

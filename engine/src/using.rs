@@ -326,7 +326,7 @@ fn qualified(table: &Ident, column: &Ident) -> Expr {
 }
 
 fn coalesce(left: &Expr, right: &Expr) -> Result<Expr, EngineError> {
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use crate::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
     let text = format!("coalesce({left}, {right})");
     Parser::new(&PostgreSqlDialect {})

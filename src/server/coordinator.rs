@@ -95,11 +95,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
     let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
-    let http = http::open(&config, &folder.path, service, tls).await?;
+    let (http, registration) = http::open(&config, &folder.path, service, tls).await?;
     let children = Children::start(
         config.workers,
         &ChildPlan {
-            coordinator: http.registration.clone(),
+            coordinator: registration,
             cluster: config.cluster.name.clone(),
             secret: secret_text,
             listen: worker_address(&config)?,

@@ -1,28 +1,16 @@
-//! The HTTP door of a coordinator: from its configuration to its end.
+//! The HTTP door of a coordinator, from its configuration.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
 use tarn_coordinator::{HttpDoor, ResultsConfig, Service, Tls};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
-use crate::config::{Config, address};
+use super::door::{Bound, Serving};
+use crate::config::Config;
 
-/// The door, serving.
-pub(super) struct Serving {
-    /// Where it listens.
-    pub(super) bound: SocketAddr,
-    /// URL at which the workers of this machine register.
-    pub(super) registration: String,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-/// Opens the door and serves.
+/// Opens the door and serves; tells also the URL at which the workers of this machine register.
 ///
 /// # Errors
 /// If its address cannot be listened on, or results cannot be kept in the data folder.
@@ -31,7 +19,7 @@ pub(super) async fn open(
     data_dir: &Path,
     service: Service,
     tls: Option<Tls>,
-) -> anyhow::Result<Serving> {
+) -> anyhow::Result<(Serving, String)> {
     let results = ResultsConfig {
         dir: data_dir.join("spill").join("results"),
         ttl: config.http.ttl()?,
@@ -39,37 +27,13 @@ pub(super) async fn open(
         query_bytes_max: config.http.results_query_bytes_max,
     };
     let door = HttpDoor::new(service, results)?;
-    let at = address("listen.http", &config.listen.http)?;
-    let listener = TcpListener::bind(at).await.with_context(|| {
-        format!(
-            "cannot listen on {at} (HTTP); is another server running? [listen] http sets the address"
-        )
-    })?;
-    let bound = listener.local_addr()?;
-    let registration = local_registration(&door, tls.as_ref(), bound).await?;
+    let bound = Bound::listen("HTTP", "http", &config.listen.http).await?;
+    let registration = local_registration(&door, tls.as_ref(), bound.at).await?;
     if let Some(watched) = tls.clone() {
         tokio::spawn(async move { watched.watch().await });
     }
-    let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(door.serve(listener, tls, async move {
-        let _ = stopped.await;
-    }));
-    Ok(Serving {
-        bound,
-        registration,
-        stop,
-        task,
-    })
-}
-
-impl Serving {
-    /// Takes no new connections, and waits up to `patience` for the requests under way.
-    pub(super) async fn ended(self, patience: Duration) {
-        let _ = self.stop.send(());
-        if tokio::time::timeout(patience, self.task).await.is_err() {
-            tracing::debug!("HTTP connections were still open");
-        }
-    }
+    let serving = bound.serve(|listener, stop| door.serve(listener, tls, stop));
+    Ok((serving, registration))
 }
 
 /// The URL at which local workers register: the HTTP door, or one of their own beside a door with TLS.

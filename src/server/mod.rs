@@ -2,6 +2,7 @@
 
 mod children;
 mod coordinator;
+mod door;
 mod flight;
 mod http;
 mod logs;

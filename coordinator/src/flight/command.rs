@@ -24,6 +24,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Command, Status> {
     let any = Any::decode(bytes).map_err(|_| {
         malformed("the request is not a Flight SQL command; use a Flight SQL client")
     })?;
+    if any.type_url.is_empty() {
+        return Err(malformed("the ticket or command is empty"));
+    }
     Command::try_from(any).map_err(|error| malformed(format!("malformed command: {error}")))
 }
 
@@ -80,6 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_command_is_refused() {
+        assert_eq!(decode(&[]).unwrap_err().code(), Code::InvalidArgument);
         let path = FlightDescriptor::new_path(vec!["a".to_owned()]);
         assert_eq!(
             of_descriptor(&path).unwrap_err().code(),

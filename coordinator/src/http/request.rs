@@ -119,6 +119,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// [`RequestError::Body`], naming the field, for an unknown, missing, double or wrong one, and for
 /// what is no JSON or has something behind it.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
+    // serde would take the fields from a list by their places as well.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(RequestError::Body {
+            field: None,
+            problem: "expected an object, found an array".to_owned(),
+        });
+    }
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut decoder).map_err(|error| {
         let path = error.path().to_string();
@@ -231,7 +239,8 @@ mod tests {
         );
         check_body("{}", None, "missing field `statement`");
         check_body(r#"{"statement": "x"} true"#, None, "trailing characters");
-        check_body("[1]", Some("[0]"), "expected");
+        check_body("[1]", None, "expected an object");
+        check_body(r#"["SELECT 1", [], {}]"#, None, "expected an object");
         check_body("", None, "EOF");
         assert!(parse::<SqlRequest>(br#" {"statement": "x"} "#).is_ok());
     }

@@ -9,8 +9,8 @@ mod columns;
 mod patterns;
 mod sets;
 
+use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Statement};
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 /// Rewrites `statement`.

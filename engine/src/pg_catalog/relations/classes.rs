@@ -3,9 +3,9 @@
 use datafusion::arrow::datatypes::{DataType, Field};
 use std::ops::ControlFlow;
 
+use crate::dialect::PostgreSqlDialect;
 use datafusion::common::Result;
 use datafusion::sql::sqlparser::ast::visit_relations;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use tarn_catalog::DOC_META_KEY;
 
