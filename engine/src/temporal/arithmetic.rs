@@ -239,8 +239,8 @@ pub(super) fn two_moments(
         out.push(if call.is_null(row) {
             None
         } else {
-            let made = make(left.value(row), right.value(row));
-            Some(made.ok_or_else(|| errors::range("interval"))?)
+            let interval = make(left.value(row), right.value(row));
+            Some(interval.ok_or_else(|| errors::range("interval"))?)
         });
     }
     Ok(Arc::new(IntervalMonthDayNanoArray::from(out)))

@@ -123,7 +123,7 @@ fn trunc(call: &Call<'_>) -> Result<ArrayRef> {
     }
     let zoned = matches!(of.data_type(), DataType::Timestamp(_, Some(_)));
     let session = if zoned { Some(call.zone_of(1)?) } else { None };
-    let named = if call.args.len() > 2 {
+    let places = if call.args.len() > 2 {
         Some(call.texts(2)?)
     } else {
         None
@@ -136,7 +136,7 @@ fn trunc(call: &Call<'_>) -> Result<ArrayRef> {
             out.push(None);
             continue;
         }
-        let zone = match (&named, same_zone) {
+        let zone = match (&places, same_zone) {
             (Some(_), Some(zone)) => Some(zone),
             (Some(names), None) => Some(Zone::of_sql(names.value(row))?),
             (None, _) => session,
