@@ -1,6 +1,6 @@
 //! `extract` and `date_part`: one field of a date, time or interval.
 //!
-//! Source: PostgreSQL 15, "EXTRACT, date_part"; `extract` gives numeric, `date_part` double precision.
+//! Source: PostgreSQL 15, "EXTRACT, `date_part`"; `extract` gives numeric, `date_part` double precision.
 
 use std::sync::Arc;
 

@@ -100,9 +100,10 @@ impl Call<'_> {
     }
 
     pub(super) fn arg(&self, at: usize) -> Result<&ArrayRef> {
-        match self.args.get(at) {
-            Some(array) => Ok(array),
-            None => exec_err!("an argument is missing"),
+        if let Some(array) = self.args.get(at) {
+            Ok(array)
+        } else {
+            exec_err!("an argument is missing")
         }
     }
 
@@ -240,25 +241,23 @@ impl ScalarUDFImpl for Function {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let common: Vec<DataType> = types.iter().map(common).collect();
-        match (self.coerce)(&common, &self.zone) {
-            // Text stays of its own kind: a literal that is cast is no literal any more.
-            Some(wanted) => Ok(wanted
-                .into_iter()
-                .zip(types)
-                .map(|(wanted, given)| match (wanted, given) {
-                    (TEXT, DataType::Utf8 | DataType::LargeUtf8) => given.clone(),
-                    (wanted, _) => wanted,
-                })
-                .collect()),
-            None => {
-                let types: Vec<String> = types.iter().map(type_name).collect();
-                plan_err!(
-                    "No function matches {}({})",
-                    self.name.trim_start_matches("tarn_"),
-                    types.join(", ")
-                )
-            }
-        }
+        let Some(wanted) = (self.coerce)(&common, &self.zone) else {
+            let types: Vec<String> = types.iter().map(type_name).collect();
+            return plan_err!(
+                "No function matches {}({})",
+                self.name.trim_start_matches("tarn_"),
+                types.join(", ")
+            );
+        };
+        // Text stays of its own kind: a literal that is cast is no literal any more.
+        Ok(wanted
+            .into_iter()
+            .zip(types)
+            .map(|(wanted, given)| match (wanted, given) {
+                (TEXT, DataType::Utf8 | DataType::LargeUtf8) => given.clone(),
+                (wanted, _) => wanted,
+            })
+            .collect())
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {

@@ -488,7 +488,7 @@ mod tests {
                 out = crate::error::EngineError::from(error)
                     .kind
                     .sqlstate()
-                    .to_owned()
+                    .to_owned();
             }
         }
         assert_eq!(out, wanted, "{text}");

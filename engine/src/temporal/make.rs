@@ -122,7 +122,7 @@ fn zoned_result(types: &Types<'_>) -> Result<DataType> {
     Ok(zoned_type(types.zone))
 }
 
-/// `age` of a transaction number is what pg_catalog answers: those of this server are as old as can be.
+/// `age` of a transaction number is what `pg_catalog` answers: those of this server are as old as can be.
 fn coerce_age(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
     match types {
         [of] if of.is_integer() => Some(vec![of.clone()]),
@@ -351,7 +351,7 @@ fn make_interval(call: &Call<'_>) -> Result<ArrayRef> {
         };
         let months = sum(part(0)?, 12, part(1)?)?;
         let days = sum(part(2)?, 7, part(3)?)?;
-        if !(seconds.abs() < 9e12) {
+        if seconds.is_nan() || seconds.abs() >= 9e12 {
             return Err(range());
         }
         #[allow(clippy::cast_possible_truncation, reason = "the bound was checked")]

@@ -30,6 +30,10 @@ enum Part {
 
 /// A pattern taken apart.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "flags of a pattern, each set by a word of its own"
+)]
 struct Pattern {
     parts: Vec<Part>,
     fill: bool,
@@ -217,6 +221,11 @@ pub(super) fn print(number: &str, pattern: &str) -> Result<String> {
 }
 
 /// The places of the pattern with digits in them, `#` if there is no `whole`.
+#[allow(
+    clippy::too_many_lines,
+    clippy::match_same_arms,
+    reason = "one arm for each part, in the order of the manual's table"
+)]
 fn filled(pattern: &Pattern, negative: bool, whole: Option<&str>, fraction: &str) -> String {
     let explicit = pattern.parts.iter().any(|part| {
         matches!(
@@ -255,8 +264,7 @@ fn filled(pattern: &Pattern, negative: bool, whole: Option<&str>, fraction: &str
     });
     let begins = if whole.is_none() { 0 } else { begins };
     let shown_fraction = if pattern.fill {
-        let kept = fraction.trim_end_matches('0').len().max(pattern.kept);
-        kept
+        fraction.trim_end_matches('0').len().max(pattern.kept)
     } else {
         pattern.after
     };

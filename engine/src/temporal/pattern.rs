@@ -97,12 +97,11 @@ fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
             continue;
         }
         let other;
-        let nodes = match &same {
-            Some(nodes) => nodes,
-            None => {
-                other = template::parse(patterns.value(row));
-                &other
-            }
+        let nodes = if let Some(nodes) = &same {
+            nodes
+        } else {
+            other = template::parse(patterns.value(row));
+            &other
         };
         let value = template::Value::of(&moment(of, row, zone)?);
         out.append_value(template::print(nodes, &value)?);

@@ -84,8 +84,7 @@ fn skipped(rest: &str, character: char) -> &str {
         let trimmed = rest.trim_start();
         return match trimmed.chars().next() {
             Some(c)
-                if separator(c) && !matches!(c, '+' | '-')
-                    || Some(character) == trimmed.chars().next() =>
+                if separator(c) && !matches!(c, '+' | '-') || trimmed.starts_with(character) =>
             {
                 &trimmed[trimmed.chars().next().map_or(0, char::len_utf8)..]
             }
@@ -248,7 +247,7 @@ fn field<'a>(
     match name {
         "MM" => parts.month = Some(value),
         "DD" => parts.day = Some(value),
-        "DDD" => parts.day_of_year = Some(value),
+        "DDD" | "IDDD" => parts.day_of_year = Some(value),
         "HH24" => parts.hour = value,
         "HH" | "HH12" => {
             parts.hour = value;
@@ -262,7 +261,6 @@ fn field<'a>(
         "W" => parts.week_of_month = Some(value),
         "IW" => parts.iso_week = Some(value),
         "ID" => parts.iso_day = Some(value),
-        "IDDD" => parts.day_of_year = Some(value),
         "J" => parts.julian = Some(value),
         // A quarter tells nothing that a month does not.
         _ => {}
@@ -302,9 +300,8 @@ fn zone<'a>(rest: &'a str, name: &str, parts: &mut Parts) -> Result<&'a str> {
 /// A year of fewer than four digits is the one nearest to 2020. Source: PostgreSQL, "Usage notes".
 fn near_2020(year: i64) -> i64 {
     match year {
-        0..70 => year + 2000,
+        0..70 | 100..520 => year + 2000,
         70..100 => year + 1900,
-        100..520 => year + 2000,
         520..1000 => year + 1000,
         _ => year,
     }
@@ -395,7 +392,7 @@ mod tests {
                 out = crate::error::EngineError::from(error)
                     .kind
                     .sqlstate()
-                    .to_owned()
+                    .to_owned();
             }
         }
         assert_eq!(out, wanted, "{text} {pattern}");

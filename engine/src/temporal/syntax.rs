@@ -84,12 +84,12 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
 
 /// The digits of a second that `ty` keeps; takes them away.
 fn digits(ty: &mut SqlType) -> Option<u64> {
-    let digits = match ty {
-        SqlType::Timestamp(digits, _)
-        | SqlType::Time(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
-        | SqlType::Datetime(digits)
-        | SqlType::TimestampNtz(digits) => digits,
-        _ => return None,
+    let (SqlType::Timestamp(digits, _)
+    | SqlType::Time(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+    | SqlType::Datetime(digits)
+    | SqlType::TimestampNtz(digits)) = ty
+    else {
+        return None;
     };
     let few = digits.filter(|digits| *digits < DIGITS_MAX)?;
     *digits = None;

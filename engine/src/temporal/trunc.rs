@@ -43,9 +43,8 @@ fn coerce_trunc(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
 /// A date is midnight in the session's zone, as in PostgreSQL.
 fn of_type(ty: &DataType, zone: &str) -> Option<DataType> {
     match ty {
-        DataType::Date32 => Some(zoned_type(zone)),
         DataType::Timestamp(..) | DataType::Interval(_) => Some(ty.clone()),
-        DataType::Utf8View | DataType::Null => Some(zoned_type(zone)),
+        DataType::Date32 | DataType::Utf8View | DataType::Null => Some(zoned_type(zone)),
         _ => None,
     }
 }
@@ -73,9 +72,10 @@ fn coerce_bin(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
 }
 
 fn second(types: &Types<'_>) -> Result<DataType> {
-    match types.args.get(1) {
-        Some(ty) => Ok(ty.clone()),
-        None => exec_err!("an argument is missing"),
+    if let Some(ty) = types.args.get(1) {
+        Ok(ty.clone())
+    } else {
+        exec_err!("an argument is missing")
     }
 }
 
@@ -158,7 +158,7 @@ fn trunc(call: &Call<'_>) -> Result<ArrayRef> {
         }));
     }
     let out: ArrayRef = Arc::new(TimestampMicrosecondArray::from(out));
-    Ok(cast_zone(&out, call.result)?)
+    cast_zone(&out, call.result)
 }
 
 /// The same microseconds with the zone of `ty`.
@@ -243,7 +243,7 @@ fn bin(call: &Call<'_>) -> Result<ArrayRef> {
     let origins = call
         .args
         .get(2)
-        .map(|origins| origins.as_primitive::<TimestampMicrosecondType>());
+        .map(AsArray::as_primitive::<TimestampMicrosecondType>);
     let mut out = Vec::with_capacity(call.rows);
     for row in 0..call.rows {
         if call.is_null(row) {
