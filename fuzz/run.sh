@@ -19,7 +19,7 @@ found=${TARN_CACHE_DIR:-$HOME/.cache/tarn}/fuzz
 # The dependencies stay as they are compiled for the tests: only members of the workspace are
 # compiled anew, with what libFuzzer needs to see which way an input took.
 export RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/instrument.sh
-cargo build --locked --workspace --bins --features tarn-fuzz/fuzzers
+cargo build --locked --workspace --bin 'fuzz_*' --features tarn-fuzz/fuzzers
 status=0
 for target in "${targets[@]}"; do
     mkdir -p "$found/$target"

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringViewArray};
 use datafusion::arrow::array::{FixedSizeBinaryBuilder, Float64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, exec_err};
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::error::{EngineError, ErrorKind};
 use crate::expressions;
+use crate::temporal;
 use crate::text_forms;
 
 /// Bytes of a uuid.
@@ -64,7 +65,9 @@ impl AnalyzerRule for LiteralBytes {
                 if is_bytes(field.data_type())
                     && matches!(expr.as_ref(), Expr::Literal(value, _)
                         if value.try_as_str().flatten().is_some_and(|text| text.contains('\\'))));
-            Ok(if escaped {
+            let printed =
+                matches!(&expr, Expr::Cast(Cast { field, .. }) if is_text(field.data_type()));
+            Ok(if escaped || printed {
                 planned(expr, schema)
             } else {
                 Transformed::no(expr)
@@ -104,6 +107,22 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     };
     let to = field.data_type();
     let lenient = matches!(expr, Expr::TryCast(_));
+    if is_text(to)
+        && temporal::prints(&from)
+        && let Some(call) = temporal::printed(inner.as_ref().clone())
+    {
+        return Transformed::yes(if *to == DataType::Utf8View {
+            call
+        } else {
+            Expr::Cast(Cast::new(Box::new(call), to.clone()))
+        });
+    }
+    if matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
+        && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, None))
+        && let Some(call) = temporal::local(inner.as_ref().clone())
+    {
+        return Transformed::yes(call);
+    }
     if is_text(&from)
         && text_forms::reads(to)
         && let Ok(call) = text_forms::call(inner.as_ref().clone(), to, lenient)

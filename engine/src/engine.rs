@@ -44,6 +44,7 @@ use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCat
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
+use crate::temporal::{CompareDays, DatesBesideTimestamps, IntervalOrder};
 use crate::types::SqlTypes;
 use crate::values;
 use crate::views::Scope;
@@ -269,8 +270,11 @@ impl Engine {
         options.execution.collect_statistics = true;
         // Subqueries that became outer joins say too little about NULL; types are checked all the same.
         options.execution.skip_physical_aggregate_schema_check = true;
-        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-            vec![Arc::new(SqlCasts), Arc::new(DecimalsBesideFloats)];
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+            Arc::new(DatesBesideTimestamps),
+            Arc::new(SqlCasts),
+            Arc::new(DecimalsBesideFloats),
+        ];
         rules.extend(values::early_rules());
         rules.extend(Analyzer::new().rules);
         let builder = SessionStateBuilder::new()
@@ -282,6 +286,8 @@ impl Engine {
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))
+            .with_analyzer_rule(Arc::new(IntervalOrder))
+            .with_optimizer_rule(Arc::new(CompareDays))
             .with_analyzer_rule(Arc::new(CheckOperators))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(Decorrelate))

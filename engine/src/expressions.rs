@@ -33,13 +33,17 @@ pub(crate) fn rewrite_types(
     .map(|done| done.data)
 }
 
-fn of_node(
+/// Rewrites the expressions of this node alone.
+pub(crate) fn of_node(
     node: LogicalPlan,
     change: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<Transformed<LogicalPlan>> {
     let mut schema = merge_schema(&node.inputs());
     if let LogicalPlan::TableScan(scan) = &node {
-        schema.merge(&scan.projected_schema);
+        // Filters may name columns that the scan does not give back.
+        let all = scan.source.schema();
+        let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &all)?;
+        schema.merge(&all);
     }
     let names = NamePreserver::new(&node);
     node.map_expressions(|expr| {

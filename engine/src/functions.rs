@@ -23,6 +23,7 @@ use crate::maps::MapAccess;
 use crate::pg_catalog;
 use crate::session::Session;
 use crate::single;
+use crate::temporal::{self, TemporalArithmetic};
 use crate::unknowns::UnknownLiterals;
 use crate::values;
 use crate::write;
@@ -41,10 +42,9 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
             .chain(pg_catalog::plain::functions())
             .chain(casts::functions())
             .chain(values::functions())
-            .chain([
-                intervals::function(),
-                Arc::new(ScalarUDF::from(OctetLength::new())),
-            ]),
+            .chain(intervals::functions())
+            .chain(temporal::functions())
+            .chain([Arc::new(ScalarUDF::from(OctetLength::new()))]),
     );
     let aggregates = builder.aggregate_functions().get_or_insert_default();
     aggregates.push(single::function());
@@ -53,11 +53,13 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
         .window_functions()
         .get_or_insert_default()
         .extend(values::windows());
+    temporal::wrap_aggregates(builder.aggregate_functions().get_or_insert_default());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(MapAccess));
     planners.insert(0, Arc::new(UnknownLiterals));
     planners.insert(0, Arc::new(IntervalArithmetic));
     planners.splice(0..0, values::planners());
+    planners.insert(0, Arc::new(TemporalArithmetic));
     builder
 }
 
@@ -167,6 +169,7 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .cloned()
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(values::names())
+        .chain(temporal::names().map(str::to_owned))
         .chain(FILE_FUNCTIONS.map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
         .chain(

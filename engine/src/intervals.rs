@@ -11,14 +11,14 @@ use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, binary_expr, cast, lit,
+    Volatility, cast,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 /// Days of a month, where a part of one is asked for. Source: PostgreSQL, "Interval Input".
 const MONTH_DAYS: f64 = 30.0;
-/// Nanoseconds of a day.
-const DAY_NANOS: f64 = 86_400e9;
+/// Seconds of a day.
+const DAY_SECONDS: f64 = 86_400.0;
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -48,13 +48,10 @@ impl ExprPlanner for IntervalArithmetic {
             return Ok(PlannerResult::Original(expr));
         };
         let number = cast(number, DataType::Float64);
-        let factor = if divide {
-            binary_expr(lit(1.0), datafusion::logical_expr::Operator::Divide, number)
-        } else {
-            number
-        };
-        let times = ScalarUDF::from(Times::new()).call(vec![cast(interval, INTERVAL), factor]);
-        Ok(PlannerResult::Planned(times))
+        let times = ScalarUDF::from(Times::new(divide));
+        Ok(PlannerResult::Planned(
+            times.call(vec![cast(interval, INTERVAL), number]),
+        ))
     }
 }
 
@@ -62,19 +59,21 @@ fn is_interval(ty: &DataType) -> bool {
     matches!(ty, DataType::Interval(_))
 }
 
-/// The function behind the operators, which workers meet in plans.
-pub(crate) fn function() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Times::new()))
+/// The functions behind the operators, which workers meet in plans.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [false, true].map(|divide| Arc::new(ScalarUDF::from(Times::new(divide))))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Times {
+    divide: bool,
     signature: Signature,
 }
 
 impl Times {
-    fn new() -> Self {
+    fn new(divide: bool) -> Self {
         Self {
+            divide,
             signature: Signature::exact(vec![INTERVAL, DataType::Float64], Volatility::Immutable),
         }
     }
@@ -82,7 +81,11 @@ impl Times {
 
 impl ScalarUDFImpl for Times {
     fn name(&self) -> &'static str {
-        "tarn_interval_times"
+        if self.divide {
+            "tarn_interval_divided"
+        } else {
+            "tarn_interval_times"
+        }
     }
 
     fn signature(&self) -> &Signature {
@@ -96,7 +99,7 @@ impl ScalarUDFImpl for Times {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let each = |arrays: &[ArrayRef]| {
             let [intervals, factors] = arrays else {
-                return exec_err!("tarn_interval_times takes two arguments");
+                return exec_err!("{} takes two arguments", self.name());
             };
             let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
             let factors = factors.as_primitive::<Float64Type>();
@@ -104,6 +107,7 @@ impl ScalarUDFImpl for Times {
                 .iter()
                 .zip(factors)
                 .map(|pair| match pair {
+                    (Some(interval), Some(by)) if self.divide => divided(interval, by).map(Some),
                     (Some(interval), Some(factor)) => times(interval, factor).map(Some),
                     _ => Ok(None),
                 })
@@ -115,17 +119,41 @@ impl ScalarUDFImpl for Times {
     }
 }
 
-/// What is left of a month becomes days, what is left of a day becomes time.
+/// `interval * factor`.
 fn times(interval: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDayNano> {
-    let months = f64::from(interval.months) * factor;
-    let days = f64::from(interval.days) * factor + months.fract() * MONTH_DAYS;
+    scaled(interval, |part| part * factor)
+}
+
+/// `interval / by`.
+pub(crate) fn divided(interval: IntervalMonthDayNano, by: f64) -> Result<IntervalMonthDayNano> {
+    if by == 0.0 {
+        return exec_err!("divide by zero");
+    }
+    scaled(interval, |part| part / by)
+}
+
+/// What is left of a month becomes days, what is left of a day becomes time.
+/// Source: PostgreSQL 15, `interval_mul` and `interval_div`.
+fn scaled(
+    interval: IntervalMonthDayNano,
+    change: impl Fn(f64) -> f64,
+) -> Result<IntervalMonthDayNano> {
+    // Microseconds of a second are the most that is meant.
+    let to_micros = |seconds: f64| (seconds * 1e6).round_ties_even() / 1e6;
+    let months = change(f64::from(interval.months));
+    let days = change(f64::from(interval.days));
+    let month_days = to_micros(months.fract() * MONTH_DAYS);
+    let seconds = to_micros((days.fract() + month_days.fract()) * DAY_SECONDS);
+    let more_days = (seconds / DAY_SECONDS).trunc();
+    let seconds = seconds - more_days * DAY_SECONDS;
+    let days = days.trunc() + month_days.trunc() + more_days;
     #[allow(
         clippy::cast_precision_loss,
-        reason = "exact up to 104 days of nanoseconds; PostgreSQL computes in double too"
+        reason = "PostgreSQL computes in double too"
     )]
-    let nanos = interval.nanoseconds as f64 * factor + days.fract() * DAY_NANOS;
+    let micros = (change((interval.nanoseconds / 1000) as f64) + seconds * 1e6).round_ties_even();
     let fits = |value: f64, bound: f64| value.is_finite() && value.abs() < bound;
-    if !fits(months, 2f64.powi(31)) || !fits(days, 2f64.powi(31)) || !fits(nanos, 2f64.powi(63)) {
+    if !fits(months, 2f64.powi(31)) || !fits(days, 2f64.powi(31)) || !fits(micros, 9.2e15) {
         return exec_err!("interval overflow");
     }
     #[allow(
@@ -134,8 +162,8 @@ fn times(interval: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDay
     )]
     Ok(IntervalMonthDayNano::new(
         months.trunc() as i32,
-        days.trunc() as i32,
-        (nanos / 1000.0).round() as i64 * 1000,
+        days as i32,
+        micros as i64 * 1000,
     ))
 }
 
@@ -158,6 +186,9 @@ mod tests {
         check_times((1, 0, 0), 1.5, (1, 15, 0));
         check_times((0, 1, 0), 0.5, (0, 0, 43_200_000_000_000));
         check_times((2, 4, 0), -0.5, (-1, -2, 0));
+        let third = divided(IntervalMonthDayNano::new(1, 0, 0), 3.0).unwrap();
+        assert_eq!((third.months, third.days, third.nanoseconds), (0, 10, 0));
+        assert!(divided(third, 0.0).is_err());
         assert!(times(IntervalMonthDayNano::new(i32::MAX, 0, 0), 2.0).is_err());
     }
 }

@@ -57,6 +57,11 @@ mod split;
 mod statement;
 mod stores;
 mod system;
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "functions stand in tables, which have one type"
+)]
+mod temporal;
 mod temporary;
 mod text_forms;
 mod types;

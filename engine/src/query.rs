@@ -33,6 +33,7 @@ use crate::pg_catalog;
 use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
+use crate::temporal;
 use crate::using;
 use crate::views::Scope;
 use crate::zone::in_zone;
@@ -86,6 +87,7 @@ impl Engine {
         scope: Scope,
     ) -> Result<Planned, EngineError> {
         postgres::rewrite(&mut statement);
+        temporal::rewrite(&mut statement);
         rewrite::rewrite(&mut statement, &context.parameters);
         using::merge(&mut statement)?;
         if let ast::Statement::Insert(insert) = &mut statement

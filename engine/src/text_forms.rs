@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::casts::{bytes_of, invalid, uuid_type, uuids_of};
+use crate::temporal;
 
 /// Deepest nesting of an array's braces. Source: PostgreSQL, `MAXDIM`.
 const DIMENSIONS_MAX: usize = 6;
@@ -30,10 +31,11 @@ const DAY_SECONDS: f64 = 86_400.0;
 
 /// Whether text becomes `ty` here.
 pub(crate) fn reads(ty: &DataType) -> bool {
-    matches!(
-        ty,
-        DataType::List(_) | DataType::Interval(IntervalUnit::MonthDayNano)
-    )
+    temporal::reads(ty)
+        || matches!(
+            ty,
+            DataType::List(_) | DataType::Interval(IntervalUnit::MonthDayNano)
+        )
 }
 
 /// `text` as a value of `ty`; leniently, NULL for what is none.
@@ -105,7 +107,12 @@ impl ScalarUDFImpl for FromText {
             ColumnarValue::Scalar(value) => (value.to_array()?, true),
         };
         let texts = cast(&array, &DataType::Utf8View)?;
-        let values = convert(texts.as_string_view(), target, self.lenient)?;
+        let zone = args.config_options.execution.time_zone.as_deref();
+        let how = How {
+            lenient: self.lenient,
+            zone: zone.unwrap_or("UTC"),
+        };
+        let values = convert(texts.as_string_view(), target, how)?;
         Ok(
             if let (true, Some(list)) = (scalar, values.as_list_opt::<i32>()) {
                 // Keeps what the field of the items says of them.
@@ -119,10 +126,21 @@ impl ScalarUDFImpl for FromText {
     }
 }
 
+/// How texts are read.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    /// What is no value is NULL.
+    lenient: bool,
+    /// The session's time zone.
+    zone: &'a str,
+}
+
 /// Texts as values of `ty`.
-fn convert(texts: &StringViewArray, ty: &DataType, lenient: bool) -> Result<ArrayRef> {
+fn convert(texts: &StringViewArray, ty: &DataType, how: How<'_>) -> Result<ArrayRef> {
+    let lenient = how.lenient;
     match ty {
-        DataType::List(item) => lists(texts, item, lenient),
+        DataType::List(item) => lists(texts, item, how),
+        ty if temporal::reads(ty) => temporal::read(texts, ty, how.zone, lenient),
         DataType::Interval(IntervalUnit::MonthDayNano) => intervals(texts, lenient),
         ty if *ty == uuid_type() => uuids_of(texts, lenient),
         DataType::BinaryView | DataType::Binary => Ok(cast(&bytes_of(texts, lenient)?, ty)?),
@@ -142,14 +160,14 @@ fn intervals(texts: &StringViewArray, lenient: bool) -> Result<ArrayRef> {
     for text in texts {
         out.push(match text.map(|text| (text, parse_interval(text))) {
             None => None,
-            Some((text, None)) if !lenient => return Err(invalid("interval", text)),
+            Some((text, None)) if !lenient => return Err(temporal::no_interval(text)),
             Some((_, value)) => value,
         });
     }
     Ok(Arc::new(IntervalMonthDayNanoArray::from(out)))
 }
 
-fn lists(texts: &StringViewArray, item: &FieldRef, lenient: bool) -> Result<ArrayRef> {
+fn lists(texts: &StringViewArray, item: &FieldRef, how: How<'_>) -> Result<ArrayRef> {
     let mut items: Vec<Option<String>> = vec![];
     let mut lengths = Vec::with_capacity(texts.len());
     let mut valid = Vec::with_capacity(texts.len());
@@ -161,13 +179,13 @@ fn lists(texts: &StringViewArray, item: &FieldRef, lenient: bool) -> Result<Arra
                 items.extend(found);
                 valid.push(true);
             }
-            Some((_, None)) if lenient => valid.push(false),
+            Some((_, None)) if how.lenient => valid.push(false),
             Some((text, None)) => return Err(malformed(text)),
         }
         lengths.push(items.len() - before);
     }
     let items: StringViewArray = items.into_iter().collect();
-    let values = convert(&items, item.data_type(), lenient)?;
+    let values = convert(&items, item.data_type(), how)?;
     Ok(Arc::new(ListArray::try_new(
         Arc::clone(item),
         OffsetBuffer::from_lengths(lengths),

@@ -11,7 +11,6 @@ mod regexes;
 mod rows;
 mod sets;
 mod standard;
-mod templates;
 
 use std::ops::ControlFlow;
 
@@ -28,7 +27,6 @@ pub(crate) fn rewrite(statement: &mut Statement) {
     arrays::rewrite(statement);
     patterns::rewrite(statement);
     regexes::rewrite(statement);
-    templates::rewrite(statement);
     sets::rewrite(statement);
     columns::rewrite(statement);
 }

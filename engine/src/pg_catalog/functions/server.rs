@@ -58,9 +58,6 @@ pub(super) const DEFINITIONS: &[Definition] = &[
         "timestamptz",
         |_, _| Ok(Null),
     ),
-    lenient("age", &[&[Oid]], "int4", |_, _| {
-        Ok(Val::Int(i64::from(i32::MAX)))
-    }),
     lenient("tarn_xmin", &[&[]], "xid", |_, _| Ok(Val::Oid(FROZEN_XID))),
 ];
 
