@@ -3,6 +3,8 @@
 //! `SELECT 1.5 * 2, count(*), x::bigint` has the columns `?column?`, `count` and `x`. Knows syntax
 //! and the plan's own names only. Source: `FigureColname` in PostgreSQL's `parse_target.c`.
 
+mod inner;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use crate::declared;
 use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold;
 use crate::pg_catalog::PG_TYPE_KEY;
+
+pub(crate) use inner::name as name_inner;
 
 /// A numeric of which clients are not told the digits.
 fn without_digits(field: &Field) -> FieldRef {

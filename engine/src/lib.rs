@@ -32,6 +32,7 @@ mod headings;
 mod identities;
 mod ingest;
 mod inserts;
+mod integers;
 mod intervals;
 mod literals;
 mod lookup;

@@ -26,8 +26,10 @@ use crate::distribute::{self, Placement, PlacementWish};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
-use crate::headings::Headings;
+use crate::functions;
+use crate::headings::{self, Headings};
 use crate::inserts;
+use crate::integers;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
 use crate::pg_catalog;
 use crate::postgres;
@@ -86,6 +88,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
+        headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);
         rewrite::rewrite(&mut statement, &context.parameters);
@@ -127,6 +130,8 @@ impl Engine {
         } else {
             None
         };
+        functions::by_own_names(&mut statement, &state.state);
+        integers::mark(&mut statement);
         let mut logical = state
             .state
             .statement_to_plan(PlannerStatement::Statement(Box::new(statement)))

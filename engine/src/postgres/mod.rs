@@ -7,6 +7,7 @@ mod arrays;
 mod builtins;
 mod columns;
 mod patterns;
+mod positions;
 mod regexes;
 mod rows;
 mod sets;
@@ -22,6 +23,7 @@ use crate::dialect::PostgreSqlDialect;
 /// Rewrites `statement`.
 pub(crate) fn rewrite(statement: &mut Statement) {
     builtins::rewrite(statement);
+    positions::rewrite(statement);
     standard::rewrite(statement);
     rows::rewrite(statement);
     arrays::rewrite(statement);
