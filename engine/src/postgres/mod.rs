@@ -7,6 +7,7 @@ mod arrays;
 mod builtins;
 mod columns;
 mod patterns;
+mod placeholders;
 mod regexes;
 mod rows;
 mod sets;
@@ -21,6 +22,7 @@ use crate::dialect::PostgreSqlDialect;
 
 /// Rewrites `statement`.
 pub(crate) fn rewrite(statement: &mut Statement) {
+    placeholders::rewrite(statement);
     builtins::rewrite(statement);
     standard::rewrite(statement);
     rows::rewrite(statement);
