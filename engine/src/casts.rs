@@ -151,6 +151,14 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         && !matches!(inner.as_ref(), Expr::ScalarFunction(call) if call.name() == form.name(lenient))
     {
         Conversion::TextToForm { form, lenient }
+    } else if is_text(&from)
+        && is_text(to)
+        && Form::of(field).is_none()
+        && inner
+            .to_field(schema)
+            .is_ok_and(|(_, from)| Form::of(&from).is_some())
+    {
+        Conversion::FormToText
     } else if from.is_floating() && to.is_integer() {
         Conversion::WholeFloat
     } else if let DataType::Decimal128(precision, scale) = from
@@ -252,6 +260,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         Conversion::TextToBytes { lenient: true },
         Conversion::BytesToText,
         Conversion::WholeFloat,
+        Conversion::FormToText,
     ]
     .into_iter()
     .chain(
@@ -279,6 +288,8 @@ enum Conversion {
     WholeFloat,
     /// Text to a type whose values are texts of a form; leniently, NULL for what has not the form.
     TextToForm { form: Form, lenient: bool },
+    /// A value of such a type as plain text.
+    FormToText,
 }
 
 /// A type that Arrow does not have, whose values are texts of a form.
@@ -347,13 +358,16 @@ impl Conversion {
             Self::BytesToText => "tarn_bytea_text",
             Self::WholeFloat => "tarn_whole_float",
             Self::TextToForm { form, lenient } => form.name(lenient),
+            Self::FormToText => "tarn_form_text",
         }
     }
 
     fn result(self) -> DataType {
         match self {
             Self::TextToUuid { .. } => uuid_type(),
-            Self::UuidToText | Self::BytesToText | Self::TextToForm { .. } => DataType::Utf8View,
+            Self::UuidToText | Self::BytesToText | Self::TextToForm { .. } | Self::FormToText => {
+                DataType::Utf8View
+            }
             Self::TextToBytes { .. } => DataType::BinaryView,
             Self::WholeFloat => DataType::Float64,
         }
@@ -398,6 +412,7 @@ impl Conversion {
                 let whole: Float64Array = floats.unary(f64::round_ties_even);
                 Arc::new(whole)
             }
+            Self::FormToText => cast(array, &DataType::Utf8View)?,
             Self::TextToForm { form, lenient } => {
                 let texts = cast(array, &DataType::Utf8View)?;
                 let texts = texts.as_string_view().iter().map(|text| {

@@ -48,11 +48,10 @@ fn collect_scales(expr: &Expr, input: &LogicalPlan, scales: &mut HashSet<i8>) ->
             }
             matches!(ty, DataType::Decimal128(digits, _) if *digits == NUMERIC_DEFAULT.0)
         }
-        Expr::ScalarFunction(call) if call.name() == "make_array" => {
-            call.args.iter().fold(false, |loose, item| {
-                collect_scales(item, input, scales) || loose
-            })
-        }
+        Expr::ScalarFunction(call) if call.name() == "make_array" => call
+            .args
+            .iter()
+            .any(|item| collect_scales(item, input, scales)),
         item => {
             match item.get_type(input.schema()) {
                 Ok(DataType::Decimal128(_, scale)) => scales.insert(scale),

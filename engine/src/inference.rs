@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit};
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{
     Between, Case, Cast, InList, Like, Placeholder, ScalarFunction,
 };
@@ -33,7 +33,7 @@ pub(crate) fn parameter_types(
         found.insert(number(&name)?, None);
     }
     plan.apply_with_subqueries(|node| {
-        of_node(&mut found, node)?;
+        of_node(&mut found, node);
         let schema = merge_schema(&node.inputs());
         node.apply_expressions(|expr| {
             expr.apply(|part| {
@@ -89,7 +89,7 @@ fn named<'a>(expr: &'a Expr, field: &Field) -> Option<(&'a Expr, Field)> {
 }
 
 /// What a node tells of the parameters in its expressions.
-fn of_node(found: &mut Found, node: &LogicalPlan) -> Result<()> {
+fn of_node(found: &mut Found, node: &LogicalPlan) {
     match node {
         LogicalPlan::Limit(limit) => {
             for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
@@ -124,7 +124,6 @@ fn of_node(found: &mut Found, node: &LogicalPlan) -> Result<()> {
         }
         _ => {}
     }
-    Ok(())
 }
 
 fn unaliased(expr: &Expr) -> &Expr {
@@ -229,15 +228,15 @@ fn alike(found: &mut Found, all: &[&Expr], schema: &DFSchema) {
     if !all.iter().any(|expr| is_open(expr)) {
         return;
     }
-    let typed: Vec<FieldRef> = all
+    let known: Vec<FieldRef> = all
         .iter()
         .filter(|expr| !is_open(expr))
         .filter_map(|expr| expr.to_field(schema).ok())
         .map(|(_, field)| field)
         .filter(|field| *field.data_type() != DataType::Null)
         .collect();
-    let Some(first) = typed.first() else { return };
-    let types: Vec<DataType> = typed
+    let Some(first) = known.first() else { return };
+    let types: Vec<DataType> = known
         .iter()
         .map(|field| field.data_type().clone())
         .collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion_distributed::{
     DistributedExec, DistributedLeafExec, DistributedMetricsFormat, NetworkBoundaryExt,
@@ -184,7 +185,7 @@ fn node_json(plan: &Arc<dyn ExecutionPlan>, metrics: bool) -> Value {
     if !details.is_empty() {
         node.insert("Details".into(), json!(details));
     }
-    let estimate = plan.partition_statistics(None);
+    let estimate = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
     if let Some(rows) = estimate.ok().and_then(|s| s.num_rows.get_value().copied()) {
         node.insert("Plan Rows".into(), json!(rows));
     }

@@ -104,15 +104,34 @@ impl VisitorMut for Rewriter {
                 }
             }
             Expr::Substring {
-                substring_from,
+                substring_from: Some(from),
                 substring_for,
+                special,
                 ..
             } => {
-                // Alone, what follows FROM may be a pattern.
-                if let (Some(from), Some(length)) = (substring_from, substring_for) {
+                // What follows FROM alone may be a pattern.
+                if *special || substring_for.is_some() {
                     typed(from, DataType::Int4(None));
+                }
+                if let Some(length) = substring_for {
                     typed(length, DataType::Int4(None));
                 }
+            }
+            Expr::Overlay {
+                expr,
+                overlay_what,
+                overlay_from,
+                overlay_for,
+            } => {
+                typed(expr, DataType::Text);
+                typed(overlay_what, DataType::Text);
+                typed(overlay_from, DataType::Int4(None));
+                if let Some(length) = overlay_for {
+                    typed(length, DataType::Int4(None));
+                }
+            }
+            Expr::Floor { expr, .. } | Expr::Ceil { expr, .. } => {
+                typed(expr, DataType::DoublePrecision);
             }
             Expr::Position { expr, r#in } => {
                 typed(expr, DataType::Text);
@@ -255,6 +274,10 @@ mod tests {
         check(
             "SELECT round($1), round(1.5, $2), round($3, 1)",
             "SELECT round($1::DOUBLE PRECISION), round(1.5, $2::INT4), round($3, 1)",
+        );
+        check(
+            "SELECT substr($1, $2), floor($3)",
+            "SELECT SUBSTR($1, $2::INT4), FLOOR($3::DOUBLE PRECISION)",
         );
         check("SELECT 1 = $1", "SELECT 1 = $1");
     }

@@ -615,6 +615,27 @@ def interrupting_cancels_the_query():
 
 
 @check
+def password_changes_a_password():
+    psql("CREATE USER c_psql_changer PASSWORD 'an old secret of some length';")
+    try:
+        terminal = Terminal()
+        terminal.child.sendline("\\password c_psql_changer")
+        for _ in range(2):
+            # For a new password, then again.
+            terminal.child.expect(r"(?i)enter [^\n]*:")
+            terminal.child.sendline("a new secret of some length")
+        said = terminal.prompt()
+        assert "ERROR" not in said, said
+        terminal.close()
+        if TARN:  # PostgreSQL trusts everybody in the tests.
+            who = {"PGUSER": "c_psql_changer"}
+            equal(out("SELECT current_user;", "-At", PGPASSWORD="a new secret of some length", **who), "c_psql_changer\n")
+            assert "password authentication failed" in psql("SELECT 1;", code=2, PGPASSWORD="an old secret of some length", **who)[1]
+    finally:
+        psql("DROP USER c_psql_changer;")
+
+
+@check
 def reconnecting_keeps_the_user():
     assert f'"{DATABASE}" as user "{USER}"' in psql(f"\\set QUIET off\n\\c {DATABASE}\n\\conninfo\n")[0]
     assert f'"{DATABASE}" as user "{USER}"' in out("\\conninfo\n")

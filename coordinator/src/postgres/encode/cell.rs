@@ -50,10 +50,9 @@ impl Cell {
         let array = canonical(array).map_err(|error| Fault::error("XX000", error.to_string()))?;
         let name = pg_type_of(field).name;
         let put = match (format, name) {
-            (Format::Text, "json" | "jsonb") if array.data_type().is_nested() => {
-                json::value(&array, style)?
-            }
-            (Format::Binary, "json") if array.data_type().is_nested() => {
+            (Format::Text, "json" | "jsonb") | (Format::Binary, "json")
+                if array.data_type().is_nested() =>
+            {
                 json::value(&array, style)?
             }
             (Format::Binary, "jsonb") => jsonb(&array, field, style)?,
