@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::{
@@ -14,7 +14,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
 use crate::casts::UUID_METADATA;
 use crate::error::{EngineError, ErrorKind};
@@ -148,7 +148,6 @@ fn of_expr(found: &mut Found, expr: &Expr, schema: &DFSchema) {
             Some((inner, field)) => note(found, inner, &field),
             None => note(found, expr, field),
         },
-        Expr::BinaryExpr(binary) => added_to_moment(found, binary, schema),
         Expr::InList(InList { expr, list, .. }) => {
             let all: Vec<&Expr> = std::iter::once(expr.as_ref()).chain(list).collect();
             alike(found, &all, schema);
@@ -205,20 +204,6 @@ fn of_call(found: &mut Found, call: &ScalarFunction, schema: &DFSchema) {
             }
         }
         _ => {}
-    }
-}
-
-/// An interval is what is added to a moment; DataFusion takes it for a moment, too.
-fn added_to_moment(found: &mut Found, binary: &BinaryExpr, schema: &DFSchema) {
-    if binary.op != Operator::Plus {
-        return;
-    }
-    let interval = Field::new("", DataType::Interval(IntervalUnit::MonthDayNano), true);
-    for (moment, other) in [(&binary.left, &binary.right), (&binary.right, &binary.left)] {
-        let is_placeholder = matches!(moment.as_ref(), Expr::Placeholder(_));
-        if let (false, Ok(DataType::Timestamp(..))) = (is_placeholder, moment.get_type(schema)) {
-            note(found, other, &interval);
-        }
     }
 }
 
