@@ -209,14 +209,29 @@ fn display_name(url: &str) -> String {
         .to_owned()
 }
 
+/// Turns on SQLite's write-ahead log. While another process does the same SQLite does not wait, it refuses.
+async fn write_ahead(connection: &mut AnyConnection) -> Result<(), ControlError> {
+    let mut left = 100;
+    loop {
+        let set = sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(&mut *connection)
+            .await;
+        match set {
+            Ok(_) => return Ok(()),
+            Err(error) if left > 0 && error.to_string().contains("locked") => {
+                left -= 1;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(query("set WAL mode")(error)),
+        }
+    }
+}
+
 async fn migrate(pool: &AnyPool, kind: Kind) -> Result<(), ControlError> {
     let mut connection = pool.acquire().await.map_err(query("connect"))?;
     if kind == Kind::Sqlite {
         // Readers do not wait for writers; the mode stays with the file.
-        sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(&mut *connection)
-            .await
-            .map_err(query("set WAL mode"))?;
+        write_ahead(&mut connection).await?;
     }
     // An immediate transaction on SQLite and an advisory lock on PostgreSQL let
     // one process migrate while the others wait.

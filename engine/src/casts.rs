@@ -4,6 +4,7 @@
 //! Such casts are planned as functions before types are settled; so are comparisons of a uuid with text.
 //! Knows logical plans only.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringViewArray};
@@ -20,12 +21,16 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::scalar::ScalarValue;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
+use crate::addresses::Address;
 use crate::error::{EngineError, ErrorKind};
 use crate::expressions;
+use crate::pg_catalog::pg_type_of;
 use crate::temporal;
 use crate::text_forms;
+use crate::values::jsonb::normalized;
 
 /// Bytes of a uuid.
 const UUID_BYTES: i32 = 16;
@@ -137,6 +142,23 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Conversion::TextToBytes { lenient }
     } else if is_bytes(&from) && is_text(to) {
         Conversion::BytesToText
+    } else if is_text(&from)
+        && is_text(to)
+        && let Some(form) = Form::of(field)
+        && !inner
+            .to_field(schema)
+            .is_ok_and(|(_, from)| Form::of(&from) == Some(form))
+        && !matches!(inner.as_ref(), Expr::ScalarFunction(call) if call.name() == form.name(lenient))
+    {
+        Conversion::TextToForm { form, lenient }
+    } else if is_text(&from)
+        && is_text(to)
+        && Form::of(field).is_none()
+        && inner
+            .to_field(schema)
+            .is_ok_and(|(_, from)| Form::of(&from).is_some())
+    {
+        Conversion::FormToText
     } else if from.is_floating() && to.is_integer() {
         Conversion::WholeFloat
     } else if let DataType::Decimal128(precision, scale) = from
@@ -163,18 +185,14 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let inner = inner.as_ref().clone();
     let call = conversion.call(inner);
     Transformed::yes(match expr {
-        Expr::Cast(Cast { field, .. }) if conversion == Conversion::WholeFloat => {
-            Expr::Cast(Cast {
-                expr: Box::new(call),
-                field,
-            })
-        }
-        Expr::TryCast(TryCast { field, .. }) if conversion == Conversion::WholeFloat => {
-            Expr::TryCast(TryCast {
-                expr: Box::new(call),
-                field,
-            })
-        }
+        Expr::Cast(Cast { field, .. }) if conversion.is_inner() => Expr::Cast(Cast {
+            expr: Box::new(call),
+            field,
+        }),
+        Expr::TryCast(TryCast { field, .. }) if conversion.is_inner() => Expr::TryCast(TryCast {
+            expr: Box::new(call),
+            field,
+        }),
         _ => call,
     })
 }
@@ -242,8 +260,14 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         Conversion::TextToBytes { lenient: true },
         Conversion::BytesToText,
         Conversion::WholeFloat,
+        Conversion::FormToText,
     ]
     .into_iter()
+    .chain(
+        Form::ALL
+            .into_iter()
+            .flat_map(|form| [false, true].map(|lenient| Conversion::TextToForm { form, lenient })),
+    )
     .map(|conversion| Arc::new(ScalarUDF::from(Converted::new(conversion))))
     .chain(text_forms::functions())
     .collect()
@@ -262,6 +286,65 @@ enum Conversion {
     BytesToText,
     /// A float rounded to a whole number, halves to even.
     WholeFloat,
+    /// Text to a type whose values are texts of a form; leniently, NULL for what has not the form.
+    TextToForm { form: Form, lenient: bool },
+    /// A value of such a type as plain text.
+    FormToText,
+}
+
+/// A type that Arrow does not have, whose values are texts of a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    Json,
+    Jsonb,
+    Inet,
+    Cidr,
+}
+
+impl Form {
+    const ALL: [Self; 4] = [Self::Json, Self::Jsonb, Self::Inet, Self::Cidr];
+
+    /// The form of the values of a field.
+    fn of(field: &Field) -> Option<Self> {
+        let name = pg_type_of(field).name;
+        Self::ALL.into_iter().find(|form| form.type_name() == name)
+    }
+
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Jsonb => "jsonb",
+            Self::Inet => "inet",
+            Self::Cidr => "cidr",
+        }
+    }
+
+    /// The name of the function that reads it.
+    fn name(self, lenient: bool) -> &'static str {
+        match (self, lenient) {
+            (Self::Json, false) => "tarn_json",
+            (Self::Json, true) => "tarn_try_json",
+            (Self::Jsonb, false) => "tarn_jsonb",
+            (Self::Jsonb, true) => "tarn_try_jsonb",
+            (Self::Inet, false) => "tarn_inet",
+            (Self::Inet, true) => "tarn_try_inet",
+            (Self::Cidr, false) => "tarn_cidr",
+            (Self::Cidr, true) => "tarn_try_cidr",
+        }
+    }
+
+    /// A text as PostgreSQL would print it; `None` if it has not the form.
+    fn read(self, text: &str) -> Option<Cow<'_, str>> {
+        let address = |network| Address::read(text, network).map(|a| Cow::Owned(a.to_string()));
+        match self {
+            Self::Json => serde_json::from_str::<IgnoredAny>(text)
+                .is_ok()
+                .then_some(Cow::Borrowed(text)),
+            Self::Jsonb => normalized(text).map(Cow::Owned),
+            Self::Inet => address(false),
+            Self::Cidr => address(true),
+        }
+    }
 }
 
 impl Conversion {
@@ -274,16 +357,25 @@ impl Conversion {
             Self::TextToBytes { lenient: true } => "tarn_try_bytea",
             Self::BytesToText => "tarn_bytea_text",
             Self::WholeFloat => "tarn_whole_float",
+            Self::TextToForm { form, lenient } => form.name(lenient),
+            Self::FormToText => "tarn_form_text",
         }
     }
 
     fn result(self) -> DataType {
         match self {
             Self::TextToUuid { .. } => uuid_type(),
-            Self::UuidToText | Self::BytesToText => DataType::Utf8View,
+            Self::UuidToText | Self::BytesToText | Self::TextToForm { .. } | Self::FormToText => {
+                DataType::Utf8View
+            }
             Self::TextToBytes { .. } => DataType::BinaryView,
             Self::WholeFloat => DataType::Float64,
         }
+    }
+
+    /// Whether the cast stays around the function.
+    fn is_inner(self) -> bool {
+        matches!(self, Self::WholeFloat | Self::TextToForm { .. })
     }
 
     fn call(self, argument: Expr) -> Expr {
@@ -319,6 +411,18 @@ impl Conversion {
                 let floats = floats.as_primitive::<Float64Type>();
                 let whole: Float64Array = floats.unary(f64::round_ties_even);
                 Arc::new(whole)
+            }
+            Self::FormToText => cast(array, &DataType::Utf8View)?,
+            Self::TextToForm { form, lenient } => {
+                let texts = cast(array, &DataType::Utf8View)?;
+                let texts = texts.as_string_view().iter().map(|text| {
+                    let Some(text) = text else { return Ok(None) };
+                    match form.read(text) {
+                        None if !lenient => Err(invalid(form.type_name(), text)),
+                        read => Ok(read),
+                    }
+                });
+                Arc::new(texts.collect::<Result<StringViewArray>>()?)
             }
         })
     }
@@ -472,7 +576,9 @@ impl ScalarUDFImpl for Converted {
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
         let lenient = matches!(
             self.conversion,
-            Conversion::TextToUuid { lenient: true } | Conversion::TextToBytes { lenient: true }
+            Conversion::TextToUuid { lenient: true }
+                | Conversion::TextToBytes { lenient: true }
+                | Conversion::TextToForm { lenient: true, .. }
         );
         let field = Field::new(self.name(), self.conversion.result(), nullable || lenient);
         Ok(Arc::new(match self.conversion {

@@ -2,9 +2,11 @@
 //!
 //! The digits of any other are DataFusion's estimate; PostgreSQL tells none for those. Knows logical plans only.
 
+use std::collections::HashSet;
+
 use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::expr::{Alias, Cast, TryCast};
-use datafusion::logical_expr::{Distinct, Expr, JoinType, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, JoinType, LogicalPlan};
 
 use crate::types::NUMERIC_DEFAULT;
 
@@ -12,13 +14,53 @@ use crate::types::NUMERIC_DEFAULT;
 pub(crate) fn estimated(plan: &LogicalPlan) -> Vec<bool> {
     let fields = plan.schema().fields().iter().enumerate();
     fields
-        .map(|(at, field)| {
-            matches!(
-                field.data_type(),
-                DataType::Decimal128(..) | DataType::Decimal256(..)
-            ) && !declared(plan, at)
+        .map(|(at, field)| match field.data_type() {
+            DataType::Decimal128(..) | DataType::Decimal256(..) => !declared(plan, at),
+            DataType::List(_) => is_loose_list(plan, at),
+            _ => false,
         })
         .collect()
+}
+
+/// Whether column `at` is written as an array whose numerics have digits of their own.
+fn is_loose_list(plan: &LogicalPlan, at: usize) -> bool {
+    let LogicalPlan::Projection(projection) = plan else {
+        return false;
+    };
+    let mut scales = HashSet::new();
+    projection
+        .expr
+        .get(at)
+        .is_some_and(|expr| collect_scales(expr, &projection.input, &mut scales))
+        || scales.len() > 1
+}
+
+/// Collects the scales of the items of an array; true if a cast to plain `numeric[]` made it.
+fn collect_scales(expr: &Expr, input: &LogicalPlan, scales: &mut HashSet<i8>) -> bool {
+    match expr {
+        Expr::Alias(Alias { expr, .. }) => collect_scales(expr, input, scales),
+        Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. })
+            if matches!(field.data_type(), DataType::List(_)) =>
+        {
+            let mut ty = field.data_type();
+            while let DataType::List(item) = ty {
+                ty = item.data_type();
+            }
+            matches!(ty, DataType::Decimal128(digits, _) if *digits == NUMERIC_DEFAULT.0)
+        }
+        Expr::ScalarFunction(call) if call.name() == "make_array" => call
+            .args
+            .iter()
+            .any(|item| collect_scales(item, input, scales)),
+        item => {
+            match item.get_type(input.schema()) {
+                Ok(DataType::Decimal128(_, scale)) => scales.insert(scale),
+                Ok(ty) if ty.is_integer() => scales.insert(0),
+                _ => false,
+            };
+            false
+        }
+    }
 }
 
 /// Whether somebody declared the digits of column `at`.

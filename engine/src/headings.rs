@@ -8,7 +8,7 @@ mod inner;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
@@ -28,7 +28,12 @@ pub(crate) use inner::name as name_inner;
 /// A numeric of which clients are not told the digits.
 fn without_digits(field: &Field) -> FieldRef {
     let mut metadata = field.metadata().clone();
-    metadata.insert(PG_TYPE_KEY.to_owned(), "numeric".to_owned());
+    let name = if matches!(field.data_type(), DataType::List(_)) {
+        "_numeric"
+    } else {
+        "numeric"
+    };
+    metadata.insert(PG_TYPE_KEY.to_owned(), name.to_owned());
     Arc::new(field.clone().with_metadata(metadata))
 }
 

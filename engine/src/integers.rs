@@ -65,12 +65,16 @@ impl VisitorMut for Marker {
         if let Some(order) = &mut query.order_by
             && let OrderByKind::Expressions(items) = &mut order.kind
         {
-            items.iter_mut().for_each(|item| keep(&mut item.expr));
+            for item in items {
+                keep(&mut item.expr);
+            }
         }
         match &mut query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 limit.iter_mut().for_each(keep);
-                offset.iter_mut().for_each(|offset| keep(&mut offset.value));
+                if let Some(offset) = offset {
+                    keep(&mut offset.value);
+                }
             }
             Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
                 keep(offset);

@@ -5,6 +5,7 @@
 //! [`SystemTables`] and [`ClusterView`]. It never knows a protocol of a client.
 
 mod about;
+mod addresses;
 mod admin;
 mod alter;
 mod backends;
@@ -19,6 +20,7 @@ mod connection_tokens;
 mod declared;
 mod decorrelate;
 mod dialect;
+mod dimensions;
 mod directory;
 pub mod distribute;
 mod engine;
@@ -30,6 +32,7 @@ mod functions;
 mod grouping;
 mod headings;
 mod identities;
+mod inference;
 mod ingest;
 mod inserts;
 mod integers;
@@ -74,6 +77,7 @@ pub mod write;
 mod writes;
 mod zone;
 
+pub use addresses::Address;
 pub use backends::{
     Backend, BackendState, BackendTls, Backends, ListedCursor, ListedStatement, Signal,
 };

@@ -3,29 +3,22 @@
 //! Doors that describe a statement before they run it ask here. Types of parameters come from where
 //! they stand: beside a column, under a cast, in LIMIT, in the rows of an INSERT.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ParamValues;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::expr::{Cast, Placeholder};
-use datafusion::logical_expr::{DmlStatement, Expr, ExprSchemable, LogicalPlan};
+use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
 
-use crate::casts::UUID_METADATA;
 use crate::engine::{Engine, Observer, RunningPlan, StatementContext};
-use crate::error::{EngineError, ErrorKind};
+use crate::error::EngineError;
 use crate::headings::Headings;
+use crate::inference::parameter_types;
 use crate::parser::{self, Statement};
-use crate::pg_catalog::PG_TYPE_KEY;
-use crate::query::lines;
+use crate::query::explained;
 use crate::session::Session;
 use crate::zone::zoned;
-
-/// Parameters of one statement at most. Source: the PostgreSQL protocol counts them in 16 bits.
-const PARAMETERS_MAX: usize = 65_535;
 
 /// What a statement takes and gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +70,10 @@ impl Engine {
             Statement::Insert { statement, .. } => {
                 Box::pin(self.prepare_insert(session, *statement, parameter_types, &context)).await
             }
-            Statement::Explain(_) => Ok(Prepared {
+            Statement::Explain(explain) => Ok(Prepared {
                 command: "EXPLAIN",
                 parameters: vec![],
-                schema: Some(lines("")?.schema()),
+                schema: Some(explained("", explain.format)?.schema()),
                 is_update: false,
                 unordered: false,
             }),
@@ -176,126 +169,6 @@ fn is_unordered(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// The type of each parameter of `plan`: as given, else as the first place tells that it stands in.
-fn parameter_types(
-    plan: &LogicalPlan,
-    given: &[Option<DataType>],
-) -> Result<Vec<Option<FieldRef>>, EngineError> {
-    let mut found: Found = BTreeMap::new();
-    let whole = Field::new("", DataType::Int64, true);
-    for name in plan.get_parameter_names()? {
-        found.insert(number(&name)?, None);
-    }
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Limit(limit) = node {
-            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
-                note(&mut found, expr, &whole);
-            }
-        }
-        let inputs = node.inputs();
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                match part {
-                    Expr::Placeholder(Placeholder {
-                        field: Some(field), ..
-                    }) => note(&mut found, part, field),
-                    Expr::Cast(Cast { expr, field }) => match named(expr, field) {
-                        Some((inner, field)) => note(&mut found, inner, &field),
-                        None => note(&mut found, expr, field),
-                    },
-                    Expr::ScalarFunction(call)
-                        if ["generate_series", "range"].contains(&call.name()) =>
-                    {
-                        for bound in &call.args {
-                            note(&mut found, bound, &whole);
-                        }
-                    }
-                    Expr::ScalarFunction(call) if call.name() == "array_has" => {
-                        if let [array, item] = &call.args[..]
-                            && let Some(input) = inputs.first()
-                            && let Ok((_, item)) = item.to_field(input.schema())
-                        {
-                            let item = plain(&item).with_name(Field::LIST_FIELD_DEFAULT_NAME);
-                            let list = Field::new_list("", item, true);
-                            note(&mut found, array, &list);
-                        }
-                    }
-                    _ => {}
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    let count = found
-        .keys()
-        .next_back()
-        .copied()
-        .unwrap_or(0)
-        .max(given.len());
-    Ok((1..=count)
-        .map(|n| {
-            let said = given.get(n - 1).cloned().flatten();
-            let said = said.map(|ty| Arc::new(Field::new("", ty, true)));
-            said.or_else(|| found.get(&n).cloned().flatten())
-        })
-        .collect())
-}
-
-/// Parameters by number, with their types where these are known.
-type Found = BTreeMap<usize, Option<FieldRef>>;
-
-/// What is left of a field if it is to tell no more than a type.
-fn plain(field: &Field) -> Field {
-    let mut metadata = field.metadata().clone();
-    metadata.retain(|key, _| [PG_TYPE_KEY, UUID_METADATA.0].contains(&key.as_str()));
-    Field::new("", field.data_type().clone(), true).with_metadata(metadata)
-}
-
-/// The parameter in `$1::text::regclass`, which is what `$1::regclass` was made, and what the client is to
-/// know of it: that its text is the name of such a thing.
-fn named<'a>(expr: &'a Expr, field: &Field) -> Option<(&'a Expr, Field)> {
-    let Expr::Cast(Cast {
-        expr: inner,
-        field: text,
-    }) = expr
-    else {
-        return None;
-    };
-    let name = field.metadata().get(PG_TYPE_KEY)?;
-    let is_parameter = matches!(inner.as_ref(), Expr::Placeholder(_));
-    (is_parameter && *text.data_type() == DataType::Utf8View && name.starts_with("reg")).then(
-        || {
-            let metadata = [(PG_TYPE_KEY.to_owned(), name.clone())];
-            let field = Field::new("", DataType::Utf8View, true).with_metadata(metadata.into());
-            (inner.as_ref(), field)
-        },
-    )
-}
-
-/// Remembers the type of a parameter that has none yet.
-fn note(found: &mut Found, expr: &Expr, field: &Field) {
-    if let Expr::Placeholder(placeholder) = expr
-        && *field.data_type() != DataType::Null
-        && let Ok(number) = number(&placeholder.id)
-        && let Some(slot @ None) = found.get_mut(&number)
-    {
-        *slot = Some(Arc::new(plain(field)));
-    }
-}
-
-fn number(name: &str) -> Result<usize, EngineError> {
-    name.trim_start_matches('$')
-        .parse()
-        .ok()
-        .filter(|n| (1..=PARAMETERS_MAX).contains(n))
-        .ok_or_else(|| {
-            EngineError::new(
-                ErrorKind::Syntax,
-                format!("there is no parameter {name}; parameters are $1, $2, …"),
-            )
-        })
-}
-
 /// `plan` with NULLs of the parameters' types, which gives it its final types.
 fn fill(plan: LogicalPlan, parameters: &[Option<FieldRef>]) -> Result<LogicalPlan, EngineError> {
     if parameters.is_empty() {
@@ -309,22 +182,4 @@ fn fill(plan: LogicalPlan, parameters: &[Option<FieldRef>]) -> Result<LogicalPla
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(plan.with_param_values(ParamValues::from(nulls))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check_number(name: &str, expected: Option<usize>) {
-        assert_eq!(number(name).ok(), expected, "{name}");
-    }
-
-    #[test]
-    fn parameters_are_numbered_from_one() {
-        check_number("$1", Some(1));
-        check_number("$65535", Some(65_535));
-        check_number("$0", None);
-        check_number("$65536", None);
-        check_number("$name", None);
-    }
 }

@@ -257,7 +257,7 @@ impl Engine {
                 workers: self.config.cluster.worker_urls().len(),
             },
         );
-        Ok(Outcome::rows("EXPLAIN", lines(&text)?))
+        Ok(Outcome::rows("EXPLAIN", explained(&text, format)?))
     }
 }
 
@@ -316,27 +316,28 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
     let totals = distribute::metrics_of(plan);
     if page.format == ExplainFormat::Json {
         let mut document = serde_json::json!({
-            "placement": if distributed { "workers" } else { "coordinator" },
-            "reason": placement.reason,
-            "workers": page.workers,
-            "stages": shape.stages,
-            "tasks": shape.tasks,
-            "plan": serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default(),
+            "Plan": serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default(),
+            "Placement": if distributed { "workers" } else { "coordinator" },
+            "Reason": placement.reason,
+            "Workers": page.workers,
+            "Stages": shape.stages,
+            "Tasks": shape.tasks,
         });
         if let Some(map) = document.as_object_mut() {
             if let Some(elapsed) = page.elapsed {
                 map.insert(
-                    "elapsed_ms".to_owned(),
+                    "Execution Time".to_owned(),
                     serde_json::json!(elapsed.as_secs_f64() * 1000.0),
                 );
-                map.insert("rows_scanned".to_owned(), serde_json::json!(totals.rows));
-                map.insert("bytes_scanned".to_owned(), serde_json::json!(totals.bytes));
+                map.insert("Rows Scanned".to_owned(), serde_json::json!(totals.rows));
+                map.insert("Bytes Scanned".to_owned(), serde_json::json!(totals.bytes));
             }
             if let Some(logical) = &page.logical {
-                map.insert("logical_plan".to_owned(), serde_json::json!(logical));
+                map.insert("Logical Plan".to_owned(), serde_json::json!(logical));
             }
         }
-        return serde_json::to_string_pretty(&document).unwrap_or_default();
+        // An array of one, as PostgreSQL has it.
+        return serde_json::to_string_pretty(&[document]).unwrap_or_default();
     }
     let mut out = if distributed {
         format!(
@@ -372,6 +373,19 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
     }
     out.push_str(&body);
     out
+}
+
+/// What EXPLAIN answers: a JSON document is one value, other texts are lines.
+pub(crate) fn explained(text: &str, format: ExplainFormat) -> Result<RecordBatch, EngineError> {
+    if format != ExplainFormat::Json {
+        return lines(text);
+    }
+    let metadata = [(pg_catalog::PG_TYPE_KEY.to_owned(), "json".to_owned())];
+    // The name by which clients of PostgreSQL look for it.
+    let field = Field::new("QUERY PLAN", DataType::Utf8, false).with_metadata(metadata.into());
+    let document: StringArray = std::iter::once(Some(text)).collect();
+    let schema = Arc::new(Schema::new(vec![field]));
+    Ok(RecordBatch::try_new(schema, vec![Arc::new(document)])?)
 }
 
 /// A text as rows of one column, `plan`, as PostgreSQL's EXPLAIN has it.

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use datafusion::scalar::ScalarValue;
 
+use crate::dimensions;
 use crate::text_forms::parse_interval;
 
 /// Rewrites every number and every list of columns in `statement`, which runs with `parameters`.
@@ -96,7 +97,7 @@ fn value_scale(value: &ScalarValue) -> Option<i64> {
 }
 
 /// Digits after the point of a plain number that fits a decimal.
-fn text_scale(text: &str) -> Option<i64> {
+pub(crate) fn text_scale(text: &str) -> Option<i64> {
     let text = text.trim().trim_start_matches(['-', '+']);
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
@@ -138,7 +139,7 @@ fn without_exponent(text: &str) -> Option<String> {
 }
 
 /// Most digits of a decimal. Source: Iceberg spec, "Primitive Types".
-const DIGITS_MAX: usize = 38;
+pub(crate) const DIGITS_MAX: usize = 38;
 
 /// An interval literal in words that DataFusion reads: it knows neither clocks nor ISO 8601.
 fn plain_interval(expr: &mut Expr) {
@@ -186,6 +187,7 @@ impl VisitorMut for Rewriter<'_> {
             return ControlFlow::Continue(());
         }
         keep_digits(expr, self.parameters);
+        dimensions::mend(expr, self.parameters);
         plain_interval(expr);
         let Expr::Value(literal) = expr else {
             return ControlFlow::Continue(());

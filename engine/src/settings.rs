@@ -273,6 +273,13 @@ pub const SETTINGS: &[Setting] = &[
         description: "Evaluate filters while decoding Parquet (late materialisation).",
     },
     Setting {
+        name: "password_encryption",
+        alias: None,
+        kind: SettingKind::Word(&["scram-sha-256"]),
+        default: "scram-sha-256",
+        description: "How clients such as psql's \\password hash a new password before they send it.",
+    },
+    Setting {
         name: "row_security",
         alias: None,
         kind: SettingKind::Boolean,

@@ -218,7 +218,7 @@ impl TypePlanner for SqlTypes {
 
 /// The field of a type of PostgreSQL's catalogs, such as `oid` or `regclass`.
 fn catalog_type(sql: &SqlType) -> Option<Field> {
-    const KNOWN: [&str; 17] = [
+    const KNOWN: [&str; 18] = [
         "oid",
         "xid",
         "name",
@@ -234,6 +234,7 @@ fn catalog_type(sql: &SqlType) -> Option<Field> {
         "aclitem",
         "pg_node_tree",
         "inet",
+        "cidr",
         "cstring",
         "unknown",
     ];
@@ -252,9 +253,14 @@ fn catalog_type(sql: &SqlType) -> Option<Field> {
 
 /// `field` with what its Arrow type does not tell of the SQL type.
 fn noted(field: Field, sql: &SqlType) -> Field {
-    if matches!(sql, SqlType::JSON | SqlType::JSONB) {
+    let json = match sql {
+        SqlType::JSON => Some("json"),
+        SqlType::JSONB => Some("jsonb"),
+        _ => None,
+    };
+    if let Some(name) = json {
         let mut metadata = field.metadata().clone();
-        metadata.insert(pg_catalog::PG_TYPE_KEY.to_owned(), "json".to_owned());
+        metadata.insert(pg_catalog::PG_TYPE_KEY.to_owned(), name.to_owned());
         return field.with_metadata(metadata);
     }
     match catalog_type(sql) {

@@ -343,7 +343,7 @@ impl Connection {
                 )));
             }
             let ty = decode::sent_type(oid, format, ty);
-            let read = decode::parameter(value.as_deref(), format, &ty, &zone);
+            let read = decode::parameter(value.as_deref(), oid, format, &ty, &zone);
             values.push(read.map_err(|fault| {
                 fault.with_context(format!("unnamed portal parameter ${}", at + 1))
             })?);

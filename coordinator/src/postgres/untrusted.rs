@@ -54,7 +54,7 @@ fn values(choice: usize, body: &[u8]) {
         Format::Text
     };
     if let Some(ty) = decode::arrow_type(oid) {
-        let _ = decode::parameter(Some(body), format, &ty, "Europe/Berlin");
+        let _ = decode::parameter(Some(body), oid, format, &ty, "Europe/Berlin");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use datafusion::common::Result;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion_distributed::{
     DistributedExec, DistributedLeafExec, DistributedMetricsFormat, NetworkBoundaryExt,
@@ -173,29 +174,34 @@ fn text(plan: &Arc<dyn ExecutionPlan>, depth: usize, metrics: bool, out: &mut St
     }
 }
 
+/// A node as PostgreSQL names its parts, as far as it has them.
 fn node_json(plan: &Arc<dyn ExecutionPlan>, metrics: bool) -> Value {
     let mut node = Map::new();
     let (name, details) = match one_line(plan).split_once(": ") {
         Some((name, details)) => (name.to_owned(), details.to_owned()),
         None => (one_line(plan), String::new()),
     };
-    node.insert("node".into(), json!(name));
+    node.insert("Node Type".into(), json!(name));
     if !details.is_empty() {
-        node.insert("details".into(), json!(details));
+        node.insert("Details".into(), json!(details));
+    }
+    let estimate = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+    if let Some(rows) = estimate.ok().and_then(|s| s.num_rows.get_value().copied()) {
+        node.insert("Plan Rows".into(), json!(rows));
     }
     if let Some(boundary) = plan.as_network_boundary() {
         let stage = boundary.input_stage();
         node.insert(
-            "stage".into(),
-            json!({"number": stage.num(), "tasks": stage.task_count()}),
+            "Stage".into(),
+            json!({"Number": stage.num(), "Tasks": stage.task_count()}),
         );
     }
     if let Some(leaf) = plan.downcast_ref::<DistributedLeafExec>() {
         let tasks: Vec<String> = leaf.variants().iter().map(one_line).collect();
-        node.insert("tasks".into(), json!(tasks));
+        node.insert("Tasks".into(), json!(tasks));
     }
     if plan.is::<DistributedExec>() {
-        node.insert("distributed".into(), json!(true));
+        node.insert("Distributed".into(), json!(true));
     }
     if metrics && let Some(found) = plan.metrics() {
         let values: Map<String, Value> = found
@@ -209,14 +215,19 @@ fn node_json(plan: &Arc<dyn ExecutionPlan>, metrics: bool) -> Value {
             })
             .map(|m| (m.value().name().to_owned(), json!(m.value().as_usize())))
             .collect();
-        node.insert("metrics".into(), Value::Object(values));
+        // PostgreSQL's names of what it has, too; rows are those of all tasks.
+        if let Some(rows) = values.get("output_rows") {
+            node.insert("Actual Rows".into(), rows.clone());
+            node.insert("Actual Loops".into(), json!(1));
+        }
+        node.insert("Metrics".into(), Value::Object(values));
     }
     let children: Vec<Value> = inputs(plan)
         .iter()
         .map(|input| node_json(input, metrics))
         .collect();
     if !children.is_empty() {
-        node.insert("children".into(), Value::Array(children));
+        node.insert("Plans".into(), Value::Array(children));
     }
     Value::Object(node)
 }

@@ -78,7 +78,9 @@ pub(crate) fn column(name: &str, ty: &str, nullable: bool) -> Field {
         | "regtype" | "regnamespace" | "regrole" => (DataType::UInt32, true),
         "int2vector" => (list("int2"), true),
         "oidvector" => (list("oid"), true),
-        "name" | "char" | "varchar" | "inet" | "pg_node_tree" | "aclitem" => (DataType::Utf8, true),
+        "name" | "char" | "varchar" | "inet" | "cidr" | "pg_node_tree" | "aclitem" => {
+            (DataType::Utf8, true)
+        }
         // Types in an array are given by their names, as PostgreSQL writes them.
         "_regtype" => (list("text"), false),
         _ => match ty.strip_prefix('_') {

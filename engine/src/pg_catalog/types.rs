@@ -80,6 +80,7 @@ const TIMESTAMPTZ: PgType = PgType::new(1184, "timestamptz", 1185, 8);
 const INTERVAL: PgType = PgType::new(1186, "interval", 1187, 16);
 const NUMERIC: PgType = PgType::new(1700, "numeric", 1231, -1);
 const UUID: PgType = PgType::new(2950, "uuid", 2951, 16);
+const JSONB: PgType = PgType::new(3802, "jsonb", 3807, -1);
 const TEXT_ARRAY: PgType = PgType::new(1009, "_text", 0, -1);
 const OID_ARRAY: PgType = PgType::new(1028, "_oid", 0, -1);
 
@@ -100,6 +101,7 @@ pub const SCALARS: &[PgType] = &[
     PgType::new(30, "oidvector", 1013, -1),
     JSON,
     PgType::new(194, "pg_node_tree", 0, -1),
+    PgType::new(650, "cidr", 651, -1),
     FLOAT4,
     FLOAT8,
     PgType::new(869, "inet", 1041, -1),
@@ -118,6 +120,7 @@ pub const SCALARS: &[PgType] = &[
     PgType::new(2205, "regclass", 2210, 4),
     PgType::new(2206, "regtype", 2211, 4),
     UUID,
+    JSONB,
     PgType::new(4089, "regnamespace", 4090, 4),
     PgType::new(4096, "regrole", 4097, 4),
 ];
@@ -138,6 +141,7 @@ pub const ARRAYS: &[PgType] = &[
     PgType::new(1011, "_xid", 0, -1),
     PgType::new(1013, "_oidvector", 0, -1),
     PgType::new(199, "_json", 0, -1),
+    PgType::new(651, "_cidr", 0, -1),
     PgType::new(1021, "_float4", 0, -1),
     PgType::new(1022, "_float8", 0, -1),
     PgType::new(1041, "_inet", 0, -1),
@@ -156,13 +160,14 @@ pub const ARRAYS: &[PgType] = &[
     PgType::new(2210, "_regclass", 0, -1),
     PgType::new(2211, "_regtype", 0, -1),
     PgType::new(2951, "_uuid", 0, -1),
+    PgType::new(3807, "_jsonb", 0, -1),
     PgType::new(4090, "_regnamespace", 0, -1),
     PgType::new(4097, "_regrole", 0, -1),
 ];
 
 /// The PostgreSQL type of a column or result field.
 ///
-/// Every Arrow type has one: what PostgreSQL cannot say (maps, structs, lists of lists) is `json`, and a column
+/// Every Arrow type has one: what PostgreSQL cannot say (maps, structs) is `json`, and a column
 /// of nothing but NULL is `text`.
 pub fn pg_type_of(field: &Field) -> PgType {
     match noted(field) {
@@ -222,7 +227,16 @@ fn noted(field: &Field) -> Option<PgType> {
         ),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => matches!(
             noted.name,
-            "char" | "name" | "varchar" | "bpchar" | "inet" | "json" | "pg_node_tree" | "aclitem"
+            "char"
+                | "name"
+                | "varchar"
+                | "bpchar"
+                | "inet"
+                | "cidr"
+                | "json"
+                | "jsonb"
+                | "pg_node_tree"
+                | "aclitem"
         ),
         DataType::List(_) => {
             matches!(noted.name, "int2vector" | "oidvector") || noted.array_oid == 0
@@ -269,8 +283,8 @@ fn of_data_type(ty: &DataType, extension: Option<&String>) -> PgType {
         | DataType::ListView(item)
         | DataType::LargeListView(item) => {
             if is_list(item.data_type()) {
-                // Lists in a list may differ in length, which PostgreSQL's arrays cannot.
-                JSON
+                // An array of PostgreSQL has one type, whatever its dimensions.
+                pg_type_of(item)
             } else if *item.data_type() == DataType::UInt32 {
                 // Aggregates forget what their items are; tables have no such column.
                 OID_ARRAY
@@ -342,10 +356,11 @@ mod tests {
             1184,
         );
         check_type(&list(DataType::Int32), "_int4", 1007);
-        check_type(&list(list(DataType::Int32)), "json", 114);
+        check_type(&list(list(DataType::Int32)), "_int4", 1007);
         let entry = DataType::Struct(Fields::from(vec![Field::new("a", DataType::Utf8, true)]));
         check_type(&entry.clone(), "json", 114);
-        check_type(&list(entry), "_json", 199);
+        check_type(&list(entry.clone()), "_json", 199);
+        check_type(&list(list(entry)), "_json", 199);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod arrays;
 mod builtins;
 mod columns;
 mod patterns;
+mod placeholders;
 mod positions;
 mod regexes;
 mod rows;
@@ -22,6 +23,7 @@ use crate::dialect::PostgreSqlDialect;
 
 /// Rewrites `statement`.
 pub(crate) fn rewrite(statement: &mut Statement) {
+    placeholders::rewrite(statement);
     builtins::rewrite(statement);
     positions::rewrite(statement);
     standard::rewrite(statement);

@@ -27,7 +27,9 @@ impl VisitorMut for Positions {
             }
         }
         if let Some(Distinct::On(items)) = &mut select.distinct {
-            items.iter_mut().for_each(|expr| place(expr, list));
+            for item in items {
+                place(item, list);
+            }
         }
         ControlFlow::Continue(())
     }
@@ -41,10 +43,9 @@ fn place(expr: &mut Expr, list: &[SelectItem]) {
         return;
     };
     let position = digits.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-    match position.and_then(|position| list.get(position)) {
-        Some(SelectItem::UnnamedExpr(found) | SelectItem::ExprWithAlias { expr: found, .. }) => {
-            *expr = found.clone();
-        }
-        _ => {}
+    if let Some(SelectItem::UnnamedExpr(found) | SelectItem::ExprWithAlias { expr: found, .. }) =
+        position.and_then(|position| list.get(position))
+    {
+        *expr = found.clone();
     }
 }

@@ -124,9 +124,12 @@ fn rename(function: &mut Function) {
 /// `json_agg(x)` as texts in brackets.
 fn json_agg(function: &Function) -> Option<Expr> {
     let name = fold_name(&function.name);
-    if !matches!(name.as_slice(), [name] if name == "json_agg" || name == "jsonb_agg")
-        || function.over.is_some()
-    {
+    let made = match name.as_slice() {
+        [name] if name == "json_agg" => "json",
+        [name] if name == "jsonb_agg" => "jsonb",
+        _ => return None,
+    };
+    if function.over.is_some() {
         return None;
     }
     let FunctionArguments::List(list) = &function.args else {
@@ -146,7 +149,7 @@ fn json_agg(function: &Function) -> Option<Expr> {
             .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
             .to_vec();
     }
-    expression(&format!("('[' || {texts} || ']')::json"))
+    expression(&format!("('[' || {texts} || ']')::{made}"))
 }
 
 /// Characters that a type leaves of a text. Source: PostgreSQL, "Character Types": an explicit cast cuts.

@@ -18,8 +18,9 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use serde::de::IgnoredAny;
 
+use super::jsonb::normalized;
 use crate::casts::invalid;
-use crate::pg_catalog::PG_TYPE_KEY;
+use crate::pg_catalog::{PG_TYPE_KEY, pg_type_of};
 use crate::text_forms;
 
 /// Plans the operators on text.
@@ -113,12 +114,17 @@ impl ScalarUDFImpl for Json {
         Ok(DataType::Utf8)
     }
 
-    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let field = Field::new(self.name(), DataType::Utf8, true);
-        Ok(Arc::new(match self.part {
-            Part::Text => field,
-            _ => field.with_metadata([(PG_TYPE_KEY.to_owned(), "json".to_owned())].into()),
-        }))
+        let document = args.arg_fields.first();
+        let noted = match self.part {
+            Part::Text => return Ok(Arc::new(field)),
+            Part::MadeBinary => "jsonb",
+            Part::Json if document.is_some_and(|d| pg_type_of(d).name == "jsonb") => "jsonb",
+            Part::Json | Part::Made => "json",
+        };
+        let metadata = [(PG_TYPE_KEY.to_owned(), noted.to_owned())];
+        Ok(Arc::new(field.with_metadata(metadata.into())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -129,7 +135,11 @@ impl ScalarUDFImpl for Json {
                         if values.is_null(row) || values.data_type().is_null() {
                             return Ok(None);
                         }
-                        made(values, row).map(Some)
+                        let document = made(values, row)?;
+                        Ok(match self.part {
+                            Part::MadeBinary => normalized(&document),
+                            _ => Some(document),
+                        })
                     })
                     .collect::<Result<StringArray>>()?,
                 [documents, keys] => {
@@ -213,8 +223,8 @@ fn text_of(document: &str) -> Option<String> {
     }
 }
 
-/// What a step finds in a valid document. Of two fields of one name the last counts.
-fn inside<'a>(document: &'a str, step: &Step) -> Option<&'a str> {
+/// The items of a valid object or array, those of an object with their names as they are written.
+pub(super) fn items_of(document: &str) -> Option<Vec<(Option<&str>, &str)>> {
     let is_object = document.starts_with('{');
     let inner = document.strip_prefix(['{', '['])?;
     let mut items: Vec<(Option<&str>, &str)> = vec![];
@@ -231,6 +241,13 @@ fn inside<'a>(document: &'a str, step: &Step) -> Option<&'a str> {
         rest = rest[end..].trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     }
+    Some(items)
+}
+
+/// What a step finds in a valid document. Of two fields of one name the last counts.
+fn inside<'a>(document: &'a str, step: &Step) -> Option<&'a str> {
+    let is_object = document.starts_with('{');
+    let items = items_of(document)?;
     match step {
         Step::Index(index) if !is_object => {
             let length = i64::try_from(items.len()).ok()?;

@@ -9,6 +9,7 @@ mod decimals;
 mod division;
 mod floats;
 mod json;
+pub(crate) mod jsonb;
 mod multisets;
 mod overrides;
 mod patterns;

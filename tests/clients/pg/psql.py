@@ -14,7 +14,6 @@ from common import DATABASE, TARN, USER, check, equal, open_defect, run
 SCHEMA = "c_psql"
 
 # Of a literal without a type; Tarn's are always 64 bits wide.
-WHOLE_NUMBER = "bigint" if TARN else "integer"
 
 SETUP = f"""
 CREATE SCHEMA {SCHEMA};
@@ -365,7 +364,7 @@ def gdesc_names_the_types():
         "paid|boolean", "score|double precision", "ratio|real", "quantity|integer", "ref|uuid", "day|date", "clock|time without time zone",
         "raw|bytea", "tags|text[]"]))
     shows("\\t\n\\a\nSELECT count(*), 'x' AS s, 1 AS i, 1.5::float8 AS n, now() AS t, interval '1 day' AS v, 1 = 1 \\gdesc",
-          f"count|bigint\ns|text\ni|{WHOLE_NUMBER}\nn|double precision\nt|timestamp with time zone\nv|interval\n?column?|boolean")
+          f"count|bigint\ns|text\ni|integer\nn|double precision\nt|timestamp with time zone\nv|interval\n?column?|boolean")
     shows("\\t\n\\a\nSELECT 1::numeric AS a, 1.5::numeric(2,1) AS b, ARRAY[1]::numeric(5,2)[] AS c, 'a'::name AS d, '{}'::json AS e, 1::oid AS f \\gdesc",
           "a|numeric\nb|numeric(2,1)\nc|numeric(5,2)[]\nd|name\ne|json\nf|oid")
 
@@ -612,6 +611,27 @@ def interrupting_cancels_the_query():
     terminal.prompt()
     assert "alive" in terminal.run("SELECT 'ali' || 've';")
     terminal.close()
+
+
+@check
+def password_changes_a_password():
+    psql("CREATE USER c_psql_changer PASSWORD 'an old secret of some length';")
+    try:
+        terminal = Terminal()
+        terminal.child.sendline("\\password c_psql_changer")
+        for _ in range(2):
+            # For a new password, then again.
+            terminal.child.expect(r"(?i)enter [^\n]*:")
+            terminal.child.sendline("a new secret of some length")
+        said = terminal.prompt()
+        assert "ERROR" not in said, said
+        terminal.close()
+        if TARN:  # PostgreSQL trusts everybody in the tests.
+            who = {"PGUSER": "c_psql_changer"}
+            equal(out("SELECT current_user;", "-At", PGPASSWORD="a new secret of some length", **who), "c_psql_changer\n")
+            assert "password authentication failed" in psql("SELECT 1;", code=2, PGPASSWORD="an old secret of some length", **who)[1]
+    finally:
+        psql("DROP USER c_psql_changer;")
 
 
 @check

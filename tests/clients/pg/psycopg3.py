@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import decimal
+import ipaddress
 import threading
 import time
 import uuid
@@ -10,7 +11,7 @@ import uuid
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Json
+from psycopg.types.json import Json, Jsonb
 from psycopg.types.string import TextLoader
 
 from common import DATABASE, TARN, USER, check, equal, open_defect, run, url
@@ -149,6 +150,84 @@ def nan_and_intervals_and_json():
             cursor = connection.execute("SELECT named_struct('a', 1, 'b', 'x') AS s, ARRAY[named_struct('a', 1)] AS l")
             equal([column.type_display for column in cursor.description][0], "json")
             equal(cursor.fetchone()[0], {"a": 1, "b": "x"})
+
+
+@check
+def addresses_and_jsonb_have_types_of_their_own():
+    with connect(autocommit=True) as connection:
+        for binary in (False, True):
+            row = connection.execute("SELECT '10.0.0.1'::inet, '10.1.2.3/8'::inet, '::1'::inet, '10'::cidr, '{\"bb\": 1, \"a\": [1e2, null]}'::jsonb", binary=binary)
+            equal([column.type_code for column in row.description], [869, 869, 869, 650, 3802])
+            equal(row.fetchone(), (
+                ipaddress.ip_address("10.0.0.1"), ipaddress.ip_interface("10.1.2.3/8"), ipaddress.ip_address("::1"),
+                ipaddress.ip_network("10.0.0.0/8"), {"a": [100, None], "bb": 1},
+            ))
+        for sent in ("%b", "%t"):
+            row = connection.execute(f"SELECT {sent}::jsonb, {sent}::inet, {sent}::cidr", [Jsonb({"k": ["v"]}), ipaddress.ip_interface("10.1.2.3/8"), ipaddress.ip_network("::/0")])
+            equal(row.fetchone(), ({"k": ["v"]}, ipaddress.ip_interface("10.1.2.3/8"), ipaddress.ip_network("::/0")))
+        equal(connection.execute("SELECT '{\"bb\":1, \"a\":2, \"bb\":1.50}'::jsonb::text").fetchone(), ('{"a": 2, "bb": 1.50}',))
+        for bad in ("'1.2.3'::inet", "'10.0.0.1/8'::cidr", "'{'::jsonb", "'{'::json"):
+            equal(state(connection.execute, f"SELECT {bad}"), "22P02")
+
+
+@check
+def arrays_have_dimensions_and_digits():
+    with connect(autocommit=True) as connection:
+        for binary in (False, True):
+            row = connection.execute("SELECT '{{1,2},{3,4}}'::int[], ARRAY[['a','b c'],[NULL,'d']], '{1,2}'::int[][], '{}'::int[]", binary=binary)
+            equal([column.type_code for column in row.description], [1007, 1009, 1007, 1007])
+            equal(row.fetchone(), ([[1, 2], [3, 4]], [["a", "b c"], [None, "d"]], [1, 2], []))
+            digits = [decimal.Decimal("1.5"), decimal.Decimal("-2.123456789012345")]
+            row = connection.execute("SELECT '{1.5,-2.123456789012345}'::numeric[], ARRAY[1.5,2.25]", binary=binary).fetchone()
+            equal(str(row), str((digits, [decimal.Decimal("1.5"), decimal.Decimal("2.25")])))
+        for sent in ("%b", "%t"):
+            row = connection.execute(f"SELECT {sent}::int[], {sent}::text[], {sent}::numeric[]", [[[1, 2], [3, 4]], [["a"], ["b"]], digits])
+            equal(str(row.fetchone()), str(([[1, 2], [3, 4]], [["a"], ["b"]], digits)))
+
+
+@check
+def parameters_are_described_by_their_places():
+    boolean, integer, text, double, integers = 16, 23, 25, 701, 1007
+    places = [
+        ("SELECT $1 IN (1::int, 2::int)", [integer], [boolean]),
+        ("SELECT coalesce($1, 1::int)", [integer], [integer]),
+        ("SELECT CASE WHEN $1 THEN $2 ELSE 1::int END", [boolean, integer], [integer]),
+        ("SELECT left($1, $2), substr($3, $4), split_part($5, $6, $7)", [text, integer, text, integer, text, text, integer], [text] * 3),
+        ("SELECT NOT $1, true AND $2", [boolean, boolean], [boolean, boolean]),
+        ("SELECT interval '1 day' * $1", [double], [1186]),
+        ("SELECT $1::int[] || $2", [integers, integers], [integers]),
+        ("SELECT 1::int LIMIT $1", [20], [integer]),
+        ("SELECT floor($1), sqrt($2)", [double, double], [double, double]),
+        ("SELECT $1 BETWEEN 1::int AND $2", [integer, integer], [boolean]),
+        ("SELECT x FROM (VALUES (1::int), ($1)) AS t(x) WHERE $2", [integer, boolean], [integer]),
+        ("SELECT 1::int UNION SELECT $1", [integer], [integer]),
+        ("SELECT ARRAY[$1, 2::int]", [integer], [integers]),
+    ]
+    with connect(autocommit=True) as connection:
+        for sql, parameters, columns in places:
+            done = connection.pgconn.prepare(b"", sql.encode())
+            equal((sql, done.error_message), (sql, b""))
+            told = connection.pgconn.describe_prepared(b"")
+            equal((sql, [told.param_type(at) for at in range(told.nparams)]), (sql, parameters))
+            equal((sql, [told.ftype(at) for at in range(told.nfields)]), (sql, columns))
+        row = connection.execute("SELECT interval '1 day' * %s, left(%s, %s), CASE WHEN %s THEN %s ELSE 1::int END", ["2", "abc", "2", "t", "7"])
+        equal(row.fetchone(), (datetime.timedelta(days=2), "ab", 7))
+
+
+@check
+def explain_answers_with_one_document():
+    with connect(autocommit=True) as connection:
+        for options in ("FORMAT JSON", "ANALYZE, FORMAT JSON"):
+            cursor = connection.execute(f"EXPLAIN ({options}) SELECT n FROM generate_series(1, 10) AS s(n) WHERE n > 3")
+            equal([(column.name, column.type_code) for column in cursor.description], [("QUERY PLAN", 114)])
+            [[document]] = cursor.fetchall()
+            [explained] = document
+            assert explained["Plan"]["Node Type"], document
+        node = explained["Plan"]
+        assert explained["Execution Time"] > 0, document
+        while "Actual Rows" not in node:
+            [node] = node["Plans"]
+        equal(node["Actual Rows"], 7)
 
 
 @check

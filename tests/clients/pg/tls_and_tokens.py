@@ -130,6 +130,24 @@ def a_token_is_a_password():
 
 
 @check
+def a_token_that_has_expired_is_no_password():
+    with connect(NAME, f"changed {SECRET}") as connection:
+        cursor = connection.execute("CREATE TOKEN c_tls_short EXPIRES IN '2 seconds'")
+        columns = [column.name for column in cursor.description]
+        token = dict(zip(columns, cursor.fetchone(), strict=True))["token"]
+    connect(NAME, token).close()
+    for _ in range(100):
+        if refusal(NAME, token):
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("a token outlived its time")
+    code, out, said = psql("SELECT 1;", PGUSER=NAME, PGPASSWORD=token)
+    equal((code, out), (2, ""))
+    assert "password authentication failed" in said, said
+
+
+@check
 def users_see_and_end_their_own_sessions_only():
     with connect() as admin, connect(NAME, f"changed {SECRET}") as own, connect(NAME, f"changed {SECRET}") as other:
         pid = admin.info.backend_pid

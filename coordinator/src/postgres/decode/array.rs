@@ -55,6 +55,45 @@ pub(super) fn from_text(
     ))
 }
 
+/// `ty`, if it is an array's, as it fits a literal: with as many dimensions, and digits for all its numerics.
+pub(super) fn fitting_text(ty: &DataType, literal: &str) -> DataType {
+    let braces = literal
+        .trim_start()
+        .strip_prefix('[')
+        .and_then(|bounds| bounds.split_once('='))
+        .map_or(literal, |(_, braces)| braces);
+    let opening = braces
+        .chars()
+        .take_while(|c| *c == '{' || c.is_ascii_whitespace())
+        .filter(|c| *c == '{')
+        .count();
+    let items = braces
+        .split(['{', '}', ',', '"'])
+        .map(str::trim)
+        .filter(|item| !item.is_empty() && !item.eq_ignore_ascii_case("null"));
+    fitting(ty, opening, items)
+}
+
+/// `ty`, if it is an array's, with `dimensions` dimensions and digits for all `numbers`.
+pub(super) fn fitting<'a>(
+    ty: &DataType,
+    dimensions: usize,
+    numbers: impl Iterator<Item = &'a str>,
+) -> DataType {
+    if !matches!(ty, DataType::List(_)) || !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+        return ty.clone();
+    }
+    let mut leaf = ty;
+    while let DataType::List(item) = leaf {
+        leaf = item.data_type();
+    }
+    let leaf = text::exact_decimals(leaf, numbers);
+    (0..dimensions).fold(leaf, |ty, _| DataType::new_list(ty, true))
+}
+
+/// Most dimensions of an array. Source: PostgreSQL, `MAXDIM`.
+pub(super) const DIMENSIONS_MAX: usize = 6;
+
 /// The items of a literal; those of a nested one stay literals.
 fn split(literal: &str, nested: bool) -> Result<Vec<Option<String>>, Bad> {
     let bad = || {

@@ -1,6 +1,7 @@
 //! Values in binary. Source: PostgreSQL 15, receive functions of the types (`numeric_recv`,
 //! `array_recv`, `interval_recv`).
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ use arrow::datatypes::{
 };
 use tarn_engine::sql_type_name;
 
-use super::Bad;
+use super::array::{self, DIMENSIONS_MAX};
 use super::text::from_text;
+use super::{Bad, text_of};
 use crate::postgres::encode::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
 
 /// Reads binary values of `ty`.
@@ -269,13 +271,10 @@ fn numeric_text(bytes: &[u8]) -> Result<String, Bad> {
     Ok(text)
 }
 
-/// Most dimensions of an array. Source: PostgreSQL, `MAXDIM`.
-const DIMENSIONS_MAX: u32 = 6;
-
 /// The lengths of an array's dimensions, and its items.
 struct Parts<'a> {
     lengths: Vec<usize>,
-    items: Vec<Option<&'a [u8]>>,
+    items: Vec<Option<Cow<'a, [u8]>>>,
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Bad> {
@@ -289,9 +288,9 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], Bad> {
 fn parts(bytes: &[u8]) -> Result<Parts<'_>, Bad> {
     let bad = || Bad::bytes("array");
     let mut rest = bytes;
-    let dimensions = u32::from_be_bytes(take(&mut rest)?);
+    let dimensions = usize::try_from(u32::from_be_bytes(take(&mut rest)?)).map_err(|_| bad())?;
     let _has_null: [u8; 4] = take(&mut rest)?;
-    let _item_oid: [u8; 4] = take(&mut rest)?;
+    let item_oid = u32::from_be_bytes(take(&mut rest)?);
     if dimensions > DIMENSIONS_MAX {
         return Err(bad());
     }
@@ -318,7 +317,7 @@ fn parts(bytes: &[u8]) -> Result<Parts<'_>, Bad> {
         }
         let length = usize::try_from(length).map_err(|_| bad())?;
         let (item, after) = rest.split_at_checked(length).ok_or_else(bad)?;
-        items.push(Some(item));
+        items.push(Some(text_of(item_oid, item)?));
         rest = after;
     }
     if !rest.is_empty() {
@@ -330,9 +329,31 @@ fn parts(bytes: &[u8]) -> Result<Parts<'_>, Bad> {
     Ok(Parts { lengths, items })
 }
 
+/// `ty`, if it is an array's, as it fits a value: with as many dimensions, and digits for all its numerics.
+pub(super) fn fitting_array(ty: &DataType, bytes: &[u8]) -> Result<DataType, Bad> {
+    if !matches!(ty, DataType::List(_)) {
+        return Ok(ty.clone());
+    }
+    let found = parts(bytes)?;
+    let mut leaf = ty;
+    while let DataType::List(item) = leaf {
+        leaf = item.data_type();
+    }
+    let texts = if matches!(leaf, DataType::Decimal128(..)) {
+        let items = found.items.iter().flatten();
+        items
+            .map(|item| numeric_text(item))
+            .collect::<Result<_, _>>()?
+    } else {
+        vec![]
+    };
+    let texts = texts.iter().map(String::as_str);
+    Ok(array::fitting(ty, found.lengths.len(), texts))
+}
+
 fn lists(values: &[Option<&[u8]>], item: &FieldRef) -> Result<ArrayRef, Bad> {
     let depth = depth(item.data_type());
-    let mut leaves: Vec<Option<&[u8]>> = vec![];
+    let mut leaves: Vec<Option<Cow<'_, [u8]>>> = vec![];
     let mut owners = vec![];
     // Lengths of the lists at each depth, the outermost first.
     let mut levels: Vec<Vec<usize>> = vec![vec![]; depth];
@@ -370,6 +391,7 @@ fn lists(values: &[Option<&[u8]>], item: &FieldRef) -> Result<ArrayRef, Bad> {
         fields.push(Arc::clone(inner));
         field = Arc::clone(inner);
     }
+    let leaves: Vec<Option<&[u8]>> = leaves.iter().map(Option::as_deref).collect();
     let mut array = from_binary(&leaves, field.data_type()).map_err(|mut bad| {
         bad.row = owners.get(bad.row).copied().unwrap_or(0);
         bad

@@ -8,11 +8,13 @@ mod binary;
 mod moment;
 mod text;
 
+use std::borrow::Cow;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
-use tarn_engine::{PgType, ScalarValue, pg_type_by_oid};
+use tarn_engine::{Address, PgType, ScalarValue, pg_type_by_oid};
 
-use super::encode::Format;
+use super::encode::{Format, JSONB_VERSION};
 use super::fault::Fault;
 pub(crate) use binary::from_binary;
 pub(crate) use text::from_text;
@@ -98,7 +100,9 @@ fn scalar_type(ty: PgType) -> Option<DataType> {
         "float4" => DataType::Float32,
         "float8" => DataType::Float64,
         "numeric" => DataType::Decimal128(38, 10),
-        "text" | "varchar" | "bpchar" | "char" | "name" | "json" => DataType::Utf8View,
+        "text" | "varchar" | "bpchar" | "char" | "name" | "json" | "jsonb" | "inet" | "cidr" => {
+            DataType::Utf8View
+        }
         "bytea" => DataType::BinaryView,
         "date" => DataType::Date32,
         "time" => DataType::Time64(TimeUnit::Microsecond),
@@ -121,9 +125,33 @@ pub(crate) fn sent_type(oid: u32, format: Format, ty: DataType) -> DataType {
     }
 }
 
-/// One parameter.
+/// The binary value of a type that is text to us, as that text.
+///
+/// # Errors
+/// [`Bad`] if the bytes are none of the type.
+pub(super) fn text_of(oid: u32, bytes: &[u8]) -> Result<Cow<'_, [u8]>, Bad> {
+    let name = pg_type_by_oid(oid).map_or("", |ty| ty.name);
+    match name {
+        "jsonb" => match bytes {
+            [JSONB_VERSION, text @ ..] => Ok(Cow::Borrowed(text)),
+            [version, ..] => Err(Bad::new(
+                "22P03",
+                format!("unsupported jsonb version number {version}"),
+            )),
+            [] => Err(Bad::bytes(name)),
+        },
+        "inet" | "cidr" => {
+            let address = Address::from_binary(bytes).ok_or_else(|| Bad::bytes(name))?;
+            Ok(Cow::Owned(address.to_string().into_bytes()))
+        }
+        _ => Ok(Cow::Borrowed(bytes)),
+    }
+}
+
+/// One parameter, of the type `oid` to the client.
 pub(crate) fn parameter(
     bytes: Option<&[u8]>,
+    oid: u32,
     format: Format,
     ty: &DataType,
     zone: &str,
@@ -139,15 +167,16 @@ pub(crate) fn parameter(
                 .ok_or_else(|| {
                     Fault::error("22021", "invalid byte sequence for encoding \"UTF8\"")
                 })?;
-            let ty = text::exact_decimal(ty, text);
+            let ty = text::exact_decimal(&array::fitting_text(ty, text), text);
             from_text(&[Some(text)], &ty, zone)?
         }
         Format::Binary => {
+            let bytes = &*text_of(oid, bytes)?;
             if let Some(decimal) = binary::exact_decimal(ty, bytes) {
                 let ty = text::exact_decimal(ty, &decimal);
                 from_text(&[Some(&decimal)], &ty, zone)?
             } else {
-                from_binary(&[Some(bytes)], ty)?
+                from_binary(&[Some(bytes)], &binary::fitting_array(ty, bytes)?)?
             }
         }
     };
@@ -285,18 +314,34 @@ mod tests {
     }
 
     #[test]
+    fn jsonb_and_addresses_are_read_as_text() {
+        let read = |oid, bytes: &[u8]| {
+            let ty = DataType::Utf8View;
+            parameter(Some(bytes), oid, Format::Binary, &ty, "UTC")
+                .map_err(|fault| format!("{fault:?}"))
+        };
+        let text = |text: &str| Ok(ScalarValue::Utf8View(Some(text.to_owned())));
+        assert_eq!(read(3802, b"\x01[1]"), text("[1]"));
+        assert!(read(3802, b"\x02[1]").is_err());
+        assert!(read(3802, b"").is_err());
+        assert_eq!(read(869, b"\x02\x20\0\x04\x0a\0\0\x01"), text("10.0.0.1"));
+        assert!(read(650, b"\x02\x08\x01\x04\x0a\0\0\x01").is_err());
+        assert_eq!(read(25, b"\x01x"), text("\x01x"));
+    }
+
+    #[test]
     fn a_numeric_parameter_keeps_its_own_digits() {
         let ty = DataType::Decimal128(12, 2);
-        let value = parameter(Some(b"1.23456"), Format::Text, &ty, "UTC").unwrap();
+        let value = parameter(Some(b"1.23456"), 1700, Format::Text, &ty, "UTC").unwrap();
         assert_eq!(value, ScalarValue::Decimal128(Some(123_456), 38, 5));
         let sent = [0, 2, 0, 0, 0, 0, 0, 5, 0, 1, 0x09, 0x29, 0x17, 0x70];
-        let value = parameter(Some(&sent[..12]), Format::Binary, &ty, "UTC");
+        let value = parameter(Some(&sent[..12]), 1700, Format::Binary, &ty, "UTC");
         assert!(
             matches!(value, Ok(ScalarValue::Decimal128(Some(_), 38, 5))),
             "{value:?}"
         );
         let long = "1234567890123456789012345678901234567890";
-        let value = parameter(Some(long.as_bytes()), Format::Text, &ty, "UTC").unwrap();
+        let value = parameter(Some(long.as_bytes()), 1700, Format::Text, &ty, "UTC").unwrap();
         assert!(matches!(value, ScalarValue::Decimal256(Some(_), _, 0)));
     }
 
@@ -309,7 +354,7 @@ mod tests {
         #[test]
         fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), at in 0_usize..36) {
             let _ = from_binary(&[Some(&bytes)], &types()[at]);
-            let _ = parameter(Some(&bytes), Format::Binary, &types()[at], "UTC");
+            let _ = parameter(Some(&bytes), 0, Format::Binary, &types()[at], "UTC");
         }
 
         #[test]

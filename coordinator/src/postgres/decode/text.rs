@@ -230,13 +230,25 @@ pub(super) fn exact_decimal(ty: &DataType, text: &str) -> DataType {
     if !matches!(ty, DataType::Decimal128(..) | DataType::Decimal256(..)) {
         return ty.clone();
     }
-    let Ok(parts) = digits(text) else {
+    exact_decimals(ty, std::iter::once(text))
+}
+
+/// For a decimal type, one that holds each of `texts` with all its digits.
+pub(super) fn exact_decimals<'a>(ty: &DataType, texts: impl Iterator<Item = &'a str>) -> DataType {
+    if !matches!(ty, DataType::Decimal128(..) | DataType::Decimal256(..)) {
         return ty.clone();
-    };
-    let scale = parts.after.max(0);
-    let leading = parts.all.iter().take_while(|d| **d == b'0').count();
-    let significant = i64::try_from(parts.all.len() - leading).unwrap_or(i64::MAX);
-    let size = (significant - parts.after.min(0)).max(scale);
+    }
+    let (mut whole, mut scale) = (0, 0);
+    for text in texts {
+        let Ok(parts) = digits(text) else {
+            return ty.clone();
+        };
+        let leading = parts.all.iter().take_while(|d| **d == b'0').count();
+        let significant = i64::try_from(parts.all.len() - leading).unwrap_or(i64::MAX);
+        whole = whole.max(significant - parts.after);
+        scale = scale.max(parts.after);
+    }
+    let size = whole.max(0) + scale;
     match i8::try_from(scale) {
         Ok(scale) if size <= 38 => DataType::Decimal128(38, scale),
         Ok(scale) if size <= 76 => DataType::Decimal256(76, scale),

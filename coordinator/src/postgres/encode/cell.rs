@@ -9,24 +9,23 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericBinaryArray, GenericStringArray,
-    ListArray, OffsetSizeTrait, PrimitiveArray,
+    OffsetSizeTrait, PrimitiveArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, FieldRef, Float32Type,
-    Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    IntervalUnit, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampNanosecondType, UInt32Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, UInt32Type,
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, Offset, TimeZone, Utc};
-use tarn_engine::pg_type_of;
+use tarn_engine::{Address, pg_type_of};
 
 use super::binary;
-use super::json;
 use super::text::{self, Interval};
-use super::{Format, Style};
+use super::{Format, JSONB_VERSION, Style};
+use super::{json, list};
 use crate::postgres::fault::Fault;
 
 /// Writes the value of a row, which is not NULL, without a length.
@@ -51,12 +50,49 @@ impl Cell {
         let array = canonical(array).map_err(|error| Fault::error("XX000", error.to_string()))?;
         let name = pg_type_of(field).name;
         let put = match (format, name) {
-            (Format::Text, "json") if array.data_type().is_nested() => json::value(&array, style)?,
-            (Format::Binary, "json") if array.data_type().is_nested() => {
+            (Format::Text, "json" | "jsonb") | (Format::Binary, "json")
+                if array.data_type().is_nested() =>
+            {
                 json::value(&array, style)?
+            }
+            (Format::Binary, "jsonb") => jsonb(&array, field, style)?,
+            (Format::Binary, "inet" | "cidr") => {
+                address(binary_cell(&array, field, style)?, name == "cidr")
             }
             (Format::Text, _) => text_cell(&array, field, style)?,
             (Format::Binary, _) => binary_cell(&array, field, style)?,
+        };
+        Ok(Self {
+            nulls: array.logical_nulls().filter(|nulls| nulls.null_count() > 0),
+            put,
+        })
+    }
+
+    /// Numbers without the zeros at the end of their digits.
+    pub(super) fn of_bare_numbers(array: &ArrayRef, format: Format) -> Result<Self, Fault> {
+        let number = number_text(array).ok_or_else(|| unknown(array))?;
+        let text = move |row: usize, out: &mut Vec<u8>| -> Result<(), Fault> {
+            let start = out.len();
+            number(row, out)?;
+            if out[start..].contains(&b'.') {
+                while out.last() == Some(&b'0') {
+                    out.pop();
+                }
+                if out.last() == Some(&b'.') {
+                    out.pop();
+                }
+            }
+            Ok(())
+        };
+        let put: Put = match format {
+            Format::Text => Box::new(text),
+            Format::Binary => Box::new(move |row, out| {
+                let start = out.len();
+                text(row, out)?;
+                let digits = out.split_off(start);
+                binary::put_numeric_text(out, &String::from_utf8_lossy(&digits));
+                Ok(())
+            }),
         };
         Ok(Self {
             nulls: array.logical_nulls().filter(|nulls| nulls.null_count() > 0),
@@ -272,7 +308,7 @@ pub(super) fn text_cell(array: &ArrayRef, field: &Field, style: Style) -> Result
                 text::put_interval(out, interval(value));
             }
         }),
-        DataType::List(item) => list_text(array.as_list(), item, field, style)?,
+        DataType::List(item) => list::text(array.as_list(), item, field, style)?,
         DataType::Struct(_) | DataType::Map(..) => json::value(array, style)?,
         _ => number_text(array).ok_or_else(|| unknown(array))?,
     })
@@ -352,125 +388,38 @@ fn binary_cell(array: &ArrayRef, field: &Field, style: Style) -> Result<Put, Fau
         DataType::Interval(_) => primitive::<IntervalMonthDayNanoType>(array, |out, value| {
             binary::put_interval(out, interval(value));
         }),
-        DataType::List(item) => list_binary(array.as_list(), item, field, style)?,
+        DataType::List(item) => list::binary(array.as_list(), item, field, style)?,
         DataType::Struct(_) | DataType::Map(..) => json::value(array, style)?,
         _ => return Err(unknown(array)),
     })
 }
 
-/// Types that are vectors, not arrays: they count from 0 and have no braces in text.
-fn is_vector(field: &Field) -> bool {
-    matches!(pg_type_of(field).name, "int2vector" | "oidvector")
-}
-
-/// The field of a list's items. A note of the list's own type tells that of its items, too.
-fn item_field(item: &FieldRef, field: &Field) -> Field {
-    let list = pg_type_of(field);
-    let named = match list.name {
-        "oidvector" => Some("oid"),
-        "int2vector" => None,
-        name => name.strip_prefix('_'),
+/// A version, then the text. Source: PostgreSQL, `jsonb_send`.
+fn jsonb(array: &ArrayRef, field: &Field, style: Style) -> Result<Put, Fault> {
+    let put = if array.data_type().is_nested() {
+        json::value(array, style)?
+    } else {
+        binary_cell(array, field, style)?
     };
-    let plain = item.as_ref().clone();
-    match named {
-        Some(name) if pg_type_of(&plain).name != name => {
-            let mut metadata = plain.metadata().clone();
-            metadata.insert(tarn_engine::PG_TYPE_KEY.to_owned(), name.to_owned());
-            plain.with_metadata(metadata)
-        }
-        _ => plain,
-    }
+    Ok(Box::new(move |row, out| {
+        out.push(JSONB_VERSION);
+        put(row, out)
+    }))
 }
 
-fn list_text(list: &ListArray, item: &FieldRef, field: &Field, style: Style) -> Result<Put, Fault> {
-    let items = Cell::of(list.values(), &item_field(item, field), Format::Text, style)?;
-    let offsets = list.offsets().clone();
-    let vector = is_vector(field);
-    Ok(Box::new(move |row, out| {
-        let (from, to) = range(&offsets, row);
-        if !vector {
-            out.push(b'{');
-        }
-        for at in from..to {
-            if at > from {
-                out.push(if vector { b' ' } else { b',' });
-            }
-            if items.is_null(at) {
-                out.extend_from_slice(b"NULL");
-                continue;
-            }
-            let start = out.len();
-            items.put(at, out)?;
-            if needs_quotes(&out[start..]) {
-                quote_item(out, start);
-            }
-        }
-        if !vector {
-            out.push(b'}');
-        }
+/// Texts of addresses as PostgreSQL's bytes of them.
+fn address(put: Put, is_network: bool) -> Put {
+    Box::new(move |row, out| {
+        let start = out.len();
+        put(row, out)?;
+        let text = out.split_off(start);
+        let address = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| Address::read(text, is_network))
+            .ok_or_else(|| Fault::error("22P02", "a value is no network address"))?;
+        out.extend(address.to_binary());
         Ok(())
-    }))
-}
-
-fn range(offsets: &[i32], row: usize) -> (usize, usize) {
-    let at = |index: usize| {
-        offsets
-            .get(index)
-            .and_then(|offset| usize::try_from(*offset).ok())
-            .unwrap_or(0)
-    };
-    (at(row), at(row + 1))
-}
-
-/// Whether an item of an array would be read as something else. Source: PostgreSQL, `array_out`.
-fn needs_quotes(item: &[u8]) -> bool {
-    item.is_empty()
-        || item.eq_ignore_ascii_case(b"null")
-        || item.iter().any(|b| {
-            matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || b.is_ascii_whitespace() || *b == 0x0b
-        })
-}
-
-fn quote_item(out: &mut Vec<u8>, start: usize) {
-    let item = out.split_off(start);
-    out.push(b'"');
-    for byte in item {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(byte);
-    }
-    out.push(b'"');
-}
-
-fn list_binary(
-    list: &ListArray,
-    item: &FieldRef,
-    field: &Field,
-    style: Style,
-) -> Result<Put, Fault> {
-    let item = item_field(item, field);
-    let oid = pg_type_of(&item).oid;
-    let items = Cell::of(list.values(), &item, Format::Binary, style)?;
-    let offsets = list.offsets().clone();
-    let first = i32::from(!is_vector(field));
-    let always = is_vector(field);
-    Ok(Box::new(move |row, out| {
-        let (from, to) = range(&offsets, row);
-        let length = i32::try_from(to - from)
-            .map_err(|_| Fault::error("54000", "an array has too many items"))?;
-        let dimensions = i32::from(length > 0 || always);
-        let has_null = (from..to).any(|at| items.is_null(at));
-        out.extend(dimensions.to_be_bytes());
-        out.extend(i32::from(has_null).to_be_bytes());
-        out.extend(oid.to_be_bytes());
-        if dimensions == 0 {
-            return Ok(());
-        }
-        out.extend(length.to_be_bytes());
-        out.extend(first.to_be_bytes());
-        (from..to).try_for_each(|at| items.put_sized(at, out))
-    }))
+    })
 }
 
 pub(super) fn json_timestamp(array: &ArrayRef) -> Put {
@@ -483,7 +432,7 @@ mod tests {
     use arrow::array::{
         BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,
         FixedSizeBinaryArray, Float64Array, Int32Array, IntervalMonthDayNanoArray,
-        LargeStringArray, ListBuilder, StringArray, StringBuilder, StringViewArray,
+        LargeStringArray, ListArray, ListBuilder, StringArray, StringBuilder, StringViewArray,
         Time64NanosecondArray, TimestampMicrosecondArray, TimestampSecondArray, UInt64Array,
     };
 

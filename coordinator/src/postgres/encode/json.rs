@@ -231,6 +231,10 @@ mod tests {
         let item = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
         let offsets = arrow::buffer::OffsetBuffer::from_lengths([2]);
         let outer = ListArray::new(item, offsets, Arc::new(inner), None);
-        check(outer, "[[1,2],[3]]");
+        let field = Field::new("l", outer.data_type().clone(), true);
+        check(
+            StructArray::new(vec![field].into(), vec![Arc::new(outer)], None),
+            r#"{"l":[[1,2],[3]]}"#,
+        );
     }
 }

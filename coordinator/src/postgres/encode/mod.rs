@@ -6,6 +6,7 @@
 mod binary;
 mod cell;
 mod json;
+mod list;
 mod text;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -18,6 +19,8 @@ pub(crate) use binary::{EPOCH_DAYS, EPOCH_MICROS};
 pub(crate) use cell::Cell;
 pub(crate) use text::{DAY_MICROS, Interval};
 
+/// What the bytes of a `jsonb` begin with. Source: PostgreSQL, `jsonb_recv`.
+pub(crate) const JSONB_VERSION: u8 = 1;
 /// Most columns of a result. Source: the protocol counts them in 16 bits.
 const COLUMNS_MAX: usize = 32_767;
 

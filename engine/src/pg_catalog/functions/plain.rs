@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 
 use super::names::{literal, quoted};
 use crate::pg_catalog::types::PG_TYPE_KEY;
+use crate::values::jsonb::normalized;
 
 /// The names of the functions that a statement may call.
 pub(crate) const NAMES: [&str; 6] = [
@@ -72,11 +73,13 @@ impl ScalarUDFImpl for Plain {
 
     fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
         let field = Field::new(self.name, self.return_type(&[])?, true);
-        Ok(Arc::new(if self.name.starts_with("json") {
-            field.with_metadata([(PG_TYPE_KEY.to_owned(), "json".to_owned())].into())
-        } else {
-            field
-        }))
+        let noted = match self.name {
+            name if name.starts_with("jsonb") => "jsonb",
+            name if name.starts_with("json") => "json",
+            _ => return Ok(Arc::new(field)),
+        };
+        let metadata = [(PG_TYPE_KEY.to_owned(), noted.to_owned())];
+        Ok(Arc::new(field.with_metadata(metadata.into())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -96,6 +99,9 @@ impl ScalarUDFImpl for Plain {
             "format" => texts(count, |row| format(&arrays, row))?,
             "json_build_array" => texts(count, |row| Ok(Some(json_array(&arrays, row)?)))?,
             "tarn_like" => texts(count, |row| Ok(translated(&arrays, row)))?,
+            "jsonb_build_object" => {
+                texts(count, |row| Ok(normalized(&json_object(&arrays, row)?)))?
+            }
             _ => texts(count, |row| Ok(Some(json_object(&arrays, row)?)))?,
         };
         if scalar {

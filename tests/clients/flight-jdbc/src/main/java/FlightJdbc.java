@@ -364,7 +364,7 @@ public final class FlightJdbc {
       holds(row.getTimestamp("at_tz") != null, "at_tz");
       holds(row.getObject("span") != null, "span");
       Array items = row.getArray("items");
-      is(Arrays.asList(1L, null, 3L), Arrays.asList((Object[]) items.getArray()), "items");
+      is(Arrays.asList(1, null, 3), Arrays.asList((Object[]) items.getArray()), "items");
       Object pair = row.getObject("pair");
       holds(pair instanceof Map, "a struct is a map: " + pair);
       is(null, row.getString("nothing"), "nothing");
@@ -487,7 +487,7 @@ public final class FlightJdbc {
                   () -> rows(statement.executeQuery("SELECT 1 / (v - 1) AS q FROM (VALUES (1)) AS t(v)"), "q"),
                   "a division by zero"));
       holds(running.contains("22012"), running);
-      is(List.of(List.of(1L)), rows(statement.executeQuery("SELECT 1 AS one"), "one"), "the next statement");
+      is(List.of(List.of(1)), rows(statement.executeQuery("SELECT 1 AS one"), "one"), "the next statement");
     }
   }
 
@@ -621,7 +621,7 @@ public final class FlightJdbc {
       for (int i = 0; i < 200; i++) {
         try (PreparedStatement statement = connection.prepareStatement("SELECT ? + 1 AS n")) {
           statement.setLong(1, i);
-          is(List.of(List.of(i + 1L)), rows(statement.executeQuery(), "n"), "n");
+          is(List.of(List.of(i + 1)), rows(statement.executeQuery(), "n"), "n");
         }
       }
     }
