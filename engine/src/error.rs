@@ -241,11 +241,12 @@ pub(crate) fn with_class(error: DataFusionError, kind: ErrorKind) -> DataFusionE
 
 /// The class that a worker put on an error of a type that is not known here.
 fn classed(context: &str, error: EngineError) -> EngineError {
-    const SENT: [ErrorKind; 11] = [
+    const SENT: [ErrorKind; 12] = [
         ErrorKind::NotNull,
         ErrorKind::InvalidText,
         ErrorKind::DatetimeFormat,
         ErrorKind::DatetimeOverflow,
+        ErrorKind::IntervalOverflow,
         ErrorKind::TypeMismatch,
         ErrorKind::InvalidParameter,
         ErrorKind::Unsupported,

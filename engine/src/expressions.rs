@@ -2,9 +2,10 @@
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, LogicalPlan};
 
 /// Rewrites every expression of `plan` and of its subqueries from the leaves up; their types stay.
 pub(crate) fn rewrite(
@@ -51,4 +52,36 @@ pub(crate) fn of_node(
         let done = expr.transform_up(|expr| change(expr, &schema))?;
         Ok(done.update_data(|expr| name.restore(expr)))
     })
+}
+
+/// `expr` with every operand of its comparison changed, or every value that it may be.
+pub(crate) fn operands(expr: Expr, change: impl Fn(Expr) -> Expr) -> Expr {
+    let boxed = |expr: Box<Expr>| Box::new(change(*expr));
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            Expr::BinaryExpr(BinaryExpr::new(boxed(left), op, boxed(right)))
+        }
+        Expr::Between(b) => Expr::Between(Between::new(
+            boxed(b.expr),
+            b.negated,
+            boxed(b.low),
+            boxed(b.high),
+        )),
+        Expr::InList(l) => Expr::InList(InList::new(
+            boxed(l.expr),
+            l.list.into_iter().map(change).collect(),
+            l.negated,
+        )),
+        Expr::Case(mut case) => {
+            let branches = case.when_then_expr.into_iter();
+            case.when_then_expr = branches.map(|(when, then)| (when, boxed(then))).collect();
+            case.else_expr = case.else_expr.map(boxed);
+            Expr::Case(case)
+        }
+        Expr::ScalarFunction(mut call) => {
+            call.args = call.args.into_iter().map(change).collect();
+            Expr::ScalarFunction(call)
+        }
+        other => other,
+    }
 }

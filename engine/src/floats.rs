@@ -7,8 +7,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::expressions;
@@ -64,24 +63,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Kind::Decimal => cast(e, DataType::Float64),
         Kind::Float | Kind::Other => e,
     };
-    let boxed = |e: Box<Expr>| Box::new(double(*e));
-    Transformed::yes(match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            Expr::BinaryExpr(BinaryExpr::new(boxed(left), op, boxed(right)))
-        }
-        Expr::Between(b) => Expr::Between(Between::new(
-            boxed(b.expr),
-            b.negated,
-            boxed(b.low),
-            boxed(b.high),
-        )),
-        Expr::InList(l) => Expr::InList(InList::new(
-            boxed(l.expr),
-            l.list.into_iter().map(double).collect(),
-            l.negated,
-        )),
-        other => other,
-    })
+    Transformed::yes(expressions::operands(expr, double))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::scalar::ScalarValue;
 
 use crate::dimensions;
-use crate::text_forms::parse_interval;
+use crate::temporal;
 
 /// Rewrites every number and every list of columns in `statement`, which runs with `parameters`.
 pub(crate) fn rewrite(statement: &mut ast::Statement, parameters: &[ScalarValue]) {
@@ -155,7 +155,7 @@ fn plain_interval(expr: &mut Expr) {
     let Value::SingleQuotedString(text) = &mut literal.value else {
         return;
     };
-    if let Some(value) = parse_interval(text) {
+    if let Ok(value) = temporal::interval(text) {
         let nanos = value.nanoseconds.unsigned_abs();
         let sign = if value.nanoseconds < 0 { "-" } else { "" };
         *text = format!(

@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit};
 use datafusion::common::{Result, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
@@ -24,10 +24,6 @@ use crate::temporal;
 
 /// Deepest nesting of an array's braces. Source: PostgreSQL, `MAXDIM`.
 const DIMENSIONS_MAX: usize = 6;
-const NANOS: i64 = 1_000_000_000;
-/// Days of a month and months of a year where a part of one is written.
-const MONTH_DAYS: f64 = 30.0;
-const DAY_SECONDS: f64 = 86_400.0;
 
 /// Whether text becomes `ty` here.
 pub(crate) fn reads(ty: &DataType) -> bool {
@@ -158,10 +154,11 @@ fn convert(texts: &StringViewArray, ty: &DataType, how: How<'_>) -> Result<Array
 fn intervals(texts: &StringViewArray, lenient: bool) -> Result<ArrayRef> {
     let mut out = Vec::with_capacity(texts.len());
     for text in texts {
-        out.push(match text.map(|text| (text, parse_interval(text))) {
+        out.push(match text.map(temporal::interval) {
             None => None,
-            Some((text, None)) if !lenient => return Err(temporal::no_interval(text)),
-            Some((_, value)) => value,
+            Some(Ok(value)) => Some(value),
+            Some(Err(_)) if lenient => None,
+            Some(Err(error)) => return Err(error),
         });
     }
     Ok(Arc::new(IntervalMonthDayNanoArray::from(out)))
@@ -272,178 +269,6 @@ fn bare(text: &str) -> Option<(Option<String>, &str)> {
     Some((value, &text[end..]))
 }
 
-/// An interval as PostgreSQL writes and reads it: units, `HH:MM:SS`, ISO 8601, `ago`.
-/// Source: PostgreSQL, "Interval Input".
-pub(crate) fn parse_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let text = text.trim();
-    if let Some(iso) = text.strip_prefix(['P', 'p']) {
-        return iso_interval(iso);
-    }
-    let mut sum = Parts::default();
-    let mut words = text.split_ascii_whitespace().peekable();
-    words.peek()?;
-    let mut ago = false;
-    while let Some(word) = words.next() {
-        if word == "@" {
-            continue;
-        }
-        if word.eq_ignore_ascii_case("ago") {
-            ago = true;
-            continue;
-        }
-        if word.contains(':') {
-            sum.add_clock(word)?;
-            continue;
-        }
-        let split = word
-            .find(|c: char| c.is_ascii_alphabetic())
-            .unwrap_or(word.len());
-        let (number, unit) = word.split_at(split);
-        let number: f64 = number.parse().ok()?;
-        let unit = if unit.is_empty() {
-            match words.peek() {
-                // A number before a clock is days; alone it is seconds.
-                Some(next) if next.contains(':') => "day",
-                Some(_) => words.next()?,
-                None => "second",
-            }
-        } else {
-            unit
-        };
-        sum.add(number, unit)?;
-    }
-    sum.finish(ago)
-}
-
-/// `1Y2M3DT4H5M6.7S`, without the P.
-fn iso_interval(text: &str) -> Option<IntervalMonthDayNano> {
-    let mut sum = Parts::default();
-    let (mut rest, mut time) = (text, false);
-    if rest.is_empty() {
-        return None;
-    }
-    while let Some(first) = rest.chars().next() {
-        if first.eq_ignore_ascii_case(&'t') {
-            time = true;
-            rest = &rest[1..];
-            continue;
-        }
-        let split = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let number: f64 = rest[..split].parse().ok()?;
-        let unit = match (rest[split..=split].to_ascii_uppercase().as_str(), time) {
-            ("Y", false) => "year",
-            ("M", false) => "month",
-            ("W", false) => "week",
-            ("D", false) => "day",
-            ("H", true) => "hour",
-            ("M", true) => "minute",
-            ("S", true) => "second",
-            _ => return None,
-        };
-        sum.add(number, unit)?;
-        rest = &rest[split + 1..];
-    }
-    sum.finish(false)
-}
-
-/// What the parts of an interval add up to.
-#[derive(Debug, Default)]
-struct Parts {
-    months: f64,
-    days: f64,
-    nanos: i64,
-}
-
-impl Parts {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "checked against i64's range"
-    )]
-    fn add_seconds(&mut self, seconds: f64) -> Option<()> {
-        // Whole and part apart: a double has not the digits of both.
-        let (whole, part) = (seconds.trunc(), seconds.fract());
-        if whole.abs() > 9.0e9 {
-            return None;
-        }
-        let nanos = (whole as i64).checked_mul(NANOS)? + (part * 1e6).round() as i64 * 1000;
-        self.nanos = self.nanos.checked_add(nanos)?;
-        Some(())
-    }
-
-    fn add_days(&mut self, days: f64) -> Option<()> {
-        self.days += days.trunc();
-        self.add_seconds(days.fract() * DAY_SECONDS)
-    }
-
-    fn add_months(&mut self, months: f64) -> Option<()> {
-        self.months += months.trunc();
-        // Rounded to microdays: 0.1 months are 3 days, not 2.999….
-        self.add_days((months.fract() * MONTH_DAYS * 1e6).round() / 1e6)
-    }
-
-    fn add(&mut self, number: f64, unit: &str) -> Option<()> {
-        if !number.is_finite() {
-            return None;
-        }
-        match unit.to_ascii_lowercase().as_str() {
-            "millennium" | "millennia" | "mil" | "mils" => self.add_months(number * 12_000.0),
-            "century" | "centuries" | "c" | "cent" => self.add_months(number * 1200.0),
-            "decade" | "decades" | "dec" | "decs" => self.add_months(number * 120.0),
-            "year" | "years" | "y" | "yr" | "yrs" => self.add_months(number * 12.0),
-            "month" | "months" | "mon" | "mons" => self.add_months(number),
-            "week" | "weeks" | "w" => self.add_days(number * 7.0),
-            "day" | "days" | "d" => self.add_days(number),
-            "hour" | "hours" | "h" | "hr" | "hrs" => self.add_seconds(number * 3600.0),
-            "minute" | "minutes" | "m" | "min" | "mins" => self.add_seconds(number * 60.0),
-            "second" | "seconds" | "s" | "sec" | "secs" => self.add_seconds(number),
-            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => {
-                self.add_seconds(number / 1e3)
-            }
-            "microsecond" | "microseconds" | "us" | "usec" | "usecs" => {
-                self.add_seconds(number / 1e6)
-            }
-            _ => None,
-        }
-    }
-
-    /// `[-]H:MM[:SS[.fff]]`
-    fn add_clock(&mut self, text: &str) -> Option<()> {
-        let (sign, text) = match text.strip_prefix('-') {
-            Some(rest) => (-1.0, rest),
-            None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-        };
-        let parts: Vec<&str> = text.split(':').collect();
-        let whole = |text: &str| text.parse::<u32>().ok().map(f64::from);
-        let (hours, minutes, seconds) = match parts[..] {
-            [h, m] => (whole(h)?, whole(m)?, 0.0),
-            [h, m, s] if !s.starts_with(['-', '+']) => (whole(h)?, whole(m)?, s.parse().ok()?),
-            _ => return None,
-        };
-        if minutes > 59.0 || !(0.0..=60.0).contains(&seconds) {
-            return None;
-        }
-        self.add_seconds(sign * (hours * 3600.0 + minutes * 60.0))?;
-        self.add_seconds(sign * seconds)
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "checked against i32's range"
-    )]
-    fn finish(&self, ago: bool) -> Option<IntervalMonthDayNano> {
-        let limit = f64::from(i32::MAX);
-        if self.months.abs() > limit || self.days.abs() > limit {
-            return None;
-        }
-        let sign = if ago { -1 } else { 1 };
-        Some(IntervalMonthDayNano::new(
-            self.months as i32 * sign,
-            self.days as i32 * sign,
-            self.nanos * i64::from(sign),
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,28 +295,5 @@ mod tests {
         check_items("{1", None);
         check_items("{\"a}", None);
         check_items("{{1}", None);
-    }
-
-    fn check_interval(text: &str, expected: Option<(i32, i32, i64)>) {
-        let got = parse_interval(text).map(|i| (i.months, i.days, i.nanoseconds / 1000));
-        assert_eq!(got, expected, "{text}");
-    }
-
-    #[test]
-    fn intervals_are_read_as_postgresql_reads_them() {
-        check_interval("1 day 02:03:04.5", Some((0, 1, 7_384_500_000)));
-        check_interval("-1 day -02:03", Some((0, -1, -7_380_000_000)));
-        check_interval("1 year 2 mons", Some((14, 0, 0)));
-        check_interval("1.5 months", Some((1, 15, 0)));
-        check_interval("@ 1 minute ago", Some((0, 0, -60_000_000)));
-        check_interval("3 4:05:06", Some((0, 3, 14_706_000_000)));
-        check_interval("P1Y2M3DT4H5M6.5S", Some((14, 3, 14_706_500_000)));
-        check_interval("PT36H", Some((0, 0, 129_600_000_000)));
-        check_interval("90", Some((0, 0, 90_000_000)));
-        check_interval("0.000001 s", Some((0, 0, 1)));
-        check_interval("", None);
-        check_interval("P", None);
-        check_interval("1 parsec", None);
-        check_interval("1:99", None);
     }
 }

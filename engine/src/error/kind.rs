@@ -63,6 +63,8 @@ pub enum ErrorKind {
     DatetimeFormat,
     /// Text that is a date or time such as there is none.
     DatetimeOverflow,
+    /// An interval too large.
+    IntervalOverflow,
     /// A value outside the range of its type.
     OutOfRange,
     /// Division by zero.
@@ -131,6 +133,7 @@ impl ErrorKind {
             Self::Grouping => "42803",
             Self::DatetimeFormat => "22007",
             Self::DatetimeOverflow => "22008",
+            Self::IntervalOverflow => "22015",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
             Self::DivisionByZero => "22012",
@@ -176,6 +179,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::DatetimeFormat
             | Self::DatetimeOverflow
+            | Self::IntervalOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality
@@ -249,6 +253,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::DatetimeFormat
             | Self::DatetimeOverflow
+            | Self::IntervalOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
             | Self::Cardinality

@@ -8,13 +8,13 @@ use std::ops::ControlFlow;
 
 use crate::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement,
-    TableFactor, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, Statement, TableFactor, Value,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::expression;
+use super::{call, expression};
 use crate::parser::{fold, fold_name};
 use crate::pg_catalog::{self, PG_CATALOG};
 use crate::resolve::INFORMATION_SCHEMA;
@@ -193,24 +193,6 @@ fn of_row(function: &Function) -> Option<Expr> {
     }
 }
 
-/// A call of a function without arguments.
-fn call(name: &str) -> Expr {
-    Expr::Function(Function {
-        name: Ident::new(name).into(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: vec![],
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
-}
-
 impl Rewriter {
     /// The transaction of a catalog's row, a column that is not among `*`.
     fn is_xmin(&self, expr: &Expr) -> bool {
@@ -284,7 +266,7 @@ impl VisitorMut for Rewriter {
                 && self.is_xmin(expr)
             {
                 *item = SelectItem::ExprWithAlias {
-                    expr: call("tarn_xmin"),
+                    expr: call("tarn_xmin", vec![]),
                     alias: Ident::new("xmin"),
                 };
             }
@@ -294,7 +276,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.is_xmin(expr) {
-            *expr = call("tarn_xmin");
+            *expr = call("tarn_xmin", vec![]);
         }
         if let Some(oid) = self.tableoid(expr) {
             *expr = oid;

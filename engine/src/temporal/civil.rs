@@ -24,7 +24,7 @@ pub(super) fn days_of(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of a day since 1970. The year before 1 is 0.
-pub(super) fn date_of(days: i64) -> (i64, i64, i64) {
+pub(crate) fn date_of(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);

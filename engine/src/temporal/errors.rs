@@ -33,6 +33,15 @@ pub(super) fn field(text: &str) -> DataFusionError {
     )
 }
 
+/// A part of an interval is too large.
+pub(super) fn interval_field(text: &str) -> DataFusionError {
+    let text = shown(text);
+    error(
+        ErrorKind::IntervalOverflow,
+        format!("interval field value out of range: \"{text}\""),
+    )
+}
+
 /// A value that `ty` does not hold.
 pub(super) fn range(ty: &str) -> DataFusionError {
     error(ErrorKind::DatetimeOverflow, format!("{ty} out of range"))

@@ -473,7 +473,7 @@ pub(super) fn clock(zone: Zone) -> Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::temporal::output;
+    use crate::temporal::text::timestamp_text;
 
     const UTC: Clock = Clock {
         now: 1_706_695_872_123_456,
@@ -481,16 +481,13 @@ mod tests {
     };
 
     fn check_timestamp(text: &str, wanted: &str) {
-        let mut out = String::new();
-        match timestamp(text, UTC) {
-            Ok(micros) => output::timestamp(&mut out, micros),
-            Err(error) => {
-                out = crate::error::EngineError::from(error)
-                    .kind
-                    .sqlstate()
-                    .to_owned();
-            }
-        }
+        let out = match timestamp(text, UTC) {
+            Ok(micros) => timestamp_text(micros),
+            Err(error) => crate::error::EngineError::from(error)
+                .kind
+                .sqlstate()
+                .to_owned(),
+        };
         assert_eq!(out, wanted, "{text}");
     }
 

@@ -13,10 +13,10 @@ mod make;
 mod now;
 mod number_pattern;
 mod order;
-mod output;
 mod pattern;
 mod pruning;
 mod reading;
+mod spans;
 mod sums;
 mod syntax;
 mod template;
@@ -30,10 +30,13 @@ use std::sync::{Arc, LazyLock};
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use arithmetic::TemporalArithmetic;
+pub(crate) use civil::date_of;
 pub(crate) use order::{DatesBesideTimestamps, IntervalOrder};
 pub(crate) use pruning::CompareDays;
+pub(crate) use spans::interval;
 pub(crate) use sums::wrap as wrap_aggregates;
 pub(crate) use syntax::rewrite;
+pub use text::Moments;
 pub(crate) use text::{literal, local, printed, prints, read, reads};
 
 /// Every function, by name, as plans call it where no session is at hand.
@@ -67,11 +70,6 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         .copied()
         .filter(|name| !name.starts_with("tarn_"))
         .chain(now::NAMES.map(|(name, _)| name))
-}
-
-/// `text` is no interval.
-pub(crate) fn no_interval(text: &str) -> datafusion::error::DataFusionError {
-    errors::syntax("interval", text)
 }
 
 /// The function `name`, if it is one of these.

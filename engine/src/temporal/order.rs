@@ -11,10 +11,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, Result, TableReference};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, InList, Sort as SortExpr};
+use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
 use datafusion::logical_expr::{
-    Aggregate, Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator,
-    Projection, cast,
+    Aggregate, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, cast,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -35,8 +34,10 @@ pub(crate) struct DatesBesideTimestamps;
 impl AnalyzerRule for DatesBesideTimestamps {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         expressions::rewrite(plan, |expr, schema| {
-            let done = windowed(settled(expr, schema).data, schema);
-            Ok(Transformed::yes(done.data))
+            let settled = settled(expr, schema);
+            let mut done = windowed(settled.data, schema);
+            done.transformed |= settled.transformed;
+            Ok(done)
         })
     }
 
@@ -63,38 +64,6 @@ fn compares(op: Operator) -> bool {
         op,
         Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
     )
-}
-
-/// `expr` with every operand of its comparison changed.
-fn operands(expr: Expr, change: impl Fn(Expr) -> Expr) -> Expr {
-    let boxed = |expr: Box<Expr>| Box::new(change(*expr));
-    match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            Expr::BinaryExpr(BinaryExpr::new(boxed(left), op, boxed(right)))
-        }
-        Expr::Between(b) => Expr::Between(Between::new(
-            boxed(b.expr),
-            b.negated,
-            boxed(b.low),
-            boxed(b.high),
-        )),
-        Expr::InList(l) => Expr::InList(InList::new(
-            boxed(l.expr),
-            l.list.into_iter().map(change).collect(),
-            l.negated,
-        )),
-        Expr::Case(mut case) => {
-            let branches = case.when_then_expr.into_iter();
-            case.when_then_expr = branches.map(|(when, then)| (when, boxed(then))).collect();
-            case.else_expr = case.else_expr.map(boxed);
-            Expr::Case(case)
-        }
-        Expr::ScalarFunction(mut call) => {
-            call.args = call.args.into_iter().map(change).collect();
-            Expr::ScalarFunction(call)
-        }
-        other => other,
-    }
 }
 
 /// The types that a comparison compares, or those that a value may have; nothing if `expr` is neither.
@@ -143,7 +112,7 @@ fn settled(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     if types.iter().all(|ty| *ty == wanted) {
         return Transformed::no(expr);
     }
-    Transformed::yes(operands(expr, |part| {
+    Transformed::yes(expressions::operands(expr, |part| {
         if changes(&part) {
             cast(part, wanted.clone())
         } else {
@@ -193,7 +162,7 @@ fn windowed(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let types = types(&expr, schema, false);
     if !types.is_empty() && types.iter().all(is_interval) {
-        return Transformed::yes(operands(expr, key));
+        return Transformed::yes(expressions::operands(expr, key));
     }
     match expr {
         Expr::AggregateFunction(mut call)

@@ -71,6 +71,23 @@ fn coerce_char(types: &[DataType], _: &str) -> Option<Vec<DataType>> {
     Some(vec![of, TEXT])
 }
 
+/// The template of a pattern; rows mostly share one.
+#[derive(Default)]
+struct Templates {
+    pattern: Option<String>,
+    nodes: Vec<template::Node>,
+}
+
+impl Templates {
+    fn of(&mut self, pattern: &str) -> &[template::Node] {
+        if self.pattern.as_deref() != Some(pattern) {
+            self.nodes = template::parse(pattern);
+            self.pattern = Some(pattern.to_owned());
+        }
+        &self.nodes
+    }
+}
+
 fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
     let of = call.arg(0)?;
     let patterns = call.texts(1)?;
@@ -79,10 +96,7 @@ fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
         _ => None,
     };
     let is_number = matches!(of.data_type(), DataType::Decimal128(..) | DataType::Float64);
-    let same = match call.text(1) {
-        Some(text) if !is_number => Some(template::parse(text)),
-        _ => None,
-    };
+    let mut templates = Templates::default();
     let mut out = StringViewBuilder::with_capacity(call.rows);
     for row in 0..call.rows {
         if call.is_null(row) {
@@ -96,13 +110,7 @@ fn to_char(call: &Call<'_>) -> Result<ArrayRef> {
             )?);
             continue;
         }
-        let other;
-        let nodes = if let Some(nodes) = &same {
-            nodes
-        } else {
-            other = template::parse(patterns.value(row));
-            &other
-        };
+        let nodes = templates.of(patterns.value(row));
         let value = template::Value::of(&moment(of, row, zone)?);
         out.append_value(template::print(nodes, &value)?);
     }
@@ -155,13 +163,14 @@ fn number_text(of: &ArrayRef, row: usize) -> Result<String> {
 
 fn to_date(call: &Call<'_>) -> Result<ArrayRef> {
     let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
+    let mut templates = Templates::default();
     let mut out = Vec::with_capacity(call.rows);
     for row in 0..call.rows {
         out.push(if call.is_null(row) {
             None
         } else {
-            let nodes = template::parse(patterns.value(row));
-            let read = reading::read(&nodes, texts.value(row))?;
+            let nodes = templates.of(patterns.value(row));
+            let read = reading::read(nodes, texts.value(row))?;
             let days = read.local.div_euclid(DAY);
             Some(i32::try_from(days).map_err(|_| errors::range("date"))?)
         });
@@ -185,12 +194,13 @@ fn to_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
         }
     } else {
         let (texts, patterns) = (call.texts(0)?, call.texts(1)?);
+        let mut templates = Templates::default();
         for row in 0..call.rows {
             out.push(if call.is_null(row) {
                 None
             } else {
-                let nodes = template::parse(patterns.value(row));
-                let read = reading::read(&nodes, texts.value(row))?;
+                let nodes = templates.of(patterns.value(row));
+                let read = reading::read(nodes, texts.value(row))?;
                 let micros = match read.offset {
                     Some(offset) => Zone::Fixed(offset).utc(read.local),
                     None => zone.utc(read.local),

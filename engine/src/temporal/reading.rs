@@ -382,19 +382,16 @@ fn finish(parts: &Parts, text: &str) -> Result<Read> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::temporal::{output, template};
+    use crate::temporal::{template, text::timestamp_text};
 
     fn check(text: &str, pattern: &str, wanted: &str) {
-        let mut out = String::new();
-        match read(&template::parse(pattern), text) {
-            Ok(read) => output::timestamp(&mut out, read.local),
-            Err(error) => {
-                out = crate::error::EngineError::from(error)
-                    .kind
-                    .sqlstate()
-                    .to_owned();
-            }
-        }
+        let out = match read(&template::parse(pattern), text) {
+            Ok(read) => timestamp_text(read.local),
+            Err(error) => crate::error::EngineError::from(error)
+                .kind
+                .sqlstate()
+                .to_owned(),
+        };
         assert_eq!(out, wanted, "{text} {pattern}");
     }
 

@@ -257,8 +257,8 @@ impl Gathered {
     }
 }
 
-impl Accumulator for Gathered {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+impl Gathered {
+    fn add_all(&mut self, values: &[ArrayRef], count: i64) -> Result<()> {
         let [values] = values else {
             return exec_err!("one argument is wanted");
         };
@@ -267,23 +267,19 @@ impl Accumulator for Gathered {
             .iter()
             .flatten()
         {
-            self.add(value, 1)?;
+            self.add(value, count)?;
         }
         Ok(())
     }
+}
+
+impl Accumulator for Gathered {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.add_all(values, 1)
+    }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let [values] = values else {
-            return exec_err!("one argument is wanted");
-        };
-        for value in values
-            .as_primitive::<IntervalMonthDayNanoType>()
-            .iter()
-            .flatten()
-        {
-            self.add(value, -1)?;
-        }
-        Ok(())
+        self.add_all(values, -1)
     }
 
     fn supports_retract_batch(&self) -> bool {

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, DataType as SqlType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    FunctionArguments, TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
 };
+
+use crate::postgres::call;
 
 /// Digits of a second that a timestamp keeps.
 const DIGITS_MAX: u64 = 6;
@@ -163,27 +164,6 @@ fn named_parts(function: &Function) -> Option<Expr> {
 
 fn number(digits: &str) -> Expr {
     Expr::Value(Value::Number(digits.to_owned(), false).into())
-}
-
-fn call(name: &str, args: Vec<Expr>) -> Expr {
-    let args = args
-        .into_iter()
-        .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-        .collect();
-    Expr::Function(Function {
-        name: Ident::new(name).into(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: vec![],
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
 }
 
 #[cfg(test)]

@@ -275,13 +275,14 @@ fn bin(call: &Call<'_>) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::temporal::output;
+    use crate::temporal::text::timestamp_text;
 
     fn check(unit: Unit, wanted: &str) {
         // 2024-08-31 10:11:12.123456
-        let mut out = String::new();
-        output::timestamp(&mut out, trunc_local(1_725_099_072_123_456, unit));
-        assert_eq!(out, wanted);
+        assert_eq!(
+            timestamp_text(trunc_local(1_725_099_072_123_456, unit)),
+            wanted
+        );
     }
 
     #[test]

@@ -16,12 +16,13 @@ use arrow::datatypes::{
     IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType, UInt32Type,
 };
+use tarn_engine::printing::DAY_MICROS;
 use tarn_engine::sql_type_name;
 
 use super::array::{self, DIMENSIONS_MAX};
 use super::text::from_text;
 use super::{Bad, text_of};
-use crate::postgres::encode::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
+use crate::postgres::encode::{EPOCH_DAYS, EPOCH_MICROS};
 
 /// Reads binary values of `ty`.
 ///

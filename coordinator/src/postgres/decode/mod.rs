@@ -5,14 +5,13 @@
 
 mod array;
 mod binary;
-mod moment;
 mod text;
 
 use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
-use tarn_engine::{Address, PgType, ScalarValue, pg_type_by_oid};
+use tarn_engine::{Address, EngineError, PgType, ScalarValue, pg_type_by_oid};
 
 use super::encode::{Format, JSONB_VERSION};
 use super::fault::Fault;
@@ -63,6 +62,12 @@ impl Bad {
     pub(crate) fn at(mut self, row: usize) -> Self {
         self.row = row;
         self
+    }
+}
+
+impl From<EngineError> for Bad {
+    fn from(error: EngineError) -> Self {
+        Self::new(error.kind.sqlstate(), error.message)
     }
 }
 

@@ -10,12 +10,11 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int16Type,
-    Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, UInt32Type,
+    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType, UInt32Type,
 };
-use tarn_engine::{ScalarValue, sql_type_name};
+use tarn_engine::{Moments, ScalarValue, sql_type_name};
 
-use super::moment;
 use super::{Bad, array};
 
 /// Reads texts as values of `ty`; moments without a zone of their own are in `zone`.
@@ -51,20 +50,17 @@ pub(crate) fn from_text(
             let typed = array.with_precision_and_scale(precision, scale);
             Arc::new(typed.map_err(|error| Bad::new("22003", error.to_string()))?)
         }
-        DataType::Date32 => primitive::<Date32Type>(values, moment::date)?,
+        DataType::Date32 => {
+            let moments = Moments::new(zone)?;
+            primitive::<Date32Type>(values, |text| Ok(moments.date(text)?))?
+        }
         DataType::Time64(TimeUnit::Microsecond) => {
-            primitive::<Time64MicrosecondType>(values, moment::time)?
+            let moments = Moments::new(zone)?;
+            primitive::<Time64MicrosecondType>(values, |text| Ok(moments.time(text)?))?
         }
         DataType::Timestamp(unit, own) => timestamps(values, *unit, own.as_ref(), zone)?,
         DataType::Interval(IntervalUnit::MonthDayNano) => {
-            primitive::<IntervalMonthDayNanoType>(values, |text| {
-                let value = moment::interval(text)?;
-                let nanos = value
-                    .micros
-                    .checked_mul(1000)
-                    .ok_or_else(|| Bad::range("interval", text))?;
-                Ok(IntervalMonthDayNano::new(value.months, value.days, nanos))
-            })?
+            primitive::<IntervalMonthDayNanoType>(values, |text| Ok(Moments::interval(text)?))?
         }
         DataType::BinaryView => bytes(values)?,
         DataType::Binary | DataType::LargeBinary => cast_all(&bytes(values)?, ty)?,
@@ -262,9 +258,12 @@ fn timestamps(
     own: Option<&Arc<str>>,
     zone: &str,
 ) -> Result<ArrayRef, Bad> {
-    let read = |text: &str| match own {
-        Some(_) => moment::timestamptz(text, zone),
-        None => moment::timestamp(text),
+    let moments = Moments::new(zone)?;
+    let read = |text: &str| {
+        Ok(match own {
+            Some(_) => moments.timestamptz(text),
+            None => moments.timestamp(text),
+        }?)
     };
     let array = values_of::<TimestampMicrosecondType>(values, read)?;
     let array: ArrayRef = Arc::new(array.with_timezone_opt(own.cloned()));

@@ -3,7 +3,7 @@
 //! Source: PostgreSQL 15, send functions of the types (`numeric_send`, `timestamp_send`,
 //! `interval_send`). Knows single values, not arrays of Arrow.
 
-use super::text::Interval;
+use tarn_engine::printing::Interval;
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's first day.
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(got, wanted, "{value} {scale}");
         if scale >= 0 {
             let mut text = vec![];
-            super::super::text::put_decimal(&mut text, value, scale);
+            tarn_engine::printing::put_decimal(&mut text, value, scale);
             let mut again = vec![];
             put_numeric_text(&mut again, std::str::from_utf8(&text).unwrap());
             assert_eq!(out, again, "{value} {scale}");

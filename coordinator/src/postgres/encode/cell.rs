@@ -15,15 +15,14 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type,
-    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, UInt32Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType,
+    TimeUnit, TimestampMicrosecondType, TimestampNanosecondType, UInt32Type,
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, Offset, TimeZone, Utc};
-use tarn_engine::{Address, pg_type_of};
+use tarn_engine::{Address, pg_type_of, printing};
 
 use super::binary;
-use super::text::{self, Interval};
 use super::{Format, JSONB_VERSION, Style};
 use super::{json, list};
 use crate::postgres::fault::Fault;
@@ -234,15 +233,6 @@ fn unknown(array: &ArrayRef) -> Fault {
     Fault::unsupported(format!("a result of type {}", array.data_type()))
 }
 
-/// What PostgreSQL's interval can hold of Arrow's.
-pub(super) fn interval(value: IntervalMonthDayNano) -> Interval {
-    Interval {
-        months: value.months,
-        days: value.days,
-        micros: value.nanoseconds / 1000,
-    }
-}
-
 /// Seconds that a zone is ahead of UTC at a moment.
 pub(super) fn offset_at(zone: Tz, micros: i64) -> i32 {
     DateTime::<Utc>::from_timestamp_micros(micros).map_or(0, |moment| {
@@ -267,7 +257,7 @@ fn timestamp_text(array: &ArrayRef, middle: u8) -> Put {
     };
     let put = move |out: &mut Vec<u8>, micros: i64| {
         let offset = zone.map(|zone| zone.map_or(0, |zone| offset_at(zone, micros)));
-        text::put_timestamp(out, micros, offset, middle);
+        printing::put_timestamp(out, micros, offset, middle);
     };
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
@@ -282,9 +272,9 @@ fn timestamp_text(array: &ArrayRef, middle: u8) -> Put {
 /// Values in text. `field` tells what PostgreSQL calls them.
 pub(super) fn text_cell(array: &ArrayRef, field: &Field, style: Style) -> Result<Put, Fault> {
     let put_bytes: PutBytes = match array.data_type() {
-        DataType::FixedSizeBinary(16) => text::put_uuid,
-        _ if style.bytea_escape => text::put_bytea_escaped,
-        _ => text::put_bytea,
+        DataType::FixedSizeBinary(16) => printing::put_uuid,
+        _ if style.bytea_escape => printing::put_bytea_escaped,
+        _ => printing::put_bytea,
     };
     if let Some(put) = bytes_like(array, put_bytes) {
         return Ok(put);
@@ -299,13 +289,13 @@ pub(super) fn text_cell(array: &ArrayRef, field: &Field, style: Style) -> Result
             })
         }
         DataType::Timestamp(..) => timestamp_text(array, b' '),
-        DataType::Date32 => primitive::<Date32Type>(array, text::put_date),
-        DataType::Time64(_) => primitive::<Time64MicrosecondType>(array, text::put_time),
+        DataType::Date32 => primitive::<Date32Type>(array, printing::put_date),
+        DataType::Time64(_) => primitive::<Time64MicrosecondType>(array, printing::put_time),
         DataType::Interval(_) => primitive::<IntervalMonthDayNanoType>(array, move |out, value| {
             if style.interval_iso {
-                text::put_interval_iso(out, interval(value));
+                printing::put_interval_iso(out, value.into());
             } else {
-                text::put_interval(out, interval(value));
+                printing::put_interval(out, value.into());
             }
         }),
         DataType::List(item) => list::text(array.as_list(), item, field, style)?,
@@ -316,15 +306,17 @@ pub(super) fn text_cell(array: &ArrayRef, field: &Field, style: Style) -> Result
 
 pub(super) fn number_text(array: &ArrayRef) -> Option<Put> {
     Some(match array.data_type() {
-        DataType::Int16 => primitive::<Int16Type>(array, |out, v| text::put_i64(out, v.into())),
-        DataType::Int32 => primitive::<Int32Type>(array, |out, v| text::put_i64(out, v.into())),
-        DataType::Int64 => primitive::<Int64Type>(array, text::put_i64),
-        DataType::UInt32 => primitive::<UInt32Type>(array, |out, v| text::put_u64(out, v.into())),
-        DataType::Float32 => primitive::<Float32Type>(array, text::put_f32),
-        DataType::Float64 => primitive::<Float64Type>(array, text::put_f64),
+        DataType::Int16 => primitive::<Int16Type>(array, |out, v| printing::put_i64(out, v.into())),
+        DataType::Int32 => primitive::<Int32Type>(array, |out, v| printing::put_i64(out, v.into())),
+        DataType::Int64 => primitive::<Int64Type>(array, printing::put_i64),
+        DataType::UInt32 => {
+            primitive::<UInt32Type>(array, |out, v| printing::put_u64(out, v.into()))
+        }
+        DataType::Float32 => primitive::<Float32Type>(array, printing::put_f32),
+        DataType::Float64 => primitive::<Float64Type>(array, printing::put_f64),
         DataType::Decimal128(_, scale) => {
             let scale = *scale;
-            primitive::<Decimal128Type>(array, move |out, v| text::put_decimal(out, v, scale))
+            primitive::<Decimal128Type>(array, move |out, v| printing::put_decimal(out, v, scale))
         }
         DataType::Decimal256(..) => {
             let array = array.as_primitive::<Decimal256Type>().clone();
@@ -386,7 +378,7 @@ fn binary_cell(array: &ArrayRef, field: &Field, style: Style) -> Result<Put, Fau
             primitive::<TimestampMicrosecondType>(array, binary::put_timestamp)
         }
         DataType::Interval(_) => primitive::<IntervalMonthDayNanoType>(array, |out, value| {
-            binary::put_interval(out, interval(value));
+            binary::put_interval(out, value.into());
         }),
         DataType::List(item) => list::binary(array.as_list(), item, field, style)?,
         DataType::Struct(_) | DataType::Map(..) => json::value(array, style)?,
@@ -428,6 +420,8 @@ pub(super) fn json_timestamp(array: &ArrayRef) -> Put {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::IntervalMonthDayNano;
+
     use super::*;
     use arrow::array::{
         BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray,

@@ -5,9 +5,10 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, IntervalMonthDayNanoType};
 
+use tarn_engine::printing;
+
 use super::Style;
-use super::cell::{Put, canonical, interval, json_timestamp, number_text, text_cell};
-use super::text;
+use super::cell::{Put, canonical, json_timestamp, number_text, text_cell};
 use crate::postgres::fault::Fault;
 
 /// Writes the JSON of a row, NULL included.
@@ -126,7 +127,7 @@ fn span(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
 
 fn key(name: &str) -> Vec<u8> {
     let mut out = vec![];
-    text::put_json_text(&mut out, name);
+    printing::put_json_text(&mut out, name);
     out.push(b':');
     out
 }
@@ -139,7 +140,7 @@ fn text_of(array: &ArrayRef, style: Style) -> Result<Put, Fault> {
     if matches!(array.data_type(), DataType::Interval(_)) {
         let array = array.as_primitive::<IntervalMonthDayNanoType>().clone();
         return Ok(Box::new(move |row, out| {
-            text::put_interval(out, interval(array.value(row)));
+            printing::put_interval(out, array.value(row).into());
             Ok(())
         }));
     }
@@ -151,7 +152,7 @@ fn quoted(put: &Put, row: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     let start = out.len();
     put(row, out)?;
     let text = out.split_off(start);
-    text::put_json_text(out, &String::from_utf8_lossy(&text));
+    printing::put_json_text(out, &String::from_utf8_lossy(&text));
     Ok(())
 }
 

@@ -7,7 +7,6 @@ mod binary;
 mod cell;
 mod json;
 mod list;
-mod text;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -17,7 +16,6 @@ use super::fault::Fault;
 use super::message::{Column, close_length};
 pub(crate) use binary::{EPOCH_DAYS, EPOCH_MICROS};
 pub(crate) use cell::Cell;
-pub(crate) use text::{DAY_MICROS, Interval};
 
 /// What the bytes of a `jsonb` begin with. Source: PostgreSQL, `jsonb_recv`.
 pub(crate) const JSONB_VERSION: u8 = 1;

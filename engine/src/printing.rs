@@ -2,14 +2,19 @@
 //!
 //! Source: PostgreSQL 15, output functions of the types (`float8out`, `EncodeDateTime`,
 //! `EncodeInterval`, `byteaout`). Knows single values, not arrays of Arrow.
+//! The PostgreSQL door and casts to text print with it.
 
 use std::io::Write;
 
+use datafusion::arrow::datatypes::IntervalMonthDayNano;
+
+use crate::temporal::date_of;
+
 /// Microseconds of a day.
-pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
+pub const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Appends a whole number.
-pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_u64(out: &mut Vec<u8>, mut value: u64) {
     let mut buffer = [0_u8; 20];
     let mut at = buffer.len();
     loop {
@@ -29,7 +34,7 @@ fn digit(value: u64) -> u8 {
 }
 
 /// Appends a whole number with its sign.
-pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
+pub fn put_i64(out: &mut Vec<u8>, value: i64) {
     if value < 0 {
         out.push(b'-');
     }
@@ -57,7 +62,7 @@ fn put_u128(out: &mut Vec<u8>, value: u128) {
 }
 
 /// Appends a decimal: `value` by ten to the power of `-scale`.
-pub(crate) fn put_decimal(out: &mut Vec<u8>, value: i128, scale: i8) {
+pub fn put_decimal(out: &mut Vec<u8>, value: i128, scale: i8) {
     if value < 0 {
         out.push(b'-');
     }
@@ -80,7 +85,7 @@ pub(crate) fn put_decimal(out: &mut Vec<u8>, value: i128, scale: i8) {
 }
 
 /// Appends a `double precision`.
-pub(crate) fn put_f64(out: &mut Vec<u8>, value: f64) {
+pub fn put_f64(out: &mut Vec<u8>, value: f64) {
     if put_special(out, value.is_nan(), value.is_infinite(), value < 0.0) {
         return;
     }
@@ -95,7 +100,7 @@ pub(crate) fn put_f64(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends a `real`.
-pub(crate) fn put_f32(out: &mut Vec<u8>, value: f32) {
+pub fn put_f32(out: &mut Vec<u8>, value: f32) {
     if put_special(out, value.is_nan(), value.is_infinite(), value < 0.0) {
         return;
     }
@@ -137,47 +142,28 @@ fn pad_exponent(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Year, month and day of a day since 1970. Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-pub(crate) fn civil(days: i64) -> (i64, u64, u64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097).unsigned_abs();
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = i64::try_from(year_of_era).unwrap_or(0) + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
 /// Appends the day without the `BC`; says whether it is one.
 fn put_day(out: &mut Vec<u8>, days: i64) -> bool {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date_of(days);
     let before = year <= 0;
     let shown = if before { 1 - year } else { year };
     put_padded(out, shown.unsigned_abs(), 4);
     out.push(b'-');
-    put_padded(out, month, 2);
+    put_padded(out, month.unsigned_abs(), 2);
     out.push(b'-');
-    put_padded(out, day, 2);
+    put_padded(out, day.unsigned_abs(), 2);
     before
 }
 
 /// Appends a `date`, in days since 1970.
-pub(crate) fn put_date(out: &mut Vec<u8>, days: i32) {
+pub fn put_date(out: &mut Vec<u8>, days: i32) {
     if put_day(out, i64::from(days)) {
         out.extend_from_slice(b" BC");
     }
 }
 
 /// Appends a `time`, in microseconds of a day.
-pub(crate) fn put_time(out: &mut Vec<u8>, micros: i64) {
+pub fn put_time(out: &mut Vec<u8>, micros: i64) {
     let micros = micros.unsigned_abs();
     let seconds = micros / 1_000_000;
     put_padded(out, seconds / 3600, 2);
@@ -202,7 +188,7 @@ fn put_fraction(out: &mut Vec<u8>, micros: u64) {
 
 /// Appends a `timestamp`, in microseconds since 1970; with the offset of its zone, in seconds, a
 /// `timestamptz`. `middle` stands between day and time.
-pub(crate) fn put_timestamp(out: &mut Vec<u8>, micros: i64, offset: Option<i32>, middle: u8) {
+pub fn put_timestamp(out: &mut Vec<u8>, micros: i64, offset: Option<i32>, middle: u8) {
     let local = micros.saturating_add(i64::from(offset.unwrap_or(0)) * 1_000_000);
     let before = put_day(out, local.div_euclid(DAY_MICROS));
     out.push(middle);
@@ -232,14 +218,27 @@ fn put_offset(out: &mut Vec<u8>, seconds: i32, minutes_always: bool) {
 
 /// An `interval` as PostgreSQL keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Interval {
-    pub(crate) months: i32,
-    pub(crate) days: i32,
-    pub(crate) micros: i64,
+pub struct Interval {
+    /// Months.
+    pub months: i32,
+    /// Days.
+    pub days: i32,
+    /// Microseconds.
+    pub micros: i64,
+}
+
+impl From<IntervalMonthDayNano> for Interval {
+    fn from(value: IntervalMonthDayNano) -> Self {
+        Self {
+            months: value.months,
+            days: value.days,
+            micros: value.nanoseconds / 1000,
+        }
+    }
 }
 
 /// Appends `1 year 2 mons -3 days +04:05:06.7`.
-pub(crate) fn put_interval(out: &mut Vec<u8>, interval: Interval) {
+pub fn put_interval(out: &mut Vec<u8>, interval: Interval) {
     let start = out.len();
     let mut before = false;
     let units = [
@@ -286,7 +285,7 @@ pub(crate) fn put_interval(out: &mut Vec<u8>, interval: Interval) {
 }
 
 /// Appends `P1Y2M-3DT4H5M6.7S`.
-pub(crate) fn put_interval_iso(out: &mut Vec<u8>, interval: Interval) {
+pub fn put_interval_iso(out: &mut Vec<u8>, interval: Interval) {
     out.push(b'P');
     let start = out.len();
     for (value, unit) in [
@@ -337,13 +336,13 @@ fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends a `bytea` as `\x0aff`.
-pub(crate) fn put_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\\x");
     put_hex(out, bytes);
 }
 
 /// Appends a `bytea` in the older format, with octal escapes.
-pub(crate) fn put_bytea_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytea_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -356,7 +355,7 @@ pub(crate) fn put_bytea_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends a `uuid`.
-pub(crate) fn put_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
     for (at, byte) in bytes.iter().enumerate() {
         if matches!(at, 4 | 6 | 8 | 10) {
             out.push(b'-');
@@ -366,7 +365,7 @@ pub(crate) fn put_uuid(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends a text of JSON with its quotes.
-pub(crate) fn put_json_text(out: &mut Vec<u8>, text: &str) {
+pub fn put_json_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {
