@@ -25,6 +25,11 @@ impl Dialect for PostgreSqlDialect {
         false
     }
 
+    /// `{'name': 'type'}`, as in options of file functions.
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
         POSTGRESQL.identifier_quote_style(identifier)
     }
