@@ -17,6 +17,7 @@ mod commands;
 mod connection;
 mod connection_copy;
 mod connection_tokens;
+mod copy;
 mod declared;
 mod decorrelate;
 mod dialect;

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 mod admin;
+mod copy;
 mod ddl;
 mod refused;
 mod trims;
@@ -244,6 +245,7 @@ impl Grammar<'_> {
             "DROP" => self.drop(),
             "ALTER" => self.alter(),
             "COMMENT" => self.comment(),
+            "COPY" => self.copy(),
             "TRUNCATE" => self.truncate(),
             "VACUUM" => self.maintain("VACUUM"),
             "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),

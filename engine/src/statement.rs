@@ -46,6 +46,8 @@ pub(crate) enum Statement {
     CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.
     CreateView(Box<CreateView>),
+    /// `COPY … TO 'path'`.
+    CopyTo(Box<CopyTo>),
     /// `DROP VIEW`.
     DropView {
         /// The views.
@@ -162,6 +164,7 @@ impl Statement {
             | Self::CreateTable(_)
             | Self::DropTable { .. }
             | Self::CreateView(_)
+            | Self::CopyTo(_)
             | Self::DropView { .. }
             | Self::Truncate { .. }
             | Self::Comment { .. }
@@ -195,6 +198,7 @@ impl Statement {
             Self::CreateTable(_) => "CREATE TABLE",
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView(_) => "CREATE VIEW",
+            Self::CopyTo(_) => "COPY",
             Self::DropView { .. } => "DROP VIEW",
             Self::Truncate { delete: false, .. } => "TRUNCATE TABLE",
             Self::Truncate { delete: true, .. } => "DELETE",
@@ -217,6 +221,17 @@ impl Statement {
             Self::Reset(_) => "RESET",
         }
     }
+}
+
+/// `COPY … TO 'path'`.
+#[derive(Debug)]
+pub(crate) struct CopyTo {
+    /// Gives the rows.
+    pub query: ast::Statement,
+    /// Where they go.
+    pub target: String,
+    /// Names in small letters, with what follows each.
+    pub options: Vec<(String, Vec<String>)>,
 }
 
 /// What COMMENT ON is about.

@@ -183,11 +183,13 @@ fn argument(expr: &ast::Expr) -> Option<Argument> {
             let pair = |field: &ast::DictionaryField| {
                 Some((field.key.value.clone(), literal_text(&field.value)?))
             };
-            Some(Argument::Map(fields.iter().map(pair).collect::<Option<_>>()?))
+            Some(Argument::Map(
+                fields.iter().map(pair).collect::<Option<_>>()?,
+            ))
         }
-        ast::Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => {
-            Some(Argument::Switch(matches!(value.value, Value::Boolean(true))))
-        }
+        ast::Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some(
+            Argument::Switch(matches!(value.value, Value::Boolean(true))),
+        ),
         ast::Expr::Nested(inner) => argument(inner),
         other => literal_text(other).map(Argument::Text),
     }

@@ -131,7 +131,9 @@ impl Candidate {
                 text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false")
             }
             Self::Bigint => is_whole(text) && Int64Type::parse(text).is_some(),
-            Self::Numeric => is_whole(text) && text.trim_start_matches(['+', '-']).len() <= DIGITS_MAX,
+            Self::Numeric => {
+                is_whole(text) && text.trim_start_matches(['+', '-']).len() <= DIGITS_MAX
+            }
             Self::Double => is_number(text) && Float64Type::parse(text).is_some(),
             Self::Date => match patterns.date {
                 Some(pattern) => NaiveDate::parse_from_str(text, pattern).is_ok(),
@@ -166,7 +168,11 @@ fn is_whole(text: &str) -> bool {
 }
 
 fn is_number(text: &str) -> bool {
-    let first = text.strip_prefix(['+', '-']).unwrap_or(text).as_bytes().first();
+    let first = text
+        .strip_prefix(['+', '-'])
+        .unwrap_or(text)
+        .as_bytes()
+        .first();
     first.is_some_and(|b| b.is_ascii_digit() || *b == b'.')
         && text
             .bytes()
@@ -215,10 +221,7 @@ mod tests {
         check(&[], &DataType::Utf8);
         check(&["true", "FALSE"], &DataType::Boolean);
         check(&["1", "-20", "+3"], &DataType::Int64);
-        check(
-            &["1", "12345678901234567890"],
-            &DataType::Decimal128(38, 0),
-        );
+        check(&["1", "12345678901234567890"], &DataType::Decimal128(38, 0));
         check(&["1", "2.5", "1e9"], &DataType::Float64);
         check(&["1", "x"], &DataType::Utf8);
         check(&["nan", "inf"], &DataType::Utf8);

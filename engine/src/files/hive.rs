@@ -29,10 +29,7 @@ pub(crate) fn keys_of(name: &str) -> Vec<(String, Option<String>)> {
     let pairs = folders.split('/').filter_map(|part| part.split_once('='));
     pairs
         .filter(|(key, _)| !key.is_empty())
-        .map(|(key, value)| {
-            let value = decoded(value);
-            (decoded(key), Some(value).filter(|v| v != NULL_FOLDER))
-        })
+        .map(|(key, value)| (decoded(key), (value != NULL_FOLDER).then(|| decoded(value))))
         .collect()
 }
 
@@ -141,7 +138,10 @@ pub(crate) fn partitions(
     if first.is_empty() && options.hive == Some(true) {
         return Err(EngineError::new(
             ErrorKind::InvalidParameter,
-            format!("{function}: \"{}\" is in no folder key=value", files[0].name),
+            format!(
+                "{function}: \"{}\" is in no folder key=value",
+                files[0].name
+            ),
         ));
     }
     if let Some((unknown, _)) = options
@@ -266,7 +266,12 @@ mod tests {
     #[test]
     fn keys_that_differ_are_columns_only_if_asked_for_and_then_refused() {
         let files = files(&["/d/a=1/f.csv", "/d/b=1/f.csv"]);
-        assert!(partitions(&files, &options(), "f").unwrap().fields.is_empty());
+        assert!(
+            partitions(&files, &options(), "f")
+                .unwrap()
+                .fields
+                .is_empty()
+        );
         let asked = ReadOptions {
             hive: Some(true),
             ..options()

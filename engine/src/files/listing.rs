@@ -65,7 +65,8 @@ pub(crate) async fn list(
         let (location, mut names) = match roots.place(path)? {
             Place::Local(local) => {
                 let (roots, wanted) = (roots.clone(), endings_of(endings));
-                let task = tokio::task::spawn_blocking(move || local_files(&local, &wanted, &roots));
+                let task =
+                    tokio::task::spawn_blocking(move || local_files(&local, &wanted, &roots));
                 let found = task
                     .await
                     .map_err(|error| EngineError::internal(error.to_string()))??;
@@ -88,7 +89,9 @@ pub(crate) async fn list(
                         listing.root
                     ),
                 )
-                .with_hint("read each store with a call of its own and put UNION ALL between them"));
+                .with_hint(
+                    "read each store with a call of its own and put UNION ALL between them",
+                ));
             }
             none => none.insert(Listing {
                 files: vec![],
@@ -130,9 +133,8 @@ pub(crate) fn has_glob(path: &str) -> bool {
 
 /// `a{b,c}` as `ab` and `ac`.
 fn alternatives(path: &str) -> Result<Vec<String>, EngineError> {
-    let bad = |why: &str| {
-        EngineError::new(ErrorKind::InvalidParameter, format!("\"{path}\": {why}"))
-    };
+    let bad =
+        |why: &str| EngineError::new(ErrorKind::InvalidParameter, format!("\"{path}\": {why}"));
     let mut done = vec![];
     let mut open = vec![path.to_owned()];
     while let Some(next) = open.pop() {
@@ -221,7 +223,10 @@ fn local_files(
         let canonical = match fixed.canonicalize() {
             Ok(canonical) => canonical,
             // One alternative of several may be missing.
-            Err(_) if has_glob(path) && roots.missing(path, &fixed).kind == ErrorKind::FileNotFound => {
+            Err(_)
+                if has_glob(path)
+                    && roots.missing(path, &fixed).kind == ErrorKind::FileNotFound =>
+            {
                 continue;
             }
             Err(_) => return Err(roots.missing(path, &fixed)),
@@ -329,9 +334,8 @@ fn local_folder(folder: &str, roots: &AllowedRoots) -> Result<Vec<Found>, Engine
 fn found_local(name: &str) -> Result<Found, EngineError> {
     let data = std::fs::metadata(name).map_err(|e| unreadable(name, &e))?;
     let key = name.trim_start_matches('/');
-    let location = object_store::path::Path::parse(key).map_err(|e| {
-        EngineError::new(ErrorKind::InvalidParameter, format!("\"{name}\": {e}"))
-    })?;
+    let location = object_store::path::Path::parse(key)
+        .map_err(|e| EngineError::new(ErrorKind::InvalidParameter, format!("\"{name}\": {e}")))?;
     Ok(Found {
         name: name.to_owned(),
         meta: ObjectMeta {
@@ -389,7 +393,11 @@ async fn one_remote(
         }
         let prefix = key.as_ref().to_owned();
         let all = below(path, &key, store.as_ref(), stores, |key| {
-            !is_hidden(key.strip_prefix(&prefix).unwrap_or(key).trim_start_matches('/'))
+            !is_hidden(
+                key.strip_prefix(&prefix)
+                    .unwrap_or(key)
+                    .trim_start_matches('/'),
+            )
         })
         .await?;
         return Ok(fitting(all.into_iter().map(found).collect(), endings));
@@ -472,7 +480,14 @@ mod tests {
         let root = dir.path().display().to_string();
         let roots = AllowedRoots::new(std::slice::from_ref(&root)).unwrap();
         for file in [
-            "a.csv", "b.csv", "c.txt", "x/d.csv", "x/y/e.csv", "x/_f.csv", ".g.csv", "_SUCCESS",
+            "a.csv",
+            "b.csv",
+            "c.txt",
+            "x/d.csv",
+            "x/y/e.csv",
+            "x/_f.csv",
+            ".g.csv",
+            "_SUCCESS",
         ] {
             let path = dir.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

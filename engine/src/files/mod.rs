@@ -116,7 +116,9 @@ async fn columns(
             let files: Vec<OneFile> = listing
                 .files
                 .iter()
-                .map(|file| OneFile::new(&listing.store, &file.meta, &file.name, options.compression))
+                .map(|file| {
+                    OneFile::new(&listing.store, &file.meta, &file.name, options.compression)
+                })
                 .collect();
             read::sampled(options, &files, rules).await?
         }
@@ -137,8 +139,10 @@ async fn columns(
                 };
                 Ok::<_, EngineError>((file.name.as_str(), schema))
             });
-            let each: Vec<(&str, SchemaRef)> =
-                stream::iter(each).buffered(FOOTERS_AT_ONCE).try_collect().await?;
+            let each: Vec<(&str, SchemaRef)> = stream::iter(each)
+                .buffered(FOOTERS_AT_ONCE)
+                .try_collect()
+                .await?;
             united(each.into_iter(), false)?
         }
     };

@@ -92,7 +92,10 @@ async fn explained(
     if let Some(error) = &error
         && !matches!(
             error.kind,
-            ErrorKind::Internal | ErrorKind::InvalidParameter | ErrorKind::TypeMismatch | ErrorKind::Corrupt
+            ErrorKind::Internal
+                | ErrorKind::InvalidParameter
+                | ErrorKind::TypeMismatch
+                | ErrorKind::Corrupt
         )
     {
         return EngineError {
@@ -108,7 +111,10 @@ async fn explained(
         && let Some((length, magic)) = end.split_first_chunk::<4>()
     {
         if magic == b"PARE" {
-            return EngineError::unsupported(format!("\"{}\": an encrypted Parquet file", file.name));
+            return EngineError::unsupported(format!(
+                "\"{}\": an encrypted Parquet file",
+                file.name
+            ));
         }
         if magic != b"PAR1" {
             return corrupt("it does not end with PAR1");

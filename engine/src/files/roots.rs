@@ -94,6 +94,15 @@ impl AllowedRoots {
         self.local.iter().any(|root| canonical.starts_with(root))
     }
 
+    /// Whether a name, links followed, is a root or in one.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        let remote = self
+            .remote
+            .iter()
+            .any(|root| name == root || is_below(name, root));
+        remote || (name.starts_with('/') && self.holds(Path::new(name)))
+    }
+
     /// What to say of a path that cannot be found: a path outside the roots must not tell whether it exists.
     pub(crate) fn missing(&self, path: &str, sought: &Path) -> EngineError {
         let clean = !sought.components().any(|c| c.as_os_str() == "..");
@@ -207,9 +216,6 @@ mod tests {
         ] {
             assert_eq!(check(path), Err(ErrorKind::Denied), "{path}");
         }
-        assert_eq!(
-            check("https://a/b.csv"),
-            Err(ErrorKind::InvalidParameter)
-        );
+        assert_eq!(check("https://a/b.csv"), Err(ErrorKind::InvalidParameter));
     }
 }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, ErrorKind};
@@ -138,7 +140,8 @@ pub(crate) fn united<'a>(
                 fields.push((Arc::clone(field), file));
                 continue;
             };
-            let ty = unified(known.data_type(), field.data_type()).or(or_text.then_some(DataType::Utf8));
+            let ty =
+                unified(known.data_type(), field.data_type()).or(or_text.then_some(DataType::Utf8));
             let Some(ty) = ty else {
                 return Err(EngineError::new(
                     ErrorKind::Corrupt,
@@ -163,9 +166,9 @@ pub(crate) fn united<'a>(
 /// The type that holds all values of both, without losing any.
 pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType::{
-        Binary, BinaryView, Date32, Decimal128, FixedSizeList, Float32, Float64, Int8, Int16, Int32,
-        Int64, LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Timestamp, UInt8, UInt16,
-        UInt32, UInt64, Utf8, Utf8View,
+        Binary, BinaryView, Date32, Decimal128, FixedSizeList, Float32, Float64, Int8, Int16,
+        Int32, Int64, LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Timestamp, UInt8,
+        UInt16, UInt32, UInt64, Utf8, Utf8View,
     };
     if a == b {
         return Some(a.clone());
@@ -224,7 +227,10 @@ pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
         (Timestamp(x, zone), Timestamp(y, other)) if zone.is_some() == other.is_some() => {
             Some(Timestamp(finer(*x, *y), zone.clone()))
         }
-        (List(x) | LargeList(x) | FixedSizeList(x, _), List(y) | LargeList(y) | FixedSizeList(y, _)) => {
+        (
+            List(x) | LargeList(x) | FixedSizeList(x, _),
+            List(y) | LargeList(y) | FixedSizeList(y, _),
+        ) => {
             let ty = unified(x.data_type(), y.data_type())?;
             let item = Field::new(x.name(), ty, x.is_nullable() || y.is_nullable());
             Some(List(Arc::new(item)))
@@ -234,8 +240,7 @@ pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
             (Some((x, true)), Some((y, true))) => signed(x.max(y)),
             (Some((x, false)), Some((y, false))) => Some(if x > y { a } else { b }.clone()),
             (Some((x, true)), Some((y, false))) | (Some((y, false)), Some((x, true))) => {
-                signed(x.max(y.saturating_mul(2)))
-                    .or(Some(Decimal128(20, 0)))
+                signed(x.max(y.saturating_mul(2))).or(Some(Decimal128(20, 0)))
             }
             _ => {
                 let ((before, after), (other_before, other_after)) = (digits(a)?, digits(b)?);
@@ -299,7 +304,9 @@ mod tests {
 
     #[test]
     fn types_that_hold_both_are_found() {
-        use DataType::{Date32, Decimal128, Float32, Float64, Int32, Int64, Timestamp, UInt32, UInt64, Utf8};
+        use DataType::{
+            Date32, Decimal128, Float32, Float64, Int32, Int64, Timestamp, UInt32, UInt64, Utf8,
+        };
         let micros = Timestamp(TimeUnit::Microsecond, None);
         for (a, b, wanted) in [
             (Int32, Int64, Some(Int64)),
@@ -345,16 +352,26 @@ mod tests {
         assert!(check(&[("b", DataType::Utf8), ("a", DataType::Int32)]).is_ok());
         let error = check(&[("a", DataType::Int32), ("c", DataType::Int32)]).unwrap_err();
         assert!(error.message.contains("\"two\" differs from \"one\""));
-        assert!(error.message.contains("lacks \"b\" and it has \"c\" besides"));
+        assert!(
+            error
+                .message
+                .contains("lacks \"b\" and it has \"c\" besides")
+        );
         let error = check(&[("a", DataType::Int64), ("b", DataType::Utf8)]).unwrap_err();
-        assert!(error.message.contains("\"a\" is bigint and not integer"), "{error}");
+        assert!(
+            error.message.contains("\"a\" is bigint and not integer"),
+            "{error}"
+        );
     }
 
     #[test]
     fn columns_that_no_type_holds_are_refused_by_name() {
         let files = [
             ("one", schema(&[("a", DataType::Int32)])),
-            ("two", schema(&[("b", DataType::Int32), ("a", DataType::Utf8)])),
+            (
+                "two",
+                schema(&[("b", DataType::Int32), ("a", DataType::Utf8)]),
+            ),
         ];
         let error = united(files.clone().into_iter(), false).unwrap_err();
         assert!(error.message.contains("\"two\""), "{error}");

@@ -117,9 +117,11 @@ impl FilesTable {
         let columns = filter.column_refs();
         !columns.is_empty()
             && !filter.is_volatile()
-            && columns
-                .iter()
-                .all(|column| self.constants.iter().any(|field| *field.name() == column.name))
+            && columns.iter().all(|column| {
+                self.constants
+                    .iter()
+                    .any(|field| *field.name() == column.name)
+            })
     }
 
     fn file(&self, at: usize) -> PartitionedFile {
@@ -190,9 +192,9 @@ fn constant(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
 fn bare(expr: Expr) -> Result<Expr> {
     expr.transform(|expr| {
         Ok(match expr {
-            Expr::Column(column) if column.relation.is_some() => Transformed::yes(Expr::Column(
-                Column::new_unqualified(column.name),
-            )),
+            Expr::Column(column) if column.relation.is_some() => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+            }
             other => Transformed::no(other),
         })
     })

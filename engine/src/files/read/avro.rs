@@ -102,8 +102,9 @@ pub(super) fn adapted<E>(
     file: OneFile,
     projected: &SchemaRef,
     source: &SchemaRef,
-    batches: impl futures::Stream<Item = std::result::Result<datafusion::arrow::record_batch::RecordBatch, E>>
-    + Send
+    batches: impl futures::Stream<
+        Item = std::result::Result<datafusion::arrow::record_batch::RecordBatch, E>,
+    > + Send
     + 'static,
 ) -> Result<Batches>
 where

@@ -41,7 +41,9 @@ pub(super) async fn contents(file: &OneFile) -> Result<BoxStream<'static, Result
     Ok(decompressed
         .map_err(move |error| match error {
             // What the store says comes wrapped in an error of I/O.
-            DataFusionError::IoError(io) if io.get_ref().is_none_or(|e| !e.is::<DataFusionError>()) => {
+            DataFusionError::IoError(io)
+                if io.get_ref().is_none_or(|e| !e.is::<DataFusionError>()) =>
+            {
                 file.corrupt(&format!("it is not all {}: {io}", file.compression))
             }
             other => other,

@@ -364,23 +364,24 @@ pub(super) async fn open(options: &CsvOptions, file: OneFile, wanted: Wanted) ->
             }
         })
         .collect();
-    let width = if by_place { names.len().max(wanted.table.fields().len()) } else { names.len() };
+    let width = if by_place {
+        names.len().max(wanted.table.fields().len())
+    } else {
+        names.len()
+    };
     let mut fields: Vec<Field> = (0..width)
         .map(|at| Field::new(format!("c{at}"), DataType::Utf8, true))
         .collect();
     for (field, place) in wanted.projected.fields().iter().zip(&places) {
         if let Some(place) = place {
             let ty = options.parsed_as(field.data_type());
-            fields[*place] = Field::new(names.get(*place).copied().unwrap_or(field.name()), ty, true);
+            fields[*place] =
+                Field::new(names.get(*place).copied().unwrap_or(field.name()), ty, true);
         }
     }
     // The parser gives columns in the order in which they are asked for.
     let projection: Vec<usize> = places.iter().copied().flatten().collect();
-    let decoder = options.decoder(
-        Arc::new(Schema::new(fields)),
-        projection,
-        wanted.batch_rows,
-    )?;
+    let decoder = options.decoder(Arc::new(Schema::new(fields)), projection, wanted.batch_rows)?;
     let options = options.clone();
     let hint = !wanted.rules.given;
     Ok(decoded(file.clone(), decoder, begun.bytes, hint)
@@ -439,7 +440,11 @@ fn moments(
             field.name()
         ))
     };
-    match (field.data_type(), &options.date_format, &options.timestamp_format) {
+    match (
+        field.data_type(),
+        &options.date_format,
+        &options.timestamp_format,
+    ) {
         (DataType::Date32, Some(pattern), _) => {
             let read = |text: &str| match NaiveDate::parse_from_str(text, pattern) {
                 Ok(date) => Ok(Date32Type::from_naive_date(date)),
@@ -595,7 +600,11 @@ mod tests {
     #[test]
     fn names_are_made_where_there_are_none() {
         let options = CsvOptions::default();
-        let row = |row: &[&str]| row.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let row = |row: &[&str]| {
+            row.iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             options.names(&row(&["a", "", "a", "a_1"])),
             ["a", "column_2", "a_1", "a_1_1"]

@@ -104,10 +104,7 @@ async fn values(file: &OneFile) -> Result<BoxStream<'static, Result<Bytes>>> {
                     unwrapping
                         .take(&mut chunk)
                         .map_err(|why| file.corrupt(&why))?;
-                    Ok(Some((
-                        Bytes::from(chunk),
-                        (bytes, unwrapping, file, false),
-                    )))
+                    Ok(Some((Bytes::from(chunk), (bytes, unwrapping, file, false))))
                 }
                 None => {
                     unwrapping.finish().map_err(|why| file.corrupt(&why))?;
@@ -135,9 +132,7 @@ pub(super) async fn open(file: OneFile, wanted: Wanted) -> Result<Batches> {
     let bytes = values(&file).await?;
     let batches = decoded(file, decoder, bytes);
     Ok(if counts_only {
-        batches
-            .map(|batch| Ok(batch?.project(&[])?))
-            .boxed()
+        batches.map(|batch| Ok(batch?.project(&[])?)).boxed()
     } else {
         batches.boxed()
     })
@@ -196,7 +191,9 @@ pub(super) async fn sampled(rows: Option<usize>, files: &[OneFile]) -> Result<Sc
         left = left.map(|left| left.saturating_sub(seen));
         schemas.push((file.name.clone(), found));
     }
-    let known = schemas.iter().map(|(name, schema)| (name.as_str(), Arc::clone(schema)));
+    let known = schemas
+        .iter()
+        .map(|(name, schema)| (name.as_str(), Arc::clone(schema)));
     let united = crate::files::schema::united(known, true).map_err(failed)?;
     let fields: Vec<FieldRef> = united.fields().iter().map(settled).collect();
     Ok(Arc::new(Schema::new(fields)))
@@ -305,6 +302,10 @@ mod tests {
         let mut unwrapping = Unwrapping::default();
         unwrapping.take(&mut b"[{}".to_vec()).unwrap();
         assert!(unwrapping.finish().is_err());
-        assert!(Unwrapping::default().take(&mut b"[{}] {}".to_vec()).is_err());
+        assert!(
+            Unwrapping::default()
+                .take(&mut b"[{}] {}".to_vec())
+                .is_err()
+        );
     }
 }

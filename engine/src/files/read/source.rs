@@ -190,7 +190,8 @@ impl FileOpener for Opener {
         let meta = &file.object_meta;
         let name = format!("{}/{}", self.root, meta.location);
         let one = OneFile::new(&self.store, meta, &name, self.compression);
-        self.bytes.add(usize::try_from(meta.size).unwrap_or(usize::MAX));
+        self.bytes
+            .add(usize::try_from(meta.size).unwrap_or(usize::MAX));
         let (reading, wanted) = (Arc::clone(&self.reading), self.wanted.clone());
         Ok(Box::pin(async move {
             super::open(&reading.reader, one, wanted).await
