@@ -8,6 +8,7 @@ mod about;
 mod addresses;
 mod admin;
 mod alter;
+mod attach;
 mod backends;
 mod casts;
 mod chains;

@@ -413,7 +413,7 @@ fn put_csv(out: &mut Vec<u8>, text: &str, options: &CopyOptions, force: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
+    use datafusion::arrow::array::ArrayRef;
 
     fn options(given: &[(&str, &str)]) -> CopyOptions {
         let given: Vec<_> = given
@@ -427,8 +427,8 @@ mod tests {
         let column: StringArray = texts.iter().copied().collect();
         let other: StringArray = texts.iter().map(|_| Some("x")).collect();
         let batch = RecordBatch::try_from_iter([
-            ("a", Arc::new(column) as datafusion::arrow::array::ArrayRef),
-            ("b", Arc::new(other) as datafusion::arrow::array::ArrayRef),
+            ("a", Arc::new(column) as ArrayRef),
+            ("b", Arc::new(other) as ArrayRef),
         ])
         .unwrap();
         let lines = csv_lines(&batch, &options(given), &[false, false]);

@@ -193,8 +193,16 @@ pub(crate) fn partitions(
     Ok(out)
 }
 
+/// The partition columns of `files`, found as far as all of them have the same.
+///
+/// # Errors
+/// As [`partitions`].
+pub(crate) fn found(files: &[Found], function: &str) -> Result<Partitions, EngineError> {
+    partitions(files, &ReadOptions::of_parquet(), function)
+}
+
 /// A folder's value in the column's type; none if it is not one.
-fn value(text: Option<&str>, ty: &DataType) -> Option<ScalarValue> {
+pub(crate) fn value(text: Option<&str>, ty: &DataType) -> Option<ScalarValue> {
     let Some(text) = text else {
         return ScalarValue::try_from(ty).ok();
     };
@@ -215,22 +223,10 @@ fn value(text: Option<&str>, ty: &DataType) -> Option<ScalarValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::read::Reader;
     use object_store::ObjectMeta;
 
     fn options() -> ReadOptions {
-        ReadOptions {
-            reader: Reader::Parquet,
-            union_by_name: false,
-            filename: None,
-            hive: None,
-            hive_types: vec![],
-            hive_autocast: true,
-            compression: None,
-            sample_rows: None,
-            columns: None,
-            types: vec![],
-        }
+        ReadOptions::of_parquet()
     }
 
     fn files(names: &[&str]) -> Vec<Found> {

@@ -26,7 +26,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tarn_catalog::Stores;
 
 use crate::error::{EngineError, ErrorKind};
-use listing::Listing;
+use listing::{Found, Listing};
 use options::ReadOptions;
 use read::{OneFile, Reader, Reading};
 use schema::{Rules, loosened, united};
@@ -129,24 +129,34 @@ async fn columns(
             } else {
                 1
             };
-            let each = listing.files.iter().take(count).map(|file| async move {
-                let schema = if options.reader == Reader::Parquet {
-                    parquet::schema(file, &listing.store, state).await?
-                } else {
-                    let none = Some(CompressionTypeVariant::UNCOMPRESSED);
-                    let one = OneFile::new(&listing.store, &file.meta, &file.name, none);
-                    read::schema_of(&options.reader, &one).await?
-                };
-                Ok::<_, EngineError>((file.name.as_str(), schema))
-            });
-            let each: Vec<(&str, SchemaRef)> = stream::iter(each)
-                .buffered(FOOTERS_AT_ONCE)
-                .try_collect()
-                .await?;
-            united(each.into_iter(), false)?
+            let reads: Vec<_> = listing
+                .files
+                .iter()
+                .take(count)
+                .map(|file| Box::pin(own_columns(&options.reader, listing, file, state)))
+                .collect();
+            let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
+            let each: Vec<SchemaRef> = reads.try_collect().await?;
+            let names = listing.files.iter().map(|file| file.name.as_str());
+            united(names.zip(each), false)?
         }
     };
     typed(options, &loosened(&found))
+}
+
+/// The columns of a file that says them itself.
+async fn own_columns(
+    reader: &Reader,
+    listing: &Listing,
+    file: &Found,
+    state: &dyn PlanSession,
+) -> Result<SchemaRef, EngineError> {
+    if *reader == Reader::Parquet {
+        return parquet::schema(file, &listing.store, state).await;
+    }
+    let none = Some(CompressionTypeVariant::UNCOMPRESSED);
+    let one = OneFile::new(&listing.store, &file.meta, &file.name, none);
+    Ok(read::schema_of(reader, &one).await?)
 }
 
 /// `found` with the types that the call says.

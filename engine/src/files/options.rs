@@ -75,6 +75,22 @@ pub(crate) struct ReadOptions {
 }
 
 impl ReadOptions {
+    /// Parquet files, read as they are found.
+    pub(crate) fn of_parquet() -> Self {
+        Self {
+            reader: Reader::Parquet,
+            union_by_name: false,
+            filename: None,
+            hive: None,
+            hive_types: vec![],
+            hive_autocast: true,
+            compression: None,
+            sample_rows: Some(SAMPLE_ROWS),
+            columns: None,
+            types: vec![],
+        }
+    }
+
     /// Reads the options of a call.
     ///
     /// # Errors
@@ -90,15 +106,7 @@ impl ReadOptions {
                 "read_binary_file" => Reader::Binary,
                 _ => Reader::Parquet,
             },
-            union_by_name: false,
-            filename: None,
-            hive: None,
-            hive_types: vec![],
-            hive_autocast: true,
-            compression: None,
-            sample_rows: Some(SAMPLE_ROWS),
-            columns: None,
-            types: vec![],
+            ..Self::of_parquet()
         };
         for (name, value) in &call.options {
             let option = Given {

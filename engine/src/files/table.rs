@@ -142,8 +142,12 @@ impl FilesTable {
             if limit.is_some_and(|limit| rows >= limit) {
                 break;
             }
-            let read = stream::iter(some.iter().map(|at| self.with_footer(state, *at)));
-            let read: Vec<PartitionedFile> = read.buffered(FOOTERS_AT_ONCE).try_collect().await?;
+            let reads: Vec<_> = some
+                .iter()
+                .map(|at| Box::pin(self.with_footer(state, *at)))
+                .collect();
+            let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
+            let read: Vec<PartitionedFile> = reads.try_collect().await?;
             for file in read {
                 let count = file.statistics.as_ref().map(|s| s.num_rows);
                 if let Some(Precision::Exact(count)) = count {

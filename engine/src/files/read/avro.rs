@@ -10,6 +10,7 @@ use arrow_avro::errors::AvroError;
 use arrow_avro::reader::{AsyncAvroFileReader, AsyncFileReader};
 use bytes::Bytes;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::physical_expr_adapter::BatchAdapterFactory;
 use futures::future::BoxFuture;
@@ -102,10 +103,7 @@ pub(super) fn adapted<E>(
     file: OneFile,
     projected: &SchemaRef,
     source: &SchemaRef,
-    batches: impl futures::Stream<
-        Item = std::result::Result<datafusion::arrow::record_batch::RecordBatch, E>,
-    > + Send
-    + 'static,
+    batches: impl futures::Stream<Item = Result<RecordBatch, E>> + Send + 'static,
 ) -> Result<Batches>
 where
     E: std::fmt::Display + Send + 'static,

@@ -11,9 +11,11 @@ use chrono::{NaiveDate, NaiveDateTime};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray, new_null_array,
 };
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::csv::ReaderBuilder;
 use datafusion::arrow::csv::reader::Decoder;
 use datafusion::arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Result;
 use futures::StreamExt;
@@ -316,14 +318,9 @@ fn decoded(
 }
 
 /// What the parser says of a row, naming the file.
-fn broken(
-    file: &OneFile,
-    error: &datafusion::arrow::error::ArrowError,
-    hint: bool,
-) -> datafusion::error::DataFusionError {
-    use datafusion::arrow::error::ArrowError;
+fn broken(file: &OneFile, error: &ArrowError, hint: bool) -> datafusion::error::DataFusionError {
     let text = match error {
-        ArrowError::ParseError(text) | ArrowError::CsvError(text, _) => text.clone(),
+        ArrowError::ParseError(text) | ArrowError::CsvError(text) => text.clone(),
         other => other.to_string(),
     };
     let error = EngineError::new(ErrorKind::Corrupt, format!("\"{}\": {text}", file.name));
@@ -467,7 +464,7 @@ fn moments(
                 .collect::<Result<_>>()?;
             Ok(Arc::new(micros.with_timezone_opt(zone.clone())))
         }
-        (ty, ..) => Ok(datafusion::arrow::compute::cast(column, ty)?),
+        (ty, ..) => Ok(cast(column, ty)?),
     }
 }
 

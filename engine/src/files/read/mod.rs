@@ -27,7 +27,7 @@ use super::schema::Rules;
 use crate::error::{EngineError, ErrorKind, with_class};
 
 pub(crate) use csv::CsvOptions;
-pub(crate) use source::{ReaderSource, try_decode, try_encode};
+pub(crate) use source::{ReaderSource, Reading, try_decode, try_encode};
 
 /// What reads files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
