@@ -110,6 +110,7 @@ impl Engine {
             }
             Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
+            Statement::Call(call) => self.call(session, call).await,
             Statement::Query(_)
             | Statement::Insert { .. }
             | Statement::CreateTable(_)

@@ -141,6 +141,8 @@ pub(crate) enum Statement {
     },
     /// `RESET setting`; `None` = `RESET ALL`.
     Reset(Option<String>),
+    /// `CALL procedure(…)`.
+    Call(Call),
 }
 
 impl Statement {
@@ -173,7 +175,8 @@ impl Statement {
             | Self::Explain(_)
             | Self::Use(_)
             | Self::Set { .. }
-            | Self::Reset(_) => false,
+            | Self::Reset(_)
+            | Self::Call(_) => false,
         }
     }
 
@@ -197,6 +200,7 @@ impl Statement {
             Self::CreateTable(create) if create.query.is_some() => "CREATE TABLE AS",
             Self::CreateTable(_) => "CREATE TABLE",
             Self::DropTable { .. } => "DROP TABLE",
+            Self::CreateView(create) if create.alter => "ALTER VIEW",
             Self::CreateView(_) => "CREATE VIEW",
             Self::CopyTo(_) => "COPY",
             Self::DropView { .. } => "DROP VIEW",
@@ -219,6 +223,7 @@ impl Statement {
             Self::Use(_) => "USE",
             Self::Set { .. } => "SET",
             Self::Reset(_) => "RESET",
+            Self::Call(_) => "CALL",
         }
     }
 }
@@ -232,6 +237,15 @@ pub(crate) struct CopyTo {
     pub target: String,
     /// Names in small letters, with what follows each.
     pub options: Vec<(String, Vec<String>)>,
+}
+
+/// `CALL procedure(argument, name => argument, …)`.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// `[catalog.]system.procedure`.
+    pub name: Name,
+    /// Literals, each with its name if it was given by name.
+    pub arguments: Vec<(Option<String>, ast::Expr)>,
 }
 
 /// What COMMENT ON is about.
@@ -319,11 +333,17 @@ pub(crate) enum ColumnChange {
 
 /// `CREATE VIEW`.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent words of the statement"
+)]
 pub(crate) struct CreateView {
     /// The view.
     pub name: Name,
     /// Replace the view if it exists.
     pub or_replace: bool,
+    /// `ALTER VIEW … AS`: it must be there already.
+    pub alter: bool,
     /// Do nothing if it exists.
     pub if_not_exists: bool,
     /// Whether it is the session's own.

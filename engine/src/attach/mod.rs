@@ -9,9 +9,7 @@ mod partition;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::arrow::record_batch::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use tarn_catalog::{
@@ -19,7 +17,7 @@ use tarn_catalog::{
     Transform, append, create_with_files, snapshot_files, update_properties,
 };
 
-use crate::engine::{Engine, Outcome, StatementContext};
+use crate::engine::{Engine, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::hive::keys_of;
 use crate::files::listing::{self, Found, Listing};
@@ -50,23 +48,23 @@ impl Engine {
         session: &Session,
         name: &Name,
         path: &str,
-        context: &StatementContext,
-    ) -> Result<Outcome, EngineError> {
+    ) -> Result<Added, EngineError> {
         let target = self.target(session, name, String::new()).await?;
         let listing = self.parquet_files(path).await?;
         refuse_own(&target.table, &listing)?;
         let footers = footers(&listing).await?;
         let known = known_files(&target.table, &self.config.cache).await?;
         let files = data_files(&target.table, &listing, &footers, &known)?;
-        let added = added(&files)?;
+        let added = Added::of(&files);
         let properties = missing_properties(&target.table, &footers)?;
         let mut table = target.table;
         if !properties.is_empty() {
             let catalog = target.catalog.as_ref();
             table = update_properties(catalog, &table, properties, vec![]).await?;
         }
-        append(target.catalog.as_ref(), &table, files, summary(context)).await?;
-        Ok(Outcome::rows("CALL", added))
+        let summary = summary(&StatementContext::unobserved());
+        append(target.catalog.as_ref(), &table, files, summary).await?;
+        Ok(added)
     }
 
     /// `CALL system.attach_parquet('table', 'path')`: makes a table of the Parquet files at `path`.
@@ -78,7 +76,7 @@ impl Engine {
         session: &Session,
         name: &Name,
         path: &str,
-    ) -> Result<Outcome, EngineError> {
+    ) -> Result<Added, EngineError> {
         let (catalog, ident) = self.new_name(session, name, false).await?;
         if let Some(kind) = catalog.find(&ident).await? {
             let name = FullName {
@@ -108,9 +106,9 @@ impl Engine {
             .insert(NAME_MAPPING_PROPERTY.to_owned(), mapping);
         let staged = catalog.stage_table(creation).await?;
         let files = data_files(staged.table(), &listing, &footers, &HashSet::new())?;
-        let added = added(&files)?;
+        let added = Added::of(&files);
         create_with_files(catalog.as_ref(), staged, files).await?;
-        Ok(Outcome::rows("CALL", added))
+        Ok(added)
     }
 
     async fn parquet_files(&self, path: &str) -> Result<Listing, EngineError> {
@@ -324,15 +322,26 @@ fn mapped(field: &Field, name: &str) -> MappedField {
     }
 }
 
-/// What the call answers.
-fn added(files: &[NewDataFile]) -> Result<RecordBatch, EngineError> {
-    let rows: u64 = files.iter().map(|file| file.record_count).sum();
-    let column = |count: u64| {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        Arc::new(Int64Array::from(vec![count])) as ArrayRef
-    };
-    Ok(RecordBatch::try_from_iter([
-        ("added_files_count", column(files.len() as u64)),
-        ("added_rows_count", column(rows)),
-    ])?)
+/// What was added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Added {
+    files: usize,
+    rows: u64,
+}
+
+impl Added {
+    fn of(files: &[NewDataFile]) -> Self {
+        Self {
+            files: files.len(),
+            rows: files.iter().map(|file| file.record_count).sum(),
+        }
+    }
+
+    /// Files and rows, as a call answers.
+    pub(crate) fn counts(self) -> Vec<Option<i64>> {
+        vec![
+            i64::try_from(self.files).ok(),
+            i64::try_from(self.rows).ok(),
+        ]
+    }
 }

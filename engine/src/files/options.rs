@@ -307,7 +307,9 @@ impl Given<'_> {
 
 /// `a int, "B c" numeric(5, 2)` as pairs of name and type.
 fn declared(text: &str) -> Option<Vec<(String, String)>> {
-    let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?;
+    let mut parser = Parser::new(&PostgreSqlDialect::default())
+        .try_with_sql(text)
+        .ok()?;
     let mut out = vec![];
     loop {
         let name = parser.parse_identifier().ok()?;
@@ -322,7 +324,9 @@ fn declared(text: &str) -> Option<Vec<(String, String)>> {
 
 /// The Arrow type of a type's SQL name; none if there is no such type in files.
 fn sql_type(text: &str, time_zone: &str) -> Option<DataType> {
-    let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?;
+    let mut parser = Parser::new(&PostgreSqlDialect::default())
+        .try_with_sql(text)
+        .ok()?;
     let ty = parser.parse_data_type().ok()?;
     if parser.peek_token().token != Token::EOF {
         return None;

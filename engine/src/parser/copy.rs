@@ -114,7 +114,7 @@ fn whole_table(name: &ObjectName, columns: &[Ident]) -> Parsed<ast::Statement> {
             .join(", ")
     };
     let text = format!("SELECT {list} FROM {name}");
-    let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&text)?;
+    let mut parser = Parser::new(&PostgreSqlDialect::default()).try_with_sql(&text)?;
     Ok(ast::Statement::Query(parser.parse_query()?))
 }
 
