@@ -164,16 +164,19 @@ impl Candidate {
 
 fn is_whole(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !is_padded(digits)
+}
+
+/// Whether digits begin with a zero that says nothing of the number: it is a code, as `01` and `00123` are.
+fn is_padded(digits: &str) -> bool {
+    matches!(digits.as_bytes(), [b'0', next, ..] if next.is_ascii_digit())
 }
 
 fn is_number(text: &str) -> bool {
-    let first = text
-        .strip_prefix(['+', '-'])
-        .unwrap_or(text)
-        .as_bytes()
-        .first();
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let first = digits.as_bytes().first();
     first.is_some_and(|b| b.is_ascii_digit() || *b == b'.')
+        && !is_padded(digits)
         && text
             .bytes()
             .all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
@@ -225,6 +228,9 @@ mod tests {
         check(&["1", "2.5", "1e9"], &DataType::Float64);
         check(&["1", "x"], &DataType::Utf8);
         check(&["nan", "inf"], &DataType::Utf8);
+        check(&["0", "0.5"], &DataType::Float64);
+        // Codes are no numbers: their zeros would be lost.
+        check(&["007", "10"], &DataType::Utf8);
         check(&["2024-01-31"], &DataType::Date32);
         check(&["2024-02-31"], &DataType::Utf8);
         check(&["12:30:00", "01:02:03.5"], &DataType::Time64(micros));

@@ -247,7 +247,7 @@ mod tests {
     fn folders_are_columns_of_the_types_that_fit_all_files() {
         let files = files(&[
             "/d/y=2024/day=2024-05-01/s=a%2Fb/f.csv",
-            "/d/y=07/day=__HIVE_DEFAULT_PARTITION__/s=1/f.csv",
+            "/d/y=7/day=__HIVE_DEFAULT_PARTITION__/s=1/f.csv",
         ]);
         let found = partitions(&files, &options(), "f").unwrap();
         let types: Vec<_> = found.fields.iter().map(|f| f.data_type().clone()).collect();
