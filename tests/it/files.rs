@@ -50,7 +50,11 @@ async fn files_are_written_and_read_on_s3() {
     );
     assert_eq!(
         server.rows(&sums).await,
-        [["0", "333", "166833"], ["1", "334", "167167"], ["2", "333", "166500"]]
+        [
+            ["0", "333", "166833"],
+            ["1", "334", "167167"],
+            ["2", "333", "166500"]
+        ]
     );
     let one = format!("SELECT sum(id) FROM read_parquet('{root}/parts') WHERE p = 1 AND id < 10");
     assert_eq!(server.rows(&one).await, [["12"]]);
@@ -62,7 +66,8 @@ async fn files_are_written_and_read_on_s3() {
         server
             .sql(&format!("COPY ({rows}) TO '{root}/text/{name}'"))
             .await;
-        let read = format!("SELECT count(*), sum(id), max(s) FROM {function}('{root}/text/{name}')");
+        let read =
+            format!("SELECT count(*), sum(id), max(s) FROM {function}('{root}/text/{name}')");
         assert_eq!(
             server.rows(&read).await,
             [["1000", "500500", "text 999"]],
@@ -93,10 +98,18 @@ async fn files_are_written_and_read_on_s3() {
 
     // Outside of the roots nothing is read, listed or written, and the warehouse is nobody's folder.
     let warehouse = server.warehouse();
-    for path in [&format!("{root}x/a.csv"), &format!("{root}/../a.csv"), &warehouse] {
-        let error = server.refuses(&format!("SELECT * FROM read_csv('{path}')")).await;
+    for path in [
+        &format!("{root}x/a.csv"),
+        &format!("{root}/../a.csv"),
+        &warehouse,
+    ] {
+        let error = server
+            .refuses(&format!("SELECT * FROM read_csv('{path}')"))
+            .await;
         assert_eq!(error.code, "42501", "{path}: {error:?}");
-        let error = server.refuses(&format!("COPY (SELECT 1 AS a) TO '{path}' (FORMAT csv)")).await;
+        let error = server
+            .refuses(&format!("COPY (SELECT 1 AS a) TO '{path}' (FORMAT csv)"))
+            .await;
         assert_eq!(error.code, "42501", "{path}: {error:?}");
     }
 
@@ -106,12 +119,16 @@ async fn files_are_written_and_read_on_s3() {
         .await;
     assert_eq!(
         server
-            .rows(&format!("CALL system.attach_parquet('main.attached', '{root}/attach')"))
+            .rows(&format!(
+                "CALL system.attach_parquet('main.attached', '{root}/attach')"
+            ))
             .await,
         [["1", "1000"]]
     );
     assert_eq!(
-        server.rows("SELECT count(*), sum(id) FROM main.attached WHERE p < 2").await,
+        server
+            .rows("SELECT count(*), sum(id) FROM main.attached WHERE p < 2")
+            .await,
         [["667", "334000"]]
     );
     server.sql("DROP TABLE main.attached").await;
@@ -128,13 +145,28 @@ async fn other_engines_read_what_copy_wrote() {
                 (v / 4.0)::numeric(9, 2) AS n, TIMESTAMP '2024-01-31 10:00:00' + v * INTERVAL '1 hour' AS at
                 FROM generate_series(1, 1000) g(v)";
     for name in ["t.csv", "t.csv.gz", "t.json", "t.parquet", "t.arrow"] {
-        server.sql(&format!("COPY ({rows}) TO '{root}/{name}'")).await;
+        server
+            .sql(&format!("COPY ({rows}) TO '{root}/{name}'"))
+            .await;
     }
     server
-        .sql(&format!("COPY ({rows}) TO '{root}/parts' (FORMAT parquet, PARTITION_BY (p))"))
+        .sql(&format!(
+            "COPY ({rows}) TO '{root}/parts' (FORMAT parquet, PARTITION_BY (p))"
+        ))
         .await;
-    let answer = python("files.py", &json!({"folder": out.path().display().to_string()})).await;
-    let all = json!([1000, 500_500, 800, "125125.00", "2024-01-31 11:00:00", "2024-03-13 02:00:00"]);
+    let answer = python(
+        "files.py",
+        &json!({"folder": out.path().display().to_string()}),
+    )
+    .await;
+    let all = json!([
+        1000,
+        500_500,
+        800,
+        "125125.00",
+        "2024-01-31 11:00:00",
+        "2024-03-13 02:00:00"
+    ]);
     for name in ["t.csv", "t.csv.gz", "t.json", "t.parquet", "t.arrow"] {
         assert_eq!(answer[name], all, "{name}");
     }
@@ -178,7 +210,10 @@ async fn copy_never_writes_into_tables() {
     let server = ServerOptions::default().allow(&[out.path()]).start().await;
     let place = out.path().join("t");
     server
-        .sql(&format!("CREATE TABLE main.t (a int) LOCATION '{}'", place.display()))
+        .sql(&format!(
+            "CREATE TABLE main.t (a int) LOCATION '{}'",
+            place.display()
+        ))
         .await;
     server.sql("INSERT INTO main.t VALUES (1)").await;
     let before = files_below(out.path());
@@ -203,7 +238,13 @@ async fn a_cancelled_copy_leaves_nothing() {
     let server = ServerOptions::default().allow(&[out.path()]).start().await;
     check_cancelled(&server, out.path(), "one.csv", "").await;
     check_cancelled(&server, out.path(), "one.parquet", "").await;
-    check_cancelled(&server, out.path(), "many", "(FORMAT csv, PARTITION_BY (p), FILE_SIZE_BYTES '10kB')").await;
+    check_cancelled(
+        &server,
+        out.path(),
+        "many",
+        "(FORMAT csv, PARTITION_BY (p), FILE_SIZE_BYTES '10kB')",
+    )
+    .await;
 }
 
 async fn check_cancelled(server: &Server, out: &Path, name: &str, options: &str) {
@@ -214,11 +255,17 @@ async fn check_cancelled(server: &Server, out: &Path, name: &str, options: &str)
         out.display()
     );
     match client.query(&copy).await {
-        Err(tarn::client::ClientError::Server(error)) => assert_eq!(error.code, "57014", "{error:?}"),
+        Err(tarn::client::ClientError::Server(error)) => {
+            assert_eq!(error.code, "57014", "{error:?}")
+        }
         other => panic!("{other:?}"),
     }
     wait_for("no file is left", Duration::from_secs(20), async || {
-        std::fs::read_dir(out).unwrap().next().is_none().then_some(())
+        std::fs::read_dir(out)
+            .unwrap()
+            .next()
+            .is_none()
+            .then_some(())
     })
     .await;
 }

@@ -307,9 +307,8 @@ impl Given<'_> {
 
 /// `a int, "B c" numeric(5, 2)` as pairs of name and type.
 fn declared(text: &str) -> Option<Vec<(String, String)>> {
-    let mut parser = Parser::new(&PostgreSqlDialect::default())
-        .try_with_sql(text)
-        .ok()?;
+    let dialect = PostgreSqlDialect::default();
+    let mut parser = Parser::new(&dialect).try_with_sql(text).ok()?;
     let mut out = vec![];
     loop {
         let name = parser.parse_identifier().ok()?;
@@ -324,9 +323,8 @@ fn declared(text: &str) -> Option<Vec<(String, String)>> {
 
 /// The Arrow type of a type's SQL name; none if there is no such type in files.
 fn sql_type(text: &str, time_zone: &str) -> Option<DataType> {
-    let mut parser = Parser::new(&PostgreSqlDialect::default())
-        .try_with_sql(text)
-        .ok()?;
+    let dialect = PostgreSqlDialect::default();
+    let mut parser = Parser::new(&dialect).try_with_sql(text).ok()?;
     let ty = parser.parse_data_type().ok()?;
     if parser.peek_token().token != Token::EOF {
         return None;

@@ -114,7 +114,8 @@ fn whole_table(name: &ObjectName, columns: &[Ident]) -> Parsed<ast::Statement> {
             .join(", ")
     };
     let text = format!("SELECT {list} FROM {name}");
-    let mut parser = Parser::new(&PostgreSqlDialect::default()).try_with_sql(&text)?;
+    let dialect = PostgreSqlDialect::default();
+    let mut parser = Parser::new(&dialect).try_with_sql(&text)?;
     Ok(ast::Statement::Query(parser.parse_query()?))
 }
 
