@@ -139,6 +139,10 @@ const STATEMENTS: &[(&str, &str)] = &[
         "SHOW CREATE TABLE t, SHOW CREATE VIEW v",
         "The statement that makes such a table or view.",
     ),
+    (
+        "COPY t [(columns)] | (query) TO 'path' [(FORMAT parquet | csv | json | arrow, PARTITION_BY (columns), …)]",
+        "Rows as files of the server, for administrators; see files.md. COPY … FROM STDIN and TO STDOUT are the PostgreSQL door's.",
+    ),
     ("SHOW FUNCTIONS [LIKE 'pattern']", "Function names."),
     (
         "USE [catalog.]schema, USE CATALOG catalog",
@@ -171,27 +175,9 @@ fn sql() -> String {
          `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`. Structs and maps come into a\n\
          table by CREATE TABLE AS.\n\n\
          ## File functions\n\n\
-         `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json(path, …)` in FROM. A path is an\n\
-         absolute path, a folder, a glob, `s3://bucket/key`, or an array of these, under\n\
-         `storage.allowed_roots`. Options of CSV: `header`, `delim`, `quote`, `escape`, `comment`, `nullstr`,\n\
-         `compression`, `sample_size`, `newlines_in_values`; of JSON: `format`, `compression`, `sample_size`.\n\n\
-         ## Metadata tables\n\n",
-    );
-    let names: Vec<String> = metadata_table_names()
-        .map(|name| format!("`\"t${name}\"`"))
-        .collect();
-    out.push_str(&names.join(", "));
-    out.push_str(
-        " say of the table `t` what its metadata says, with the columns of Iceberg's own metadata tables. \
-         They too take `FOR VERSION AS OF` and `@branch`. Bounds and metrics are shown as text.\n\n\
-         ## Procedures\n\n| call | what it does |\n|---|---|\n",
-    );
-    for (usage, about) in procedures() {
-        row(&mut out, &[&format!("`CALL {usage}`"), about]);
-    }
-    out.push_str(
-        "\nArguments are literals, by position or as `name => value`; a table is named in a text. `CALL catalog.system.…` looks \
-         names up in that catalog.\n\n\
+         `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json`, `read_avro`, `read_orc`, `read_text`,\n\
+         `read_binary_file` in FROM. A path is an absolute path, a folder, a glob, `s3://bucket/key`, or an array of these,\n\
+         under `storage.allowed_roots`. Options, COPY to files and files that become a table's: [files.md](files.md).\n\n\
          ## System views\n\n\
          `system.queries`, `system.workers`, `system.settings`, and `information_schema.tables`, `columns`,\n\
          `schemata`, `views`, `routines`, `parameters` of the session's catalog.\n\n\

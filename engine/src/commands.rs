@@ -115,6 +115,7 @@ impl Engine {
             | Statement::Insert { .. }
             | Statement::CreateTable(_)
             | Statement::CreateView(_)
+            | Statement::CopyTo(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
     }

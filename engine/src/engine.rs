@@ -347,6 +347,7 @@ impl Engine {
             Statement::CreateView(create) => {
                 Box::pin(self.create_view(session, *create, context)).await
             }
+            Statement::CopyTo(copy) => Box::pin(self.copy_to(session, *copy, context)).await,
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
         }

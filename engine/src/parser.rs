@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 mod admin;
 mod call;
+mod copy;
 mod ddl;
 mod refused;
 mod trims;
@@ -251,6 +252,7 @@ impl Grammar<'_> {
             "DROP" => self.drop(),
             "ALTER" => self.alter(),
             "COMMENT" => self.comment(),
+            "COPY" => self.copy(),
             "TRUNCATE" => self.truncate(),
             "VACUUM" => self.maintain("VACUUM"),
             "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),

@@ -122,7 +122,8 @@ impl Engine {
             let none = HashMap::new();
             let bare = self.statement_state(session, context, placement, none, scope.clone())?;
             for call in &calls {
-                let table = files::open(call, &self.config.roots, &bare.state).await?;
+                let table =
+                    files::open(call, &self.config.roots, &self.config.stores, &bare.state).await?;
                 tables.insert(call.table.clone(), table);
             }
         }

@@ -30,5 +30,5 @@ pub use leaf::{IcebergScan, ScanFacts, as_scan};
 pub use placement::{bytes, scale_up};
 pub use provider::IcebergTableProvider;
 
-pub(crate) use conform::field_id;
+pub(crate) use conform::{Matching, field_id, missing, shape};
 pub(crate) use projection::{bytes_above, text_above};

@@ -149,21 +149,26 @@ impl OpenFile {
 }
 
 /// A [`BufWriter`] that may be given up at any time: that one panics once its last part is on its way.
-struct Upload {
+pub(crate) struct Upload {
     buffer: BufWriter,
     completing: bool,
 }
 
 impl Upload {
-    fn new(buffer: BufWriter) -> Self {
+    pub(crate) fn new(buffer: BufWriter) -> Self {
         Self {
             buffer,
             completing: false,
         }
     }
 
+    /// Adds bytes.
+    pub(crate) async fn put(&mut self, bytes: Bytes) -> object_store::Result<()> {
+        self.buffer.put(bytes).await
+    }
+
     /// Gives the upload up. One that failed to complete has already done so itself.
-    async fn abort(mut self) -> object_store::Result<()> {
+    pub(crate) async fn abort(mut self) -> object_store::Result<()> {
         if self.completing {
             return Ok(());
         }

@@ -23,6 +23,7 @@ pub use cleanup::{data_location, remove_files};
 pub use codec::{try_decode, try_encode};
 pub use error::WriteError;
 pub use exec::{DATA_FILE_COLUMN, IcebergWriteExec, output_schema, parse_report};
+pub(crate) use file::Upload;
 pub use options::{MetricsMode, WriteOptions};
 pub use plan::{functions, write_plan};
 pub use target::WriteTarget;
