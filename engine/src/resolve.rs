@@ -440,14 +440,7 @@ impl StatementSchema {
             Err(error) if lookup::is_undefined(&error) => error,
             Err(error) => return Err(error),
         };
-        let (rest, reference) = match whole.rsplit_once('@') {
-            Some((rest, reference)) => (rest, Some(reference)),
-            None => (whole, None),
-        };
-        let (table, metadata) = match rest.rsplit_once(metadata_tables::SEPARATOR) {
-            Some((table, metadata)) => (table, Some(metadata)),
-            None => (rest, None),
-        };
+        let (table, metadata, reference) = versions::parts(whole);
         if table == whole || table.is_empty() {
             return Err(missing);
         }

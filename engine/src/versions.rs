@@ -19,6 +19,7 @@ use tarn_catalog::{ManifestCache, Snapshot, Table};
 use crate::distribute::PlacementWish;
 use crate::engine::{Engine, StatementContext};
 use crate::error::{EngineError, ErrorKind};
+use crate::metadata_tables;
 use crate::parser::{self, Statement, VERSION_FUNCTION, fold};
 use crate::query::run;
 use crate::scan::IcebergTableProvider;
@@ -66,6 +67,24 @@ pub(crate) fn split(name: &str) -> (&str, Option<Version>) {
     match name.split_once(MARK) {
         Some((name, version)) => (name, Version::parse(version)),
         None => (name, None),
+    }
+}
+
+/// The table that a name such as `t@branch` or `t$files` is about; none if it is a plain name.
+pub(crate) fn table_of(name: &str) -> Option<&str> {
+    let (table, _, _) = parts(name);
+    (table != name && !table.is_empty()).then_some(table)
+}
+
+/// Table, metadata table, and branch or tag of a name such as `t$files@branch`.
+pub(crate) fn parts(name: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (rest, reference) = match name.rsplit_once('@') {
+        Some((rest, reference)) => (rest, Some(reference)),
+        None => (name, None),
+    };
+    match rest.rsplit_once(metadata_tables::SEPARATOR) {
+        Some((table, metadata)) => (table, Some(metadata), reference),
+        None => (rest, None, reference),
     }
 }
 

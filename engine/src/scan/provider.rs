@@ -318,16 +318,16 @@ impl IcebergTableProvider {
         };
         let columns = self.schema.fields().len();
         let groups = balance(place.files, state.config().target_partitions());
-        let known = |files: &[PartitionedFile]| {
+        let known = |groups: &[Vec<PartitionedFile>]| {
+            let files = groups.iter().flatten();
             let each: Vec<&Statistics> = files
-                .iter()
                 .filter_map(|file| file.statistics.as_deref())
                 .collect();
             table_statistics(&each, columns)
         };
-        let statistics = known(&groups.concat());
+        let statistics = known(&groups);
         let groups = groups.into_iter().map(|files| {
-            let statistics = known(&files);
+            let statistics = known(std::slice::from_ref(&files));
             FileGroup::new(files).with_statistics(Arc::new(statistics))
         });
         let groups = groups.collect();
