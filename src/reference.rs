@@ -178,6 +178,23 @@ fn sql() -> String {
          `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json`, `read_avro`, `read_orc`, `read_text`,\n\
          `read_binary_file` in FROM. A path is an absolute path, a folder, a glob, `s3://bucket/key`, or an array of these,\n\
          under `storage.allowed_roots`. Options, COPY to files and files that become a table's: [files.md](files.md).\n\n\
+         ## Metadata tables\n\n",
+    );
+    let names: Vec<String> = metadata_table_names()
+        .map(|name| format!("`\"t${name}\"`"))
+        .collect();
+    out.push_str(&names.join(", "));
+    out.push_str(
+        " say of the table `t` what its metadata says, with the columns of Iceberg's own metadata tables. \
+         They too take `FOR VERSION AS OF` and `@branch`. Bounds and metrics are shown as text.\n\n\
+         ## Procedures\n\n| call | what it does |\n|---|---|\n",
+    );
+    for (usage, about) in procedures() {
+        row(&mut out, &[&format!("`CALL {usage}`"), about]);
+    }
+    out.push_str(
+        "\nArguments are literals, by position or as `name => value`; a table is named in a text. `CALL catalog.system.…` looks \
+         names up in that catalog.\n\n\
          ## System views\n\n\
          `system.queries`, `system.workers`, `system.settings`, and `information_schema.tables`, `columns`,\n\
          `schemata`, `views`, `routines`, `parameters` of the session's catalog.\n\n\
