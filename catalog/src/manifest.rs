@@ -12,6 +12,7 @@ use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::ManifestCache;
+use crate::commit::RowIds;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
 use crate::metadata_file::{corrupt, off_thread};
@@ -448,9 +449,7 @@ fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<Manifes
         data: Vec::new(),
         deletes: Vec::new(),
     };
-    let mut next_row_id = info
-        .first_row_id
-        .and_then(|first| i64::try_from(first).ok());
+    let mut row_ids = RowIds::of(info);
     for entry in manifest.entries() {
         if !entry.is_alive() {
             continue;
@@ -462,11 +461,7 @@ fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<Manifes
         };
         match entry.content_type() {
             ice::DataContentType::Data => {
-                let first_row_id = entry.data_file().first_row_id().or(next_row_id);
-                if entry.data_file().first_row_id().is_none() {
-                    let rows = i64::try_from(entry.record_count()).unwrap_or(0);
-                    next_row_id = next_row_id.map(|id| id.saturating_add(rows));
-                }
+                let first_row_id = row_ids.next(entry.data_file());
                 files.data.push(Arc::new(reader.data_file(first_row_id)?));
             }
             ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {

@@ -16,6 +16,7 @@ mod admin;
 mod ddl;
 mod refused;
 mod trims;
+mod types;
 
 use crate::chains;
 use crate::error::{EngineError, ErrorKind};
@@ -420,6 +421,8 @@ impl Grammar<'_> {
             if self.words(&["USING", "ICEBERG"]) {
             } else if self.words(&["PARTITIONED", "BY"]) || self.words(&["PARTITION", "BY"]) {
                 out.partition = self.partition_fields()?;
+            } else if self.words(&["ORDER", "BY"]) || self.words(&["SORTED", "BY"]) {
+                out.sort = self.sort_fields()?;
             } else if self.word("WITH") || self.word("TBLPROPERTIES") {
                 out.properties.extend(self.properties()?);
             } else if self.word("LOCATION") {
