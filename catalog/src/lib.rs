@@ -15,11 +15,14 @@ mod deletes;
 mod error;
 mod evolution;
 mod ident;
+mod layout;
 mod literal;
 pub mod manifest;
 mod metadata_file;
+mod properties;
 mod purge;
 mod schema;
+mod sorting;
 mod sql_catalog;
 mod storage;
 mod summary;
@@ -38,13 +41,16 @@ pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
 pub use evolution::{SchemaChange, change_schema};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
+pub use layout::ObjectLayout;
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
     ContentFile, DataFile, DeleteFile, DeleteKind, EntryStatus, FileFormat, ManifestContent,
     ManifestEntry, ManifestInfo, PartitionSummary, SnapshotFiles, manifest_entries, manifests,
     snapshot_files,
 };
+pub use properties::check_properties;
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
+pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{

@@ -13,14 +13,13 @@ use iceberg::spec as ice;
 use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::ident::TableIdent;
+use crate::properties::METADATA_CODEC;
 use crate::storage::Stores;
 use crate::table::{LoadedMetadata, Table};
 
 /// Largest table metadata we decompress, in bytes.
 const METADATA_BYTES_MAX: u64 = 1 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Table property that chooses `gzip` or `none`.
-const COMPRESSION_PROPERTY: &str = "write.metadata.compression-codec";
 /// Newest format version we read.
 const FORMAT_VERSION_MAX: u64 = 3;
 
@@ -150,8 +149,8 @@ pub(crate) async fn write(
         .map_err(|error| CatalogError::internal(format!("metadata does not serialise: {error}")))?;
     let gzip = metadata
         .properties()
-        .get(COMPRESSION_PROPERTY)
-        .is_some_and(|codec| codec.eq_ignore_ascii_case("gzip"));
+        .get(METADATA_CODEC)
+        .is_some_and(|codec| codec.trim().eq_ignore_ascii_case("gzip"));
     let (bytes, suffix) = if gzip {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let packed = encoder

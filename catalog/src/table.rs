@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CatalogError, Result};
 use crate::ident::TableIdent;
+use crate::layout::ObjectLayout;
 use crate::literal::Literal;
 use crate::schema;
+use crate::sorting::{self, SortOrder};
 use crate::storage::Stores;
 use crate::transform::{Transform, hash_bytes};
 
@@ -22,6 +24,10 @@ use crate::transform::{Transform, hash_bytes};
 pub const COMMENT_PROPERTY: &str = "comment";
 /// Table property that holds the name mapping for files without field ids.
 pub(crate) const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+/// Puffin blob that holds how many different values a column has.
+const THETA_SKETCH: &str = "apache-datasketches-theta-v1";
+/// Snapshots back that statistics are looked for: older ones tell little.
+const STATISTICS_AGE_MAX: u32 = 100;
 /// The branch that reads and writes use unless told otherwise.
 pub const MAIN_BRANCH: &str = ice::MAIN_BRANCH;
 
@@ -365,20 +371,43 @@ impl Table {
     }
 
     /// Where new data files go: `write.data.path`, else `<location>/data`.
+    ///
+    /// The older names of the property, `write.folder-storage.path` and for files that are spread
+    /// `write.object-storage.path`, are heeded as Java heeds them.
     pub fn data_location(&self) -> String {
-        self.location_or("write.data.path", "data")
+        let properties = self.properties();
+        let spread =
+            crate::properties::boolean(properties, crate::layout::OBJECT_STORAGE_PROPERTY, false);
+        let names = if spread {
+            &[
+                "write.data.path",
+                "write.object-storage.path",
+                "write.folder-storage.path",
+            ][..]
+        } else {
+            &["write.data.path", "write.folder-storage.path"]
+        };
+        self.location_or(names, "data")
     }
 
     /// Where new metadata files go: `write.metadata.path`, else `<location>/metadata`.
     pub fn metadata_directory(&self) -> String {
-        self.location_or("write.metadata.path", "metadata")
+        self.location_or(&["write.metadata.path"], "metadata")
     }
 
-    fn location_or(&self, property: &str, folder: &str) -> String {
-        match self.properties().get(property) {
+    fn location_or(&self, properties: &[&str], folder: &str) -> String {
+        let mut named = properties
+            .iter()
+            .filter_map(|name| self.properties().get(*name));
+        match named.next() {
             Some(path) => path.trim_end_matches('/').to_owned(),
             None => format!("{}/{folder}", self.location()),
         }
+    }
+
+    /// How data files are spread below [`Self::data_location`]; `None` if they are not.
+    pub fn object_layout(&self) -> Option<ObjectLayout> {
+        ObjectLayout::of(self.properties(), self.location(), &self.data_location())
     }
 
     /// The table's identity, which survives renaming.
@@ -460,9 +489,48 @@ impl Table {
             .unwrap_or(&UNPARTITIONED)
     }
 
+    /// The order that new files are sorted in; `None` for none.
+    pub fn sort_order(&self) -> Option<SortOrder> {
+        sorting::default_order(self.metadata())
+    }
+
     /// The spec that some file was written with.
     pub fn spec_by_id(&self, id: i32) -> Option<&PartitionSpec> {
         self.bound_spec(id).map(|bound| &bound.spec)
+    }
+
+    /// All specs that files of the table may have been written with.
+    pub fn specs(&self) -> impl Iterator<Item = &PartitionSpec> {
+        self.inner.loaded.specs.values().map(|bound| &bound.spec)
+    }
+
+    /// About how many different values a column has, by field id, as the newest statistics file of `snapshot_id` or an
+    /// earlier snapshot says.
+    ///
+    /// Source: Iceberg spec, "Table Statistics", and Puffin, `apache-datasketches-theta-v1`.
+    pub fn distinct_counts(&self, snapshot_id: i64) -> HashMap<i32, u64> {
+        let metadata = self.metadata();
+        let mut next = Some(snapshot_id);
+        for _ in 0..STATISTICS_AGE_MAX {
+            let Some(id) = next else { break };
+            let files = metadata.statistics_for_snapshot(id);
+            let counts: HashMap<i32, u64> = files
+                .iter()
+                .flat_map(|file| &file.blob_metadata)
+                .filter(|blob| blob.r#type == THETA_SKETCH)
+                .filter_map(|blob| match &blob.fields[..] {
+                    [field] => Some((*field, blob.properties.get("ndv")?.parse().ok()?)),
+                    _ => None,
+                })
+                .collect();
+            if !counts.is_empty() {
+                return counts;
+            }
+            next = metadata
+                .snapshot_by_id(id)
+                .and_then(|snapshot| snapshot.parent_snapshot_id());
+        }
+        HashMap::new()
     }
 
     /// The snapshot that an unpinned read sees; `None` for a table never written.

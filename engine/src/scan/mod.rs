@@ -16,6 +16,7 @@ mod pruning;
 mod source;
 mod stats;
 mod value;
+mod whole;
 
 #[cfg(test)]
 pub(crate) mod lake;

@@ -34,7 +34,8 @@ use super::leaf::{IcebergScan, ScanFacts};
 use super::placement::balance;
 use super::pruning::{FileStats, ManifestStats, Pruner, Source};
 use super::source::IcebergSource;
-use super::stats::{column_bytes, file_statistics, sources, table_statistics};
+use super::stats::{add_distinct, column_bytes, file_statistics, sources, table_statistics};
+use super::whole::{self, WholeFiles};
 
 /// A table at a snapshot.
 #[derive(Debug, Clone)]
@@ -245,9 +246,10 @@ impl IcebergTableProvider {
         &self,
         live: &SnapshotFiles,
         pruner: Option<&Pruner>,
+        whole: Option<&WholeFiles>,
         sources: &[Option<Source>],
         limit: Option<usize>,
-    ) -> Result<Chosen, ScanError> {
+    ) -> Result<Chosen> {
         let all: Vec<FileStats<'_>> = live
             .data
             .iter()
@@ -256,7 +258,11 @@ impl IcebergTableProvider {
                 spec: self.table.spec_by_id(file.spec_id),
             })
             .collect();
-        let keep = pruner.map_or_else(|| vec![true; all.len()], |pruner| pruner.keep(&all));
+        let mut keep = pruner.map_or_else(|| vec![true; all.len()], |pruner| pruner.keep(&all));
+        if let Some(whole) = whole {
+            let passed = whole.keep(&all)?;
+            keep = keep.iter().zip(passed).map(|(a, b)| *a && b).collect();
+        }
         let index = DeleteIndex::new(&live.deletes);
         let limit = limit
             .filter(|_| live.deletes.is_empty())
@@ -325,7 +331,11 @@ impl IcebergTableProvider {
                 .collect();
             table_statistics(&each, columns)
         };
-        let statistics = known(&groups);
+        let mut statistics = known(&groups);
+        if let Some(snapshot) = &self.snapshot {
+            let counts = self.table.distinct_counts(snapshot.id);
+            add_distinct(&mut statistics, &self.schema, &counts);
+        }
         let groups = groups.into_iter().map(|files| {
             let statistics = known(std::slice::from_ref(&files));
             FileGroup::new(files).with_statistics(Arc::new(statistics))
@@ -376,7 +386,15 @@ impl TableProvider for IcebergTableProvider {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let decided = whole::decided(&self.table, &self.planned, filters);
+        let decided = decided.into_iter().map(|decided| {
+            if decided {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        });
+        Ok(decided.collect())
     }
 
     async fn scan(
@@ -415,7 +433,8 @@ impl TableProvider for IcebergTableProvider {
         };
         let mut chosen = Chosen::default();
         if let Some(live) = &live {
-            chosen = self.choose(live, pruner.as_ref(), &sources, enough)?;
+            let whole = WholeFiles::new(&self.table, &self.planned, filters, state)?;
+            chosen = self.choose(live, pruner.as_ref(), whole.as_ref(), &sources, enough)?;
             let kept: u64 = chosen.values().map(|place| place.files.len() as u64).sum();
             facts.files_total = live.data.len() as u64;
             facts.files_pruned = facts.files_total - kept;
