@@ -25,3 +25,4 @@ mod tls;
 mod tpch;
 mod witness;
 mod writers;
+mod zoo;

@@ -13,7 +13,7 @@
     uuid                 "f79c3e09-677c-4bbd-a479-3f349cb785e7"
     binary, fixed        "0x00ff"
     list                 [...]
-    map                  [[key, value], ...] in the order of their JSON text
+    map                  [[key, value], ...] in the order of their keys' JSON text
     struct               {"name": value, ...}
     variant              its JSON as a string
     geometry, geography  well-known binary, "0x…"
@@ -48,7 +48,7 @@ def timestamp(value, zone):
 
 
 def pairs(items):
-    return sorted(([key, value] for key, value in items), key=json.dumps)
+    return sorted(([key, value] for key, value in items), key=lambda pair: json.dumps(pair[0], ensure_ascii=False))
 
 
 def from_python(value, zone=None):

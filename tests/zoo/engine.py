@@ -14,31 +14,18 @@ import pyspark
 from pyspark.sql import SparkSession
 
 import canonical
+import jars
 import kept
 
-ICEBERG = "1.12.0"
-SPARK_RUNTIME = "iceberg-spark-runtime-4.1_2.13"
-JARS = [f"org/apache/iceberg/{SPARK_RUNTIME}/{ICEBERG}/{SPARK_RUNTIME}-{ICEBERG}.jar"]
-JARS += ["org/xerial/sqlite-jdbc/3.50.3.0/sqlite-jdbc-3.50.3.0.jar"]
-SPARK = {"engine": "Spark", "version": pyspark.__version__, "library": f"{SPARK_RUNTIME} {ICEBERG}"}
-JAVA = {"engine": "Iceberg Java API", "version": ICEBERG}
+SPARK = {"engine": "Spark", "version": pyspark.__version__, "library": f"{jars.SPARK_RUNTIME} {jars.ICEBERG}"}
+JAVA = {"engine": "Iceberg Java API", "version": jars.ICEBERG}
 
 
-def jars():
-    repository = os.path.expanduser("~/.m2/repository")
-    paths = [os.path.join(repository, jar) for jar in JARS]
-    for path in paths:
-        if not os.path.exists(path):
-            raise SystemExit(f"{path} is missing; run `make zoo`, which fetches it")
-    return ",".join(paths)
-
-
-def start(work, catalog_url, more=None):
-    """A Spark session whose catalog `zoo` is Iceberg's JDBC catalog at `catalog_url`; `work` is a folder for scraps."""
-    catalog = "spark.sql.catalog.zoo"
-    viewfs = "spark.hadoop.fs.viewfs"
+def start(work, name, database, warehouse, more=None):
+    """A Spark session whose catalog `name` is Iceberg's JDBC catalog in `database`; `work` is a folder for scraps."""
+    catalog = f"spark.sql.catalog.{name}"
     configuration = {
-        "spark.jars": jars(),
+        "spark.jars": jars.installed(),
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
@@ -55,10 +42,8 @@ def start(work, catalog_url, more=None):
         f"{catalog}.catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
         f"{catalog}.jdbc.schema-version": "V1",
         f"{catalog}.cache-enabled": "false",
-        f"{catalog}.uri": catalog_url,
-        f"{catalog}.warehouse": "s3://zoo",
-        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
-        f"{viewfs}.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+        f"{catalog}.uri": database,
+        f"{catalog}.warehouse": warehouse,
     }
     builder = SparkSession.builder.master("local[2]")
     for key, value in (configuration | (more or {})).items():
@@ -68,23 +53,32 @@ def start(work, catalog_url, more=None):
     return spark
 
 
+def answer(spark, query):
+    """Names of the columns and rows in canonical form."""
+    read = spark.sql(query)
+    kinds = [field.dataType for field in read.schema.fields]
+    return read.columns, [[canonical.from_spark(v, kind) for v, kind in zip(row, kinds)] for row in read.collect()]
+
+
 class Zoo:
     """The bucket, and the engine that fills it."""
 
     def __init__(self, work):
         self.bucket = os.path.join(work, "bucket")
         os.makedirs(self.bucket)
-        mount = "spark.hadoop.fs.viewfs.mounttable.zoo.linkFallback"
+        viewfs = "spark.hadoop.fs.viewfs"
         # A catalog whose tables have no catalog but their folder: names such as `v3.metadata.json`.
         hadoop = "spark.sql.catalog.folders"
         more = {
-            mount: f"file://{self.bucket}",
+            "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+            f"{viewfs}.overload.scheme.target.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+            f"{viewfs}.mounttable.zoo.linkFallback": f"file://{self.bucket}",
             hadoop: "org.apache.iceberg.spark.SparkCatalog",
             f"{hadoop}.type": "hadoop",
             f"{hadoop}.warehouse": "s3://zoo",
             f"{hadoop}.cache-enabled": "false",
         }
-        self.spark = start(work, f"jdbc:sqlite:{work}/catalog.db", more)
+        self.spark = start(work, "zoo", f"jdbc:sqlite:{work}/catalog.db", "s3://zoo", more)
         self.jvm = self.spark._jvm
         self.spark.sql("CREATE NAMESPACE zoo.main")
 
@@ -182,14 +176,11 @@ class Table:
             self.questions.insert(0, ("SELECT * FROM {t}", "SELECT * FROM {t}"))
         for tarn, spark in self.questions:
             try:
-                read = self.spark.sql(self.in_spark(spark))
-                rows = read.collect()
+                columns, rows = answer(self.spark, self.in_spark(spark))
             except Exception as error:
                 raise SystemExit(f"{self.name}: {spark}\n{error}") from error
-            kinds = [field.dataType for field in read.schema.fields]
-            rows = [[canonical.from_spark(value, kind) for value, kind in zip(row, kinds)] for row in rows]
             self.check_count(tarn, rows)
-            yield tarn, read.columns, rows
+            yield tarn, columns, rows
 
     def check_count(self, query, rows):
         """A writer that contradicts itself is no witness."""

@@ -161,4 +161,4 @@ def column_defaults(t):
     t.sql("INSERT INTO {t} (id, p, i, must) VALUES (4, named_struct('a', 4, 'n', 4), 100, 5)")
     _asked(t, "i = 7", "i > 7", "i IS NULL", "s IS NULL", "s = 'dé''faut'", "b", "dec = 12.3", "day = DATE '2024-02-29'", "must = 3", "none IS NULL")
     t.where("at = TIMESTAMP '2024-02-29 12:00:00.5'", "l = 5000000000", "f > 1", "d < 0")
-    t.ask("SELECT min(i) AS a, max(i) AS b, count(i) AS c, sum(l) AS d, min(s) AS e, count(*) AS n FROM {t}")
+    t.ask("SELECT min(i) AS a, max(i) AS b, count(i) AS c, max(l) AS d, min(s) AS e, count(*) AS n FROM {t}")
