@@ -58,6 +58,7 @@ zoo: ## Make the tables of tests/zoo again with Spark and PyIceberg, read them, 
 	@scripts/test-tools.sh zoo
 	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv-spark/bin/python" -B tests/zoo/make.py $(ZOO_ARGS)
 	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" -B tests/zoo/make_python.py $(ZOO_ARGS)
+	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" -B tests/zoo/make_duckdb.py $(ZOO_ARGS)
 	cargo test --locked --workspace --features tarn/zoo --test it zoo
 
 # Seconds that each fuzzer runs.
