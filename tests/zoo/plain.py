@@ -1,5 +1,7 @@
 """Tables of each format version as they are written every day: types, partitions, bounds, file layouts."""
 
+import json
+
 TYPES = """b boolean, i int, l bigint, f float, d double, small decimal(9, 2), wide decimal(18, 4),
     big decimal(38, 10), day date, at timestamp_ntz, at_utc timestamp, s string, bin binary, items array<int>,
     pair struct<x: int, y: string>, counts map<string, bigint>"""
@@ -248,3 +250,78 @@ def emptied_table(t):
     t.insert("VALUES (7, 'seven')")
     t.ask("SELECT count(*) AS n, min(id) AS low FROM {t}")
     t.ask_versions()
+
+
+def v1_legacy(t):
+    """Metadata as writers before 2020 left it: one schema, one spec, no ids of them, no refs, no sort orders."""
+    t.create("id int, region string, n bigint", "PARTITIONED BY (region)", version=1)
+    t.insert("SELECT CAST(id AS int), concat('r', id % 3), id * 10 FROM range(0, 12)")
+    t.sql("DELETE FROM {t} WHERE region = 'r2'")
+    path = t.zoo.local(t.metadata_location())
+    with open(path, encoding="utf-8") as file:
+        metadata = json.load(file)
+    newer = ["schemas", "current-schema-id", "partition-specs", "default-spec-id", "last-partition-id", "sort-orders", "default-sort-order-id"]
+    for key in [*newer, "table-uuid", "refs", "statistics", "partition-statistics", "metadata-log"]:
+        metadata.pop(key, None)
+    for snapshot in metadata["snapshots"]:
+        snapshot.pop("schema-id", None)
+    metadata["schema"].pop("schema-id", None)
+    legacy = f"{t.location}/metadata/00009-legacy.metadata.json"
+    with open(t.zoo.local(legacy), "w", encoding="utf-8") as file:
+        json.dump(metadata, file)
+    t.spark.sql(f"DROP TABLE {t.full_name}")
+    t.spark.sql(f"CALL zoo.system.register_table('main.{t.name}', '{legacy}')")
+    t.where("region = 'r1'", "n > 50")
+    t.ask_versions()
+
+
+def upgraded(t):
+    """Written in version 1, deleted from in version 2, extended in version 3."""
+    t.create("id int, s string", "PARTITIONED BY (truncate(1, s))", version=1)
+    t.insert("SELECT CAST(id AS int), concat(CASE id % 2 WHEN 0 THEN 'a' ELSE 'b' END, id) FROM range(0, 10)")
+    t.sql("ALTER TABLE {t} SET TBLPROPERTIES ('format-version' = '2', 'write.delete.mode' = 'merge-on-read')", "DELETE FROM {t} WHERE id = 3 OR id = 4")
+    t.insert("VALUES (20, 'a20'), (21, NULL)")
+    t.sql("ALTER TABLE {t} SET TBLPROPERTIES ('format-version' = '3')", "DELETE FROM {t} WHERE id = 5")
+    t.insert("VALUES (30, 'b30')")
+    t.where("s LIKE 'a%'", "s IS NULL", "id = 3", "id > 4")
+    t.ask_versions()
+
+
+def compressions(t):
+    """Files of each codec and page version."""
+    t.create("id int, s string, v double")
+    for number, codec in enumerate(("zstd", "gzip", "snappy", "lz4_raw", "uncompressed")):
+        t.sql(f"ALTER TABLE {{t}} SET TBLPROPERTIES ('write.parquet.compression-codec' = '{codec}', 'write.parquet.page-version' = 'v{number % 2 + 1}')")
+        t.insert(f"SELECT CAST(id AS int), concat('{codec}', id % 3), id / 2.0D FROM range({number * 20}, {number * 20 + 20})")
+    t.where("id = 30", "s = 'gzip1'", "v > 40")
+
+
+def wide(t):
+    """More columns than the hundred that get metrics."""
+    columns = [f"c{i}" for i in range(110)]
+    t.create(", ".join(f"{column} int" for column in columns))
+    for row in (0, 1000, 2000):
+        t.insert("VALUES (" + ", ".join(str(row + i) for i in range(110)) + ")")
+    t.where("c5 = 1005", "c109 = 1109", "c109 < 200", "c105 > 5000")
+    t.ask("SELECT min(c109) AS low, max(c109) AS high, count(c108) AS n FROM {t}", "SELECT c109, c0 FROM {t}")
+
+
+def required_columns(t):
+    """Columns that must not be NULL, inside structs and lists too."""
+    t.create("id int NOT NULL, p struct<a: int NOT NULL, b: string>, q struct<a: int> NOT NULL, s string NOT NULL")
+    t.insert("SELECT 1 AS id, named_struct('a', 1, 'b', 'x') AS p, named_struct('a', 2) AS q, 's' AS s")
+    t.insert("SELECT 2 AS id, CAST(NULL AS struct<a: int, b: string>) AS p, named_struct('a', CAST(NULL AS int)) AS q, '' AS s")
+    t.where("p IS NULL", "s = ''", "s IS NULL", "id > 1")
+
+
+def partitioned_by_field(t):
+    """Partitioned by fields of a struct."""
+    t.create("id int, p struct<x: int, y: string, at: timestamp_ntz>", "PARTITIONED BY (p.y, bucket(2, p.x), day(p.at))")
+    t.insert(
+        """SELECT CAST(id AS int), CASE WHEN id % 5 > 0 THEN named_struct('x', CAST(id AS int), 'y', concat('y', id % 2),
+            'at', TIMESTAMP_NTZ '1969-12-30 12:00:00' + make_dt_interval(0, id * 9)) END FROM range(0, 10)"""
+    )
+    t.ask_both("SELECT id FROM {t} WHERE p['y'] = 'y1'", "SELECT id FROM {t} WHERE p.y = 'y1'")
+    t.ask_both("SELECT id FROM {t} WHERE p['x'] = 4", "SELECT id FROM {t} WHERE p.x = 4")
+    t.ask_both("SELECT id FROM {t} WHERE p['y'] IS NULL", "SELECT id FROM {t} WHERE p.y IS NULL")
+    t.where("p IS NULL", "id = 3")

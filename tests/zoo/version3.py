@@ -176,6 +176,23 @@ def every_primitive(t):
     _append(t, [[None] * len(kinds)])
 
 
+def partitioned_by_primitives(t):
+    """By identity and bucket of times, uuids and fixed bytes."""
+    t.writer, t.generic = engine.JAVA, True
+    _create(t, [("id", "int"), ("clock", "time"), ("u", "uuid"), ("fix", "fixed[3]"), ("v", "uuid"), ("time", "time"), ("bytes", "fixed[3]")],
+            [("identity", "clock"), ("identity", "u"), ("identity", "fix"), ("bucket", ("v", 3)), ("bucket", ("time", 3)), ("bucket", ("bytes", 3))], version=2)
+    java = t.jvm.java
+    rows = [
+        (1, "00:00:00", "f79c3e09-677c-4bbd-a479-3f349cb785e7", b"\x00\xff/"), (2, "23:59:59.999999", "00000000-0000-0000-0000-000000000000", b"abc"),
+        (3, "12:30:00.000001", "ffffffff-ffff-ffff-ffff-ffffffffffff", b"\xff\xff\xff"),
+    ]
+    values = []
+    for id, clock, u, fix in rows:
+        clock, u = java.time.LocalTime.parse(clock), java.util.UUID.fromString(u)
+        values.append((id, clock, u, bytearray(fix), u, clock, bytearray(fix)))
+    _append(t, [*values, [4] + [None] * 6])
+
+
 def unknown_type(t):
     """A column of type unknown, which is NULL in every row."""
     _create(t, [("id", "int"), ("nothing", "unknown"), ("s", "string")])
