@@ -55,7 +55,7 @@ def main():
                 table.keep(options.folder)
             except (Exception, SystemExit) as error:
                 failed.append(name)
-                print(f"{name}: FAILED: {str(error)[:3000]}", file=sys.stderr)
+                print(f"{name}: FAILED: {str(error)[:20000]}", file=sys.stderr)
                 continue
             print(f"{name}: {len(table.questions)} questions, {time.monotonic() - began:.1f} s")
         zoo.spark.stop()

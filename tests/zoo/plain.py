@@ -261,7 +261,7 @@ def v1_legacy(t):
     with open(path, encoding="utf-8") as file:
         metadata = json.load(file)
     newer = ["schemas", "current-schema-id", "partition-specs", "default-spec-id", "last-partition-id", "sort-orders", "default-sort-order-id"]
-    for key in [*newer, "table-uuid", "refs", "statistics", "partition-statistics", "metadata-log"]:
+    for key in [*newer, "refs", "statistics", "partition-statistics", "metadata-log"]:
         metadata.pop(key, None)
     for snapshot in metadata["snapshots"]:
         snapshot.pop("schema-id", None)
