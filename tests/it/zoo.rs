@@ -115,8 +115,8 @@ fn compare(expected: &[Value], found: &[Value]) -> String {
 async fn open() -> Server {
     let s3 = S3::shared().await;
     let server = ServerOptions::default().s3(&s3).workers(2).start().await;
-    let catalog = server.catalog_for_python();
-    let task = json!({"s3": catalog["s3"], "fixtures": repository().join("tests/zoo/fixtures")});
+    let fixtures = repository().join("tests/zoo/fixtures");
+    let task = json!({"s3": server.catalog_for_python()["s3"], "fixtures": fixtures});
     let uploaded = python("zoo.py", &task).await;
     assert!(uploaded["objects"].as_u64().unwrap() > 0);
     server

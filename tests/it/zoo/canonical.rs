@@ -111,8 +111,11 @@ fn moment<T: ArrowTimestampType>(
     zoned: bool,
 ) -> String {
     let moment = array.as_primitive::<T>().value_as_datetime(row).unwrap();
-    let text = moment.format(&format!("%Y-%m-%dT%H:%M:%S{fraction}"));
-    format!("{text}{}", if zoned { "Z" } else { "" })
+    let pattern = format!(
+        "%Y-%m-%dT%H:%M:%S{fraction}{}",
+        if zoned { "Z" } else { "" }
+    );
+    moment.format(&pattern).to_string()
 }
 
 fn floating(value: f64) -> Value {
