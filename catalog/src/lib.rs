@@ -6,6 +6,7 @@
 //! A read: [`Catalog::load_table`], then [`snapshot_files`]. A write: data files are written by the
 //! engine, then [`append`] or, for a new table, [`Catalog::stage_table`] and [`create_with_files`].
 
+mod by_field;
 mod cache;
 mod catalog;
 pub mod commit;
@@ -26,6 +27,7 @@ mod table;
 mod transform;
 mod view;
 
+pub use by_field::ByField;
 pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{
@@ -38,15 +40,16 @@ pub use evolution::{SchemaChange, change_schema};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
-    DataFile, DeleteFile, DeleteKind, FileFormat, ManifestContent, ManifestInfo, PartitionSummary,
-    SnapshotFiles, snapshot_files,
+    ContentFile, DataFile, DeleteFile, DeleteKind, EntryStatus, FileFormat, ManifestContent,
+    ManifestEntry, ManifestInfo, PartitionSummary, SnapshotFiles, manifest_entries, manifests,
+    snapshot_files,
 };
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
-    COMMENT_PROPERTY, MAIN_BRANCH, MappedField, NameMapping, PartitionField, PartitionSpec,
-    Snapshot, Table, TableRef,
+    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NameMapping, PartitionField,
+    PartitionSpec, Snapshot, Table, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
+use crate::by_field::ByField;
 use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
@@ -62,17 +63,17 @@ pub struct DataFile {
     /// Sequence number of the snapshot that added the file.
     pub file_sequence_number: i64,
     /// Lower bounds by field id: at most every value that is neither NULL nor NaN.
-    pub lower_bounds: HashMap<i32, Literal>,
+    pub lower_bounds: ByField<Literal>,
     /// Upper bounds by field id: at least every value that is neither NULL nor NaN.
-    pub upper_bounds: HashMap<i32, Literal>,
+    pub upper_bounds: ByField<Literal>,
     /// NULLs by field id.
-    pub null_counts: HashMap<i32, u64>,
+    pub null_counts: ByField<u64>,
     /// NaNs by field id.
-    pub nan_counts: HashMap<i32, u64>,
+    pub nan_counts: ByField<u64>,
     /// Values by field id, NULL and NaN included.
-    pub value_counts: HashMap<i32, u64>,
+    pub value_counts: ByField<u64>,
     /// Bytes on disk by field id.
-    pub column_sizes: HashMap<i32, u64>,
+    pub column_sizes: ByField<u64>,
     /// Offsets at which the file is best split; empty if not known.
     pub split_offsets: Vec<i64>,
     /// Sort order the file was written in.
@@ -116,9 +117,9 @@ pub struct DeleteFile {
     /// Columns that equality deletes compare, by field id.
     pub equality_ids: Vec<i32>,
     /// Lower bounds by field id.
-    pub lower_bounds: HashMap<i32, Literal>,
+    pub lower_bounds: ByField<Literal>,
     /// Upper bounds by field id.
-    pub upper_bounds: HashMap<i32, Literal>,
+    pub upper_bounds: ByField<Literal>,
     /// The one data file it deletes from, if there is only one and it is known.
     pub referenced_data_file: Option<String>,
     /// Where a deletion vector starts in its file.
@@ -133,8 +134,8 @@ impl DeleteFile {
     /// Bounds of the data file paths it deletes from, if known.
     pub(crate) fn path_bounds(&self) -> Option<(&str, &str)> {
         match (
-            self.lower_bounds.get(&DELETE_FILE_PATH_ID)?,
-            self.upper_bounds.get(&DELETE_FILE_PATH_ID)?,
+            self.lower_bounds.get(DELETE_FILE_PATH_ID)?,
+            self.upper_bounds.get(DELETE_FILE_PATH_ID)?,
         ) {
             (Literal::String(lower), Literal::String(upper)) => Some((lower, upper)),
             _ => None,
@@ -249,6 +250,84 @@ pub async fn snapshot_files(
         files.deletes.extend(content.deletes.iter().cloned());
     }
     Ok(files)
+}
+
+/// The manifests of a snapshot.
+///
+/// # Errors
+/// As [`snapshot_files`], for the list.
+pub async fn manifests(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+) -> Result<Vec<ManifestInfo>> {
+    let list = manifest_list(table, snapshot, cache).await?;
+    Ok(list.iter().map(|manifest| info(table, manifest)).collect())
+}
+
+/// What a manifest says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryStatus {
+    /// It was there before.
+    Existing,
+    /// The manifest's snapshot added it.
+    Added,
+    /// The manifest's snapshot removed it.
+    Deleted,
+}
+
+/// A file that a manifest lists.
+#[derive(Clone, Debug)]
+pub enum ContentFile {
+    /// Rows.
+    Data(Arc<DataFile>),
+    /// Deletes.
+    Delete(Arc<DeleteFile>),
+}
+
+/// One line of a manifest, with what it inherits.
+#[derive(Clone, Debug)]
+pub struct ManifestEntry {
+    /// What happened to the file.
+    pub status: EntryStatus,
+    /// Its data sequence number counts for deletes, this one for who added it.
+    pub file_sequence_number: Option<i64>,
+    /// The file.
+    pub file: ContentFile,
+}
+
+/// Every line of a snapshot's manifests, removed files also. Not cached.
+///
+/// # Errors
+/// As [`snapshot_files`].
+pub async fn manifest_entries(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+) -> Result<Vec<ManifestEntry>> {
+    let list = manifest_list(table, snapshot, cache).await?;
+    for manifest in list.iter() {
+        table.check_partition_names(manifest.partition_spec_id)?;
+    }
+    let reads: Vec<_> = list
+        .iter()
+        .map(|manifest| {
+            Box::pin(async move {
+                let parsed = read_manifest(table.stores(), manifest).await?;
+                let (info, location) = (manifest.clone(), manifest.manifest_path.clone());
+                off_thread("manifest", location, move || {
+                    let reader = ManifestReader::new(&parsed, &info)?;
+                    reader.entries(&|_| true)
+                })
+                .await
+            })
+        })
+        .collect();
+    let each: Vec<Vec<ManifestEntry>> = futures::stream::iter(reads)
+        .buffered(MANIFESTS_IN_FLIGHT_MAX)
+        .try_collect()
+        .await?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn may_hold_live_files(manifest: &ice::ManifestFile) -> bool {
@@ -434,44 +513,14 @@ pub(crate) async fn read_manifest(
 }
 
 fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<ManifestFiles> {
-    let location = &info.manifest_path;
-    let metadata = manifest.metadata();
-    let partition_types: Vec<ice::PrimitiveType> = metadata
-        .partition_spec()
-        .partition_type(metadata.schema())
-        .map_err(|error| corrupt("manifest", location, error.to_string()))?
-        .fields()
-        .iter()
-        .filter_map(|field| field.field_type.as_primitive_type().cloned())
-        .collect();
     let mut files = ManifestFiles {
         data: Vec::new(),
         deletes: Vec::new(),
     };
-    let mut next_row_id = info
-        .first_row_id
-        .and_then(|first| i64::try_from(first).ok());
-    for entry in manifest.entries() {
-        if !entry.is_alive() {
-            continue;
-        }
-        let reader = EntryReader {
-            entry,
-            info,
-            partition_types: &partition_types,
-        };
-        match entry.content_type() {
-            ice::DataContentType::Data => {
-                let first_row_id = entry.data_file().first_row_id().or(next_row_id);
-                if entry.data_file().first_row_id().is_none() {
-                    let rows = i64::try_from(entry.record_count()).unwrap_or(0);
-                    next_row_id = next_row_id.map(|id| id.saturating_add(rows));
-                }
-                files.data.push(Arc::new(reader.data_file(first_row_id)?));
-            }
-            ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {
-                files.deletes.push(Arc::new(reader.delete_file()?));
-            }
+    for entry in ManifestReader::new(manifest, info)?.entries(&ice::ManifestEntry::is_alive)? {
+        match entry.file {
+            ContentFile::Data(file) => files.data.push(file),
+            ContentFile::Delete(file) => files.deletes.push(file),
         }
     }
     if let (Some(added), Some(existing)) = (info.added_files_count, info.existing_files_count) {
@@ -479,10 +528,77 @@ fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<Manifes
         let found = (files.data.len() + files.deletes.len()) as u64;
         if found < expected {
             let reason = format!("it lists {found} of its {expected} files");
-            return Err(corrupt("manifest", location, reason));
+            return Err(corrupt("manifest", &info.manifest_path, reason));
         }
     }
     Ok(files)
+}
+
+/// Turns a manifest into our types.
+struct ManifestReader<'a> {
+    manifest: &'a ice::Manifest,
+    info: &'a ice::ManifestFile,
+    partition_types: Vec<ice::PrimitiveType>,
+}
+
+impl<'a> ManifestReader<'a> {
+    fn new(manifest: &'a ice::Manifest, info: &'a ice::ManifestFile) -> Result<Self> {
+        let metadata = manifest.metadata();
+        let partition_types = metadata
+            .partition_spec()
+            .partition_type(metadata.schema())
+            .map_err(|error| corrupt("manifest", &info.manifest_path, error.to_string()))?
+            .fields()
+            .iter()
+            .filter_map(|field| field.field_type.as_primitive_type().cloned())
+            .collect();
+        Ok(Self {
+            manifest,
+            info,
+            partition_types,
+        })
+    }
+
+    /// The lines that `keep` wants.
+    fn entries(&self, keep: &dyn Fn(&ice::ManifestEntry) -> bool) -> Result<Vec<ManifestEntry>> {
+        let first_row_id = self.info.first_row_id;
+        let mut next_row_id = first_row_id.and_then(|first| i64::try_from(first).ok());
+        let mut entries = Vec::new();
+        for entry in self.manifest.entries() {
+            if !keep(entry) {
+                continue;
+            }
+            let reader = EntryReader {
+                entry,
+                info: self.info,
+                partition_types: &self.partition_types,
+            };
+            let file = match entry.content_type() {
+                ice::DataContentType::Data => {
+                    let inherited = next_row_id.filter(|_| entry.is_alive());
+                    let first_row_id = entry.data_file().first_row_id().or(inherited);
+                    if entry.is_alive() && entry.data_file().first_row_id().is_none() {
+                        let rows = i64::try_from(entry.record_count()).unwrap_or(0);
+                        next_row_id = next_row_id.map(|id| id.saturating_add(rows));
+                    }
+                    ContentFile::Data(Arc::new(reader.data_file(first_row_id)?))
+                }
+                ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {
+                    ContentFile::Delete(Arc::new(reader.delete_file()?))
+                }
+            };
+            entries.push(ManifestEntry {
+                status: match entry.status {
+                    ice::ManifestStatus::Existing => EntryStatus::Existing,
+                    ice::ManifestStatus::Added => EntryStatus::Added,
+                    ice::ManifestStatus::Deleted => EntryStatus::Deleted,
+                },
+                file_sequence_number: reader.inherited(entry.file_sequence_number).ok(),
+                file,
+            });
+        }
+        Ok(entries)
+    }
 }
 
 /// Turns one manifest entry into our types; what is null is inherited from the manifest list.
@@ -506,10 +622,10 @@ impl EntryReader<'_> {
             file_sequence_number: self.inherited(self.entry.file_sequence_number)?,
             lower_bounds: bounds(file.lower_bounds()),
             upper_bounds: bounds(file.upper_bounds()),
-            null_counts: file.null_value_counts().clone(),
-            nan_counts: file.nan_value_counts().clone(),
-            value_counts: file.value_counts().clone(),
-            column_sizes: file.column_sizes().clone(),
+            null_counts: counts(file.null_value_counts()),
+            nan_counts: counts(file.nan_value_counts()),
+            value_counts: counts(file.value_counts()),
+            column_sizes: counts(file.column_sizes()),
             split_offsets: file.split_offsets().unwrap_or_default().to_vec(),
             sort_order_id: file.sort_order_id(),
             first_row_id,
@@ -590,7 +706,11 @@ impl EntryReader<'_> {
     }
 }
 
-fn bounds(bounds: &HashMap<i32, ice::Datum>) -> HashMap<i32, Literal> {
+fn counts(counts: &HashMap<i32, u64>) -> ByField<u64> {
+    counts.iter().map(|(id, count)| (*id, *count)).collect()
+}
+
+fn bounds(bounds: &HashMap<i32, ice::Datum>) -> ByField<Literal> {
     bounds
         .iter()
         .filter_map(|(id, datum)| {

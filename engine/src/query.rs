@@ -37,6 +37,7 @@ use crate::rewrite;
 use crate::session::Session;
 use crate::temporal;
 use crate::using;
+use crate::versions;
 use crate::views::Scope;
 use crate::zone::in_zone;
 
@@ -88,6 +89,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
+        Box::pin(versions::mark(self, session, context, &mut statement)).await?;
         headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);

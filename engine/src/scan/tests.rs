@@ -564,7 +564,7 @@ async fn a_pinned_snapshot_shows_its_own_rows() {
         .into_iter()
         .find(|s| s.parent_id.is_none())
         .expect("a first snapshot");
-    let provider = super::IcebergTableProvider::new(table, Some(first), lake.cache.clone());
+    let provider = super::IcebergTableProvider::at(table, first, true, lake.cache.clone());
     lake.context
         .register_table("past", Arc::new(provider))
         .expect("a table is registered");
