@@ -25,6 +25,9 @@ import json
 import math
 import uuid
 
+# Quantising must not round a decimal of 38 digits.
+decimal.getcontext().prec = 80
+
 
 def floating(value):
     if math.isnan(value):
@@ -92,6 +95,8 @@ def from_spark(value, kind):
         return pairs((from_spark(k, kind.keyType), from_spark(v, kind.valueType)) for k, v in value.items())
     if name == "struct":
         return {field.name: from_spark(value[i], field.dataType) for i, field in enumerate(kind.fields)}
+    if name == "decimal":
+        return format(value.quantize(decimal.Decimal(1).scaleb(-kind.scale)), "f")
     if name == "variant":
         return value.toJson()
     if name in ("geometry", "geography"):
