@@ -76,18 +76,21 @@ async fn the_zoo_lets_spark_read_what_tarn_wrote() {
     let task = json!({"catalog": server.catalog_for_python(), "queries": queries});
     let answered = spark("read.py", &task).await;
     let mut wrong = Vec::new();
+    let mut compared = 0;
     for (query, answer) in queries.iter().zip(answered["answers"].as_array().unwrap()) {
         let ours = server.sql(query).await;
         let Some(theirs) = answer["rows"].as_array() else {
             wrong.push(format!("{query}\n    Spark fails: {}", answer["error"]));
             continue;
         };
+        compared += theirs.len();
         let theirs = canonical::sorted(theirs.clone());
         let ours = canonical::sorted(canonical::rows(&ours.batches));
         if ours != theirs {
             wrong.push(format!("{query}\n{}", compare(&theirs, &ours)));
         }
     }
+    assert!(compared > 100 * TRANSFORMS.len(), "Spark read {compared} rows");
     assert!(
         wrong.is_empty(),
         "Spark and Tarn differ:\n{}",
