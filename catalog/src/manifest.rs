@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::by_field::ByField;
 use crate::cache::ManifestCache;
+use crate::commit::RowIds;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
 use crate::metadata_file::{corrupt, off_thread};
@@ -561,8 +562,7 @@ impl<'a> ManifestReader<'a> {
 
     /// The lines that `keep` wants.
     fn entries(&self, keep: &dyn Fn(&ice::ManifestEntry) -> bool) -> Result<Vec<ManifestEntry>> {
-        let first_row_id = self.info.first_row_id;
-        let mut next_row_id = first_row_id.and_then(|first| i64::try_from(first).ok());
+        let mut row_ids = RowIds::of(self.info);
         let mut entries = Vec::new();
         for entry in self.manifest.entries() {
             if !keep(entry) {
@@ -575,12 +575,11 @@ impl<'a> ManifestReader<'a> {
             };
             let file = match entry.content_type() {
                 ice::DataContentType::Data => {
-                    let inherited = next_row_id.filter(|_| entry.is_alive());
-                    let first_row_id = entry.data_file().first_row_id().or(inherited);
-                    if entry.is_alive() && entry.data_file().first_row_id().is_none() {
-                        let rows = i64::try_from(entry.record_count()).unwrap_or(0);
-                        next_row_id = next_row_id.map(|id| id.saturating_add(rows));
-                    }
+                    let first_row_id = if entry.is_alive() {
+                        row_ids.next(entry.data_file())
+                    } else {
+                        entry.data_file().first_row_id()
+                    };
                     ContentFile::Data(Arc::new(reader.data_file(first_row_id)?))
                 }
                 ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {
