@@ -39,7 +39,7 @@ def compare(folder):
 
 
 def read(folder):
-    summary = "count(*), sum(id)::bigint, count(s), sum(n)::decimal(20, 2)::text, min(at)::text, max(at)::text"
+    summary = "count(*), sum(id)::bigint, count(s), sum(n)::decimal(20, 2)::text, min(moment)::text, max(moment)::text"
     out = {}
     arrow = pa.ipc.open_file(f"{folder}/t.arrow").read_all()
     for name, source in [
@@ -47,7 +47,7 @@ def read(folder):
         ("t.csv.gz", f"read_csv('{folder}/t.csv.gz')"),
         (
             "t.json",
-            f"read_json('{folder}/t.json', columns = {{id: 'bigint', p: 'int', s: 'varchar', n: 'decimal(9, 2)', at: 'timestamp'}})",
+            f"read_json('{folder}/t.json', columns = {{id: 'bigint', p: 'int', s: 'varchar', n: 'decimal(9, 2)', moment: 'timestamp'}})",
         ),
         ("t.parquet", f"read_parquet('{folder}/t.parquet')"),
         ("t.arrow", "arrow"),

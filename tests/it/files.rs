@@ -142,7 +142,7 @@ async fn other_engines_read_what_copy_wrote() {
     let server = ServerOptions::default().allow(&[out.path()]).start().await;
     let root = out.path().display();
     let rows = "SELECT v AS id, v % 3 AS p, CASE WHEN v % 5 = 0 THEN NULL ELSE 'a,\"' || v END AS s,
-                (v / 4.0)::numeric(9, 2) AS n, TIMESTAMP '2024-01-31 10:00:00' + v * INTERVAL '1 hour' AS at
+                (v / 4.0)::numeric(9, 2) AS n, TIMESTAMP '2024-01-31 10:00:00' + v * INTERVAL '1 hour' AS moment
                 FROM generate_series(1, 1000) g(v)";
     for name in ["t.csv", "t.csv.gz", "t.json", "t.parquet", "t.arrow"] {
         server

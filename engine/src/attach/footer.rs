@@ -19,6 +19,7 @@ use parquet::arrow::async_reader::MetadataFetch;
 use parquet::basic::Type as PhysicalType;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::statistics::Statistics;
 use tarn_catalog::{Literal, literal_at};
 
 use crate::error::{EngineError, ErrorKind};
@@ -254,7 +255,7 @@ impl Footer {
         };
         for (at, group) in groups.iter().enumerate() {
             let statistics = group.column(leaf).statistics();
-            let nulls = statistics.and_then(|s| s.null_count_opt());
+            let nulls = statistics.and_then(Statistics::null_count_opt);
             if group.num_rows() == 0 || nulls == Some(count(group.num_rows())) {
                 continue;
             }
@@ -322,8 +323,8 @@ fn greater(known: Option<ScalarValue>, value: ScalarValue) -> ScalarValue {
 /// Footers may say either zero for both. Source: Parquet format, `ColumnOrder`.
 fn signed_zero(value: Literal, lower: bool) -> Literal {
     match value {
-        Literal::Float(zero) if zero == 0.0 => Literal::Float(if lower { -0.0 } else { 0.0 }),
-        Literal::Double(zero) if zero == 0.0 => Literal::Double(if lower { -0.0 } else { 0.0 }),
+        Literal::Float(0.0) => Literal::Float(if lower { -0.0 } else { 0.0 }),
+        Literal::Double(0.0) => Literal::Double(if lower { -0.0 } else { 0.0 }),
         other => other,
     }
 }

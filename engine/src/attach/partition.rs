@@ -123,6 +123,10 @@ fn identity(
 }
 
 /// The value that all rows have in a column, if the footer tells that there is one.
+#[allow(
+    clippy::option_option,
+    reason = "nothing is known, all are NULL, and a value are three things"
+)]
 fn one_value(id: i32, metrics: &FooterMetrics) -> Option<Option<Literal>> {
     let nulls = *metrics.null_counts.get(&id)?;
     if nulls == metrics.rows {

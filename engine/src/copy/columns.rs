@@ -4,7 +4,10 @@
 
 use std::collections::HashMap;
 
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Column;
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 use std::sync::Arc;
@@ -115,7 +118,15 @@ fn form(field: &Field, format: Format) -> Result<Option<DataType>, EngineError> 
     let ty = field.data_type();
     let text = Some(DataType::Utf8);
     Ok(match format {
-        Format::Csv if *ty == DataType::Utf8 => None,
+        Format::Csv if matches!(ty, DataType::Map(..)) => {
+            return Err(EngineError::unsupported(format!(
+                "column \"{}\": a map in CSV",
+                field.name()
+            ))
+            .with_hint("write parquet, json or arrow"));
+        }
+        // Arrays and rows are printed as they are written.
+        Format::Csv if *ty == DataType::Utf8 || ty.is_nested() => None,
         Format::Csv => text,
         Format::Json => match ty {
             DataType::Interval(_)
@@ -138,16 +149,13 @@ fn form(field: &Field, format: Format) -> Result<Option<DataType>, EngineError> 
                     field.name()
                 )));
             }
-            // As every reader knows them.
-            DataType::Utf8View => text,
-            DataType::BinaryView => Some(DataType::Binary),
             DataType::Null => text,
             _ => None,
         },
     })
 }
 
-/// What the files say of their columns: nothing of ours.
+/// What the files say of their columns: nothing of ours, and only types that every reader knows.
 pub(super) fn file_schema(rows: &Schema, columns: usize) -> SchemaRef {
     let fields: Vec<Field> = rows
         .fields()
@@ -156,8 +164,41 @@ pub(super) fn file_schema(rows: &Schema, columns: usize) -> SchemaRef {
         .map(|field| {
             let mut metadata = field.metadata().clone();
             metadata.retain(|key, _| key.starts_with(EXTENSION_PREFIX));
-            field.as_ref().clone().with_metadata(metadata)
+            let ty = known(field.data_type());
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(ty)
+                .with_metadata(metadata)
         })
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of a batch in the types of files.
+///
+/// # Errors
+/// If a text is too long for one of them.
+pub(super) fn known_columns(batch: &RecordBatch) -> Result<Vec<ArrayRef>, EngineError> {
+    batch
+        .columns()
+        .iter()
+        .map(|column| {
+            let ty = known(column.data_type());
+            if ty == *column.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                Ok(cast(column, &ty)?)
+            }
+        })
+        .collect()
+}
+
+/// Texts and bytes of one kind.
+fn known(ty: &DataType) -> DataType {
+    match ty {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        other => other.clone(),
+    }
 }

@@ -4,6 +4,7 @@
 //! one, and those of a COPY that fails or is cancelled are removed. What OVERWRITE replaces goes when all is written.
 
 mod columns;
+mod nested;
 mod options;
 mod target;
 mod writer;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, AsArray, StringArray, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use uuid::Uuid;
@@ -201,10 +202,11 @@ impl Writing<'_> {
 
     /// The rows of a batch by their folders, in the order in which they stand.
     fn parts(&self, batch: &RecordBatch) -> Result<Vec<(Folders, RecordBatch)>, EngineError> {
-        let in_files: Vec<usize> = (0..self.columns).collect();
-        let rows = batch.project(&in_files)?;
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), rows.columns().to_vec())?;
-        let folders: Vec<&StringArray> = batch.columns()[self.columns..]
+        let mut columns = columns::known_columns(batch)?;
+        let folders = columns.split_off(self.columns);
+        let size = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &size)?;
+        let folders: Vec<&StringArray> = folders
             .iter()
             .map(|column| {
                 column

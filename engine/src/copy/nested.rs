@@ -5,8 +5,8 @@
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type, Time64MicrosecondType,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -113,7 +113,11 @@ fn quote(out: &mut Vec<u8>, start: usize, special: impl Fn(u8) -> bool, escape: 
 
 fn put_plain(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<(), EngineError> {
     match array.data_type() {
-        DataType::Boolean => out.push(if array.as_boolean().value(row) { b't' } else { b'f' }),
+        DataType::Boolean => out.push(if array.as_boolean().value(row) {
+            b't'
+        } else {
+            b'f'
+        }),
         ty if ty.is_integer() && *ty != DataType::UInt64 => {
             let one = cast(&array.slice(row, 1), &DataType::Int64)?;
             printing::put_i64(out, one.as_primitive::<Int64Type>().value(0));

@@ -59,6 +59,10 @@ pub(super) enum Existing {
 }
 
 /// How rows become files.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CopyOptions {
     pub(super) format: Format,
@@ -140,6 +144,18 @@ fn byte(option: &str, values: &[String]) -> Result<u8, EngineError> {
     }
 }
 
+fn compression_named(option: &str, values: &[String]) -> Result<Compression, EngineError> {
+    const WHAT: &str = "none, gzip, zstd, snappy or lz4";
+    Ok(match one(option, values, WHAT)?.to_lowercase().as_str() {
+        "none" | "uncompressed" => Compression::None,
+        "gz" | "gzip" => Compression::Gzip,
+        "zst" | "zstd" => Compression::Zstd,
+        "snappy" => Compression::Snappy,
+        "lz4" | "lz4_raw" => Compression::Lz4,
+        _ => return Err(wants(option, WHAT)),
+    })
+}
+
 /// `1000`, `'256MB'`, `'1GiB'`
 fn bytes(option: &str, values: &[String]) -> Result<u64, EngineError> {
     const WHAT: &str = "a size such as 268435456 or '256MB'";
@@ -170,8 +186,6 @@ impl CopyOptions {
     /// [`ErrorKind::InvalidParameter`] for one that there is not, or that the format does not have.
     pub(super) fn of(target: &str, options: &[(String, Vec<String>)]) -> Result<Self, EngineError> {
         let (told, told_compression) = told_by(target);
-        let mut format = None;
-        let mut compression = None;
         let mut out = Self {
             format: Format::Parquet,
             compression: Compression::None,
@@ -192,8 +206,9 @@ impl CopyOptions {
             file_bytes: FILE_BYTES,
             one_file: false,
         };
-        // Options that only some formats have.
-        let (mut of_csv, mut of_json, mut of_parquet) = (None, None, None);
+        let (mut format, mut compression) = (None, None);
+        // Options that only one format has.
+        let mut bound = vec![];
         for (at, (name, values)) in options.iter().enumerate() {
             if options[..at].iter().any(|(known, _)| known == name) {
                 return Err(EngineError::new(
@@ -207,70 +222,11 @@ impl CopyOptions {
                     let text = one(name, values, WHAT)?.to_lowercase();
                     format = Some(Format::named(&text).ok_or_else(|| wants(name, WHAT))?);
                 }
-                "partition_by" if !values.is_empty() => out.partition_by.clone_from(values),
-                "partition_by" => return Err(wants(name, "columns, as in (year, month)")),
-                "write_partition_columns" => out.keep_partition_columns = switch(name, values)?,
-                "compression" | "codec" => {
-                    const WHAT: &str = "none, gzip, zstd, snappy or lz4";
-                    let text = one(name, values, WHAT)?.to_lowercase();
-                    compression = Some(match text.as_str() {
-                        "none" | "uncompressed" => Compression::None,
-                        "gz" | "gzip" => Compression::Gzip,
-                        "zst" | "zstd" => Compression::Zstd,
-                        "snappy" => Compression::Snappy,
-                        "lz4" | "lz4_raw" => Compression::Lz4,
-                        _ => return Err(wants(name, WHAT)),
-                    });
-                }
-                "overwrite" => {
-                    if switch(name, values)? {
-                        out.existing = Existing::Replace;
-                    }
-                }
-                "overwrite_or_ignore" | "append" => {
-                    if switch(name, values)? {
-                        out.existing = Existing::Keep;
-                    }
-                }
-                "header" => {
-                    out.header = switch(name, values)?;
-                    of_csv = Some(name);
-                }
-                "delimiter" | "delim" | "sep" => {
-                    out.delimiter = byte(name, values)?;
-                    of_csv = Some(name);
-                }
-                "quote" => {
-                    out.quote = byte(name, values)?;
-                    of_csv = Some(name);
-                }
-                "null" | "nullstr" => {
-                    one(name, values, "a text")?.clone_into(&mut out.null);
-                    of_csv = Some(name);
-                }
-                "force_quote" => {
-                    out.force_quote.clone_from(values);
-                    of_csv = Some(name);
-                }
-                "array" => {
-                    out.array = switch(name, values)?;
-                    of_json = Some(name);
-                }
-                "row_group_size" => {
-                    const WHAT: &str = "a number of rows";
-                    let rows = one(name, values, WHAT)?.parse::<usize>().ok();
-                    let rows = rows.filter(|rows| *rows > 0);
-                    out.row_group_rows = Some(rows.ok_or_else(|| wants(name, WHAT))?);
-                    of_parquet = Some(name);
-                }
-                "file_size_bytes" => out.file_bytes = bytes(name, values)?,
-                _ => {
-                    return Err(EngineError::new(
-                        ErrorKind::InvalidParameter,
-                        format!("COPY to a file has no option \"{name}\""),
-                    )
-                    .with_hint("options: FORMAT, PARTITION_BY, WRITE_PARTITION_COLUMNS, COMPRESSION, OVERWRITE, OVERWRITE_OR_IGNORE, FILE_SIZE_BYTES; of csv HEADER, DELIMITER, QUOTE, NULL, FORCE_QUOTE; of json ARRAY; of parquet ROW_GROUP_SIZE"));
-                }
+                "compression" | "codec" => compression = Some(compression_named(name, values)?),
+                _ => match out.take_of_format(name, values)? {
+                    Some(of) => bound.push((name, of)),
+                    None => out.take(name, values)?,
+                },
             }
         }
         out.format = format.or(told).ok_or_else(|| {
@@ -280,40 +236,85 @@ impl CopyOptions {
             )
             .with_hint("write (FORMAT parquet), csv, json or arrow")
         })?;
-        for (option, wanted) in [
-            (of_csv, Format::Csv),
-            (of_json, Format::Json),
-            (of_parquet, Format::Parquet),
-        ] {
-            if let Some(option) = option
-                && out.format != wanted
-            {
-                return Err(EngineError::new(
-                    ErrorKind::InvalidParameter,
-                    format!(
-                        "COPY option {option} is for the format {}, not {}",
-                        wanted.ending(),
-                        out.format.ending()
-                    ),
-                ));
-            }
+        if let Some((option, of)) = bound.iter().find(|(_, of)| *of != out.format) {
+            return Err(EngineError::new(
+                ErrorKind::InvalidParameter,
+                format!(
+                    "COPY option {option} is for the format {}, not {}",
+                    of.ending(),
+                    out.format.ending()
+                ),
+            ));
         }
         out.one_file = out.partition_by.is_empty() && names_a_file(target);
         out.settle_compression(compression, told_compression.filter(|_| out.one_file))?;
         if out.format == Format::Csv && out.delimiter == out.quote {
             return Err(wants("delimiter", "another character than quote"));
         }
-        if out
-            .null
-            .bytes()
-            .any(|b| b == out.delimiter || b == out.quote || matches!(b, b'\n' | b'\r'))
-        {
+        let breaks = |b: u8| b == out.delimiter || b == out.quote || matches!(b, b'\n' | b'\r');
+        if out.null.bytes().any(breaks) {
             return Err(wants(
                 "null",
                 "a text without delimiter, quote and line end",
             ));
         }
         Ok(out)
+    }
+
+    /// Takes an option of all formats.
+    fn take(&mut self, name: &str, values: &[String]) -> Result<(), EngineError> {
+        match name {
+            "partition_by" if !values.is_empty() => self.partition_by = values.to_vec(),
+            "partition_by" => return Err(wants(name, "columns, as in (year, month)")),
+            "write_partition_columns" => self.keep_partition_columns = switch(name, values)?,
+            "overwrite" => {
+                if switch(name, values)? {
+                    self.existing = Existing::Replace;
+                }
+            }
+            "overwrite_or_ignore" | "append" => {
+                if switch(name, values)? {
+                    self.existing = Existing::Keep;
+                }
+            }
+            "file_size_bytes" => self.file_bytes = bytes(name, values)?,
+            _ => {
+                return Err(EngineError::new(
+                    ErrorKind::InvalidParameter,
+                    format!("COPY to a file has no option \"{name}\""),
+                )
+                .with_hint("options: FORMAT, PARTITION_BY, WRITE_PARTITION_COLUMNS, COMPRESSION, OVERWRITE, OVERWRITE_OR_IGNORE, FILE_SIZE_BYTES; of csv HEADER, DELIMITER, QUOTE, NULL, FORCE_QUOTE; of json ARRAY; of parquet ROW_GROUP_SIZE"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an option that only one format has, and gives the format; none if it is no such option.
+    fn take_of_format(
+        &mut self,
+        name: &str,
+        values: &[String],
+    ) -> Result<Option<Format>, EngineError> {
+        match name {
+            "header" => self.header = switch(name, values)?,
+            "delimiter" | "delim" | "sep" => self.delimiter = byte(name, values)?,
+            "quote" => self.quote = byte(name, values)?,
+            "null" | "nullstr" => one(name, values, "a text")?.clone_into(&mut self.null),
+            "force_quote" => self.force_quote = values.to_vec(),
+            "array" => {
+                self.array = switch(name, values)?;
+                return Ok(Some(Format::Json));
+            }
+            "row_group_size" => {
+                const WHAT: &str = "a number of rows";
+                let rows = one(name, values, WHAT)?.parse::<usize>().ok();
+                let rows = rows.filter(|rows| *rows > 0);
+                self.row_group_rows = Some(rows.ok_or_else(|| wants(name, WHAT))?);
+                return Ok(Some(Format::Parquet));
+            }
+            _ => return Ok(None),
+        }
+        Ok(Some(Format::Csv))
     }
 
     fn settle_compression(

@@ -70,7 +70,7 @@ pub(super) async fn checked(
         old: vec![],
         local,
     };
-    target.refuse_tables(path, roots, stores).await?;
+    target.refuse_tables(path, one_file, roots, stores).await?;
     target
         .settle_existing(path, one_file, existing, stores)
         .await?;
@@ -135,11 +135,23 @@ impl Target {
     async fn refuse_tables(
         &self,
         path: &str,
+        one_file: bool,
         roots: &AllowedRoots,
         stores: &Stores,
     ) -> Result<(), EngineError> {
-        let mut folder = self.key.clone();
-        loop {
+        let above = |folder: &Path| {
+            let mut parts: Vec<_> = folder.parts().collect();
+            parts.pop();
+            parts.into_iter().collect::<Path>()
+        };
+        let is_file = one_file || self.local.as_ref().is_some_and(|local| local.is_file());
+        let mut folder = if is_file {
+            above(&self.key)
+        } else {
+            self.key.clone()
+        };
+        // Above the roots nothing is looked at.
+        while !folder.as_ref().is_empty() && roots.covers(&self.named(&folder)) {
             let metadata = folder.clone().join("metadata");
             let mut listed = self.store.list(Some(&metadata));
             // Metadata files come among others; a look at the first ones is enough for a folder of a table.
@@ -154,22 +166,15 @@ impl Target {
                     Some(Err(error)) => return Err(stores.explain(&self.name, error).into()),
                 }
             }
-            let mut parts: Vec<_> = folder.parts().collect();
-            if parts.pop().is_none() {
-                return Ok(());
-            }
-            folder = parts.into_iter().collect();
-            // Above the roots nothing is looked at.
-            if !roots.covers(&self.named(&folder)) {
-                return Ok(());
-            }
+            folder = above(&folder);
         }
+        Ok(())
     }
 
     /// The name of a folder above the target.
     fn named(&self, folder: &Path) -> String {
         let root = self.name.strip_suffix(self.key.as_ref()).unwrap_or("/");
-        format!("{root}{folder}").trim_end_matches('/').to_owned()
+        format!("{root}{folder}")
     }
 
     async fn settle_existing(

@@ -24,6 +24,7 @@ use parquet::basic::{Compression as ParquetCompression, GzipLevel, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
+use super::nested;
 use super::options::{Compression, CopyOptions, Format};
 use crate::error::EngineError;
 use crate::write::Upload;
@@ -317,7 +318,7 @@ impl Text {
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
         let lines = if self.format == Format::Csv {
-            csv_lines(batch, &self.options, &self.forced)
+            csv_lines(batch, &self.options, &self.forced)?
         } else {
             let mut writer = WriterBuilder::new()
                 .with_explicit_nulls(true)
@@ -357,38 +358,56 @@ impl Text {
     }
 }
 
-/// Rows of texts as lines of CSV.
-fn csv_lines(batch: &RecordBatch, options: &CopyOptions, forced: &[bool]) -> Vec<u8> {
-    let columns: Vec<Option<&StringArray>> = batch
+/// Rows of texts, arrays and rows as lines of CSV.
+///
+/// # Errors
+/// If a column is none of these.
+fn csv_lines(
+    batch: &RecordBatch,
+    options: &CopyOptions,
+    forced: &[bool],
+) -> Result<Vec<u8>, EngineError> {
+    let nested: Vec<Option<StringArray>> = batch
         .columns()
         .iter()
-        .map(|column| column.as_string_opt::<i32>())
-        .collect();
+        .map(|column| {
+            let nested = column.data_type().is_nested();
+            nested.then(|| nested::texts(column)).transpose()
+        })
+        .collect::<Result<_, _>>()?;
+    let columns: Vec<&StringArray> = batch
+        .columns()
+        .iter()
+        .zip(&nested)
+        .map(|(column, nested)| {
+            let text = nested.as_ref().or_else(|| column.as_string_opt::<i32>());
+            text.ok_or_else(|| EngineError::internal("a column of CSV is no text"))
+        })
+        .collect::<Result<_, _>>()?;
     let mut out = vec![];
     for row in 0..batch.num_rows() {
         for (at, column) in columns.iter().enumerate() {
             if at > 0 {
                 out.push(options.delimiter);
             }
-            match column {
-                Some(column) if column.is_valid(row) => {
-                    let force = forced.get(at).copied().unwrap_or(false);
-                    put_csv(&mut out, column.value(row), options, force);
-                }
-                _ => out.extend_from_slice(options.null.as_bytes()),
+            if column.is_valid(row) {
+                let force = forced.get(at).copied().unwrap_or(false);
+                put_csv(&mut out, column.value(row), options, force);
+            } else {
+                out.extend_from_slice(options.null.as_bytes());
             }
         }
         // A line of nothing would be none.
-        if columns.len() == 1
+        if let [column] = columns[..]
             && options.null.is_empty()
-            && columns[0].is_none_or(|c| c.is_null(row))
+            && column.is_null(row)
         {
             out.push(options.quote);
             out.push(options.quote);
         }
         out.push(b'\n');
     }
-    out
+    Ok(out)
 }
 
 /// Appends a value, quoted if it must be. Source: PostgreSQL, "COPY", CSV Format.
@@ -431,7 +450,7 @@ mod tests {
             ("b", Arc::new(other) as ArrayRef),
         ])
         .unwrap();
-        let lines = csv_lines(&batch, &options(given), &[false, false]);
+        let lines = csv_lines(&batch, &options(given), &[false, false]).unwrap();
         assert_eq!(String::from_utf8(lines).unwrap(), wanted);
     }
 

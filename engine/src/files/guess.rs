@@ -214,7 +214,9 @@ mod tests {
 
     fn check(texts: &[&str], wanted: &DataType) {
         let mut guess = Guess::new();
-        texts.iter().for_each(|text| guess.see(text));
+        for text in texts {
+            guess.see(text);
+        }
         assert_eq!(&guess.data_type(), wanted, "{texts:?}");
     }
 

@@ -44,15 +44,12 @@ fn decoded(text: &str) -> String {
             .and_then(|pair| std::str::from_utf8(pair).ok())
             .filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))
             .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match (byte, pair) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
+        if let (b'%', Some(value)) = (byte, pair) {
+            out.push(value);
+            at += 3;
+        } else {
+            out.push(byte);
+            at += 1;
         }
     }
     String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
@@ -93,6 +90,55 @@ pub(crate) fn partitions(
         });
     }
     let keys: Vec<_> = files.iter().map(|file| keys_of(&file.name)).collect();
+    let Some(first) = common_keys(files, &keys, options, function)? else {
+        return Ok(Partitions {
+            fields: vec![],
+            values: vec![vec![]; files.len()],
+        });
+    };
+    let mut out = Partitions {
+        fields: vec![],
+        values: vec![Vec::with_capacity(first.len()); files.len()],
+    };
+    for (at, name) in first.iter().enumerate() {
+        let texts = || keys.iter().map(|keys| keys[at].1.as_deref());
+        let given = options.hive_types.iter().find(|(known, _)| known == name);
+        let ty = match given {
+            Some((_, ty)) => ty.clone(),
+            None if options.hive_autocast => {
+                let mut guess = Guess::of_folders();
+                texts().flatten().for_each(|text| guess.see(text));
+                guess.data_type()
+            }
+            None => DataType::Utf8,
+        };
+        for (file, text) in texts().enumerate() {
+            let value = value(text, &ty).ok_or_else(|| {
+                EngineError::new(
+                    ErrorKind::InvalidParameter,
+                    format!(
+                        "{function}: folder {name}={} of \"{}\" is no {}",
+                        text.unwrap_or(NULL_FOLDER),
+                        files[file].name,
+                        crate::types::sql_type_name(&ty)
+                    ),
+                )
+            })?;
+            out.values[file].push(value);
+        }
+        let nullable = texts().any(|text| text.is_none());
+        out.fields.push(Arc::new(Field::new(name, ty, nullable)));
+    }
+    Ok(out)
+}
+
+/// The keys that the folders of all files have; none if they differ and are not asked for.
+fn common_keys(
+    files: &[Found],
+    keys: &[Vec<(String, Option<String>)>],
+    options: &ReadOptions,
+    function: &str,
+) -> Result<Option<Vec<String>>, EngineError> {
     let names = |keys: &[(String, Option<String>)]| -> Vec<String> {
         keys.iter().map(|(key, _)| key.clone()).collect()
     };
@@ -103,10 +149,7 @@ pub(crate) fn partitions(
         .find(|(at, key)| first[..*at].contains(key));
     let differs = keys.iter().position(|keys| names(keys) != first);
     if options.hive.is_none() && (differs.is_some() || twice.is_some()) {
-        return Ok(Partitions {
-            fields: vec![],
-            values: vec![vec![]; files.len()],
-        });
+        return Ok(None);
     }
     if let Some((_, key)) = twice {
         return Err(EngineError::new(
@@ -157,40 +200,7 @@ pub(crate) fn partitions(
             ),
         ));
     }
-    let mut out = Partitions {
-        fields: vec![],
-        values: vec![Vec::with_capacity(first.len()); files.len()],
-    };
-    for (at, name) in first.iter().enumerate() {
-        let texts = || keys.iter().map(|keys| keys[at].1.as_deref());
-        let given = options.hive_types.iter().find(|(known, _)| known == name);
-        let ty = match given {
-            Some((_, ty)) => ty.clone(),
-            None if options.hive_autocast => {
-                let mut guess = Guess::of_folders();
-                texts().flatten().for_each(|text| guess.see(text));
-                guess.data_type()
-            }
-            None => DataType::Utf8,
-        };
-        for (file, text) in texts().enumerate() {
-            let value = value(text, &ty).ok_or_else(|| {
-                EngineError::new(
-                    ErrorKind::InvalidParameter,
-                    format!(
-                        "{function}: folder {name}={} of \"{}\" is no {}",
-                        text.unwrap_or(NULL_FOLDER),
-                        files[file].name,
-                        crate::types::sql_type_name(&ty)
-                    ),
-                )
-            })?;
-            out.values[file].push(value);
-        }
-        let nullable = texts().any(|text| text.is_none());
-        out.fields.push(Arc::new(Field::new(name, ty, nullable)));
-    }
-    Ok(out)
+    Ok(Some(first))
 }
 
 /// The partition columns of `files`, found as far as all of them have the same.

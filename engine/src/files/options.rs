@@ -343,7 +343,7 @@ fn csv_defaults(paths: &[String]) -> CsvOptions {
     let tabs = paths.iter().all(|path| {
         let path = path.to_lowercase();
         let bare = without_compression(&path);
-        bare.ends_with(".tsv") || bare.ends_with(".tab")
+        matches!(bare.rsplit('.').next(), Some("tsv" | "tab"))
     });
     CsvOptions {
         delimiter: if tabs { b'\t' } else { b',' },

@@ -173,44 +173,6 @@ pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
     if a == b {
         return Some(a.clone());
     }
-    /// Bits of an integer, and whether it has a sign.
-    fn integer(ty: &DataType) -> Option<(u8, bool)> {
-        Some(match ty {
-            Int8 => (8, true),
-            Int16 => (16, true),
-            Int32 => (32, true),
-            Int64 => (64, true),
-            UInt8 => (8, false),
-            UInt16 => (16, false),
-            UInt32 => (32, false),
-            UInt64 => (64, false),
-            _ => return None,
-        })
-    }
-    fn signed(bits: u8) -> Option<DataType> {
-        Some(match bits {
-            8 => Int8,
-            16 => Int16,
-            32 => Int32,
-            64 => Int64,
-            _ => return None,
-        })
-    }
-    /// Digits before and after the point of a type that is exact.
-    fn digits(ty: &DataType) -> Option<(u8, u8)> {
-        Some(match ty {
-            Int8 | UInt8 => (3, 0),
-            Int16 | UInt16 => (5, 0),
-            Int32 | UInt32 => (10, 0),
-            Int64 => (19, 0),
-            UInt64 => (20, 0),
-            Decimal128(precision, scale) => {
-                let scale = u8::try_from(*scale).ok()?;
-                (precision.checked_sub(scale)?, scale)
-            }
-            _ => return None,
-        })
-    }
     match (a, b) {
         (Null, other) | (other, Null) => Some(other.clone()),
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => Some(Utf8View),
@@ -250,6 +212,51 @@ pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
             }
         },
     }
+}
+
+/// Bits of an integer, and whether it has a sign.
+fn integer(ty: &DataType) -> Option<(u8, bool)> {
+    use DataType::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+    Some(match ty {
+        Int8 => (8, true),
+        Int16 => (16, true),
+        Int32 => (32, true),
+        Int64 => (64, true),
+        UInt8 => (8, false),
+        UInt16 => (16, false),
+        UInt32 => (32, false),
+        UInt64 => (64, false),
+        _ => return None,
+    })
+}
+
+/// The integer with a sign of so many bits.
+fn signed(bits: u8) -> Option<DataType> {
+    use DataType::{Int8, Int16, Int32, Int64};
+    Some(match bits {
+        8 => Int8,
+        16 => Int16,
+        32 => Int32,
+        64 => Int64,
+        _ => return None,
+    })
+}
+
+/// Digits before and after the point of a type that is exact.
+fn digits(ty: &DataType) -> Option<(u8, u8)> {
+    use DataType::{Decimal128, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+    Some(match ty {
+        Int8 | UInt8 => (3, 0),
+        Int16 | UInt16 => (5, 0),
+        Int32 | UInt32 => (10, 0),
+        Int64 => (19, 0),
+        UInt64 => (20, 0),
+        Decimal128(precision, scale) => {
+            let scale = u8::try_from(*scale).ok()?;
+            (precision.checked_sub(scale)?, scale)
+        }
+        _ => return None,
+    })
 }
 
 fn finer(a: TimeUnit, b: TimeUnit) -> TimeUnit {

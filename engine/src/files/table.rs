@@ -2,7 +2,7 @@
 //!
 //! Knows predicates on what is constant in a file (partition values, its name); what files hold is the readers' matter.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -275,9 +275,9 @@ impl TableProvider for FilesTable {
 /// # Errors
 /// [`crate::error::ErrorKind::InvalidParameter`] if two columns have one name.
 pub(crate) fn check_distinct(fields: &[FieldRef], function: &str) -> Result<(), EngineError> {
-    let mut known = HashMap::new();
+    let mut known = HashSet::new();
     for field in fields {
-        if known.insert(field.name(), ()).is_some() {
+        if !known.insert(field.name()) {
             return Err(EngineError::new(
                 crate::error::ErrorKind::InvalidParameter,
                 format!("{function}: two columns are called \"{}\"", field.name()),

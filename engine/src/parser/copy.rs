@@ -72,7 +72,7 @@ impl Grammar<'_> {
         let mut values = vec![];
         if self.parser.consume_token(&Token::LParen) {
             loop {
-                match self.copy_value()? {
+                match self.copy_value() {
                     Some(value) => values.push(value),
                     None => return self.expected("a value"),
                 }
@@ -81,13 +81,13 @@ impl Grammar<'_> {
                 }
             }
             self.parser.expect_token(&Token::RParen)?;
-        } else if let Some(value) = self.copy_value()? {
+        } else if let Some(value) = self.copy_value() {
             values.push(value);
         }
         Ok((name, values))
     }
 
-    fn copy_value(&mut self) -> Parsed<Option<String>> {
+    fn copy_value(&mut self) -> Option<String> {
         let value = match self.parser.peek_token().token {
             Token::SingleQuotedString(text)
             | Token::EscapedStringLiteral(text)
@@ -95,10 +95,10 @@ impl Grammar<'_> {
             Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
             Token::Word(word) => word.value,
             Token::Mul => "*".to_owned(),
-            _ => return Ok(None),
+            _ => return None,
         };
         self.parser.next_token();
-        Ok(Some(value))
+        Some(value)
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn open(file: OneFile, wanted: Wanted) -> Result<Batches> {
     };
     let batches = reader(&file, wanted.batch_rows, Some(projection)).await?;
     let source = batches.schema();
-    Ok(adapted(file, &wanted.projected, &source, batches)?)
+    adapted(file, &wanted.projected, &source, batches)
 }
 
 /// Batches of a file in the types of the table; what the file lacks is NULL.

@@ -95,22 +95,18 @@ async fn values(file: &OneFile) -> Result<BoxStream<'static, Result<Bytes>>> {
     Ok(stream::try_unfold(
         state,
         |(mut bytes, mut unwrapping, file, first)| async move {
-            match bytes.next().await.transpose()? {
-                Some(chunk) => {
-                    let mut chunk = chunk.to_vec();
-                    if first && chunk.starts_with(b"\xef\xbb\xbf") {
-                        chunk.drain(..3);
-                    }
-                    unwrapping
-                        .take(&mut chunk)
-                        .map_err(|why| file.corrupt(&why))?;
-                    Ok(Some((Bytes::from(chunk), (bytes, unwrapping, file, false))))
-                }
-                None => {
-                    unwrapping.finish().map_err(|why| file.corrupt(&why))?;
-                    Ok(None)
-                }
+            let Some(chunk) = bytes.next().await.transpose()? else {
+                unwrapping.finish().map_err(|why| file.corrupt(&why))?;
+                return Ok(None);
+            };
+            let mut chunk = chunk.to_vec();
+            if first && chunk.starts_with(b"\xef\xbb\xbf") {
+                chunk.drain(..3);
             }
+            unwrapping
+                .take(&mut chunk)
+                .map_err(|why| file.corrupt(&why))?;
+            Ok(Some((Bytes::from(chunk), (bytes, unwrapping, file, false))))
         },
     )
     .boxed())

@@ -91,5 +91,5 @@ pub(super) async fn open(file: OneFile, wanted: Wanted) -> Result<Batches> {
         .with_projection(mask)
         .build_async();
     let source = batches.schema();
-    Ok(adapted(file, &wanted.projected, &source, batches)?)
+    adapted(file, &wanted.projected, &source, batches)
 }

@@ -236,9 +236,9 @@ pub(crate) fn try_encode(
     };
     let carrier = CsvSource::new(source.table.clone());
     let projected = carrier.try_pushdown_projection(&source.projection.source)?;
-    let mut carried = config.clone();
-    carried.file_source = projected.unwrap_or_else(|| Arc::new(carrier));
-    let plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(carried);
+    let mut sent = config.clone();
+    sent.file_source = projected.unwrap_or_else(|| Arc::new(carrier));
+    let plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(sent);
     let message = SourceMessage {
         plan: converter
             .execution_plan_to_proto(&plan, &DefaultPhysicalExtensionCodec {})?
