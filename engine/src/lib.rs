@@ -31,6 +31,7 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod hidden;
 mod identities;
 mod inference;
 mod ingest;

@@ -28,6 +28,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::functions;
 use crate::headings::{self, Headings};
+use crate::hidden;
 use crate::inserts;
 use crate::integers;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
@@ -88,6 +89,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
+        hidden::show(&mut statement, &self.config.catalogs, &scope).await?;
         headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);

@@ -17,6 +17,7 @@ use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
+use crate::hidden;
 use crate::lookup;
 use crate::names;
 use crate::parser::Name;
@@ -324,7 +325,12 @@ impl SchemaProvider for StatementSchema {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        match self.find(name).await.map_err(EngineError::from) {
+        let (name, with_hidden) = hidden::unmarked(name);
+        match self
+            .find(name, with_hidden)
+            .await
+            .map_err(EngineError::from)
+        {
             Err(error)
                 if matches!(
                     error.kind,
@@ -346,7 +352,11 @@ impl SchemaProvider for StatementSchema {
 }
 
 impl StatementSchema {
-    async fn find(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+    async fn find(
+        &self,
+        name: &str,
+        with_hidden: bool,
+    ) -> DfResult<Option<Arc<dyn TableProvider>>> {
         if self.catalog == FILES_CATALOG {
             return Ok(self.view.files.get(name).cloned());
         }
@@ -354,7 +364,10 @@ impl StatementSchema {
         if self.schema != SEARCH_PATH {
             return match self.builtin(&self.schema, name).await? {
                 Some(view) => Ok(Some(view)),
-                None => self.relation(&name_of(&self.schema)).await.map(Some),
+                None => {
+                    let name = name_of(&self.schema);
+                    self.relation(&name, with_hidden).await.map(Some)
+                }
             };
         }
         // Built-in schemas may be in the search path.
@@ -363,7 +376,8 @@ impl StatementSchema {
                 return Ok(Some(view));
             }
         }
-        self.relation(&vec![name.to_owned()]).await.map(Some)
+        let name = vec![name.to_owned()];
+        self.relation(&name, with_hidden).await.map(Some)
     }
 
     /// A view of the server itself; `None` if `schema` is not one of its schemas.
@@ -381,7 +395,7 @@ impl StatementSchema {
     }
 
     /// A table, pinned, or what stands for a view.
-    async fn relation(&self, name: &Name) -> DfResult<Arc<dyn TableProvider>> {
+    async fn relation(&self, name: &Name, with_hidden: bool) -> DfResult<Arc<dyn TableProvider>> {
         let scope = &self.view.scope;
         let found = self.view.catalogs.find(&scope.lookup, name).await?;
         if found.kind == EntryKind::View {
@@ -389,7 +403,10 @@ impl StatementSchema {
         }
         let table = scope.table(&found).await?;
         let snapshot = table.current_snapshot();
-        let provider = IcebergTableProvider::new(table, snapshot, self.view.cache.clone());
+        let mut provider = IcebergTableProvider::new(table, snapshot, self.view.cache.clone());
+        if with_hidden {
+            provider = provider.with_hidden_columns();
+        }
         Ok(Arc::new(provider.with_time_zone(&self.view.time_zone)))
     }
 

@@ -318,6 +318,7 @@ async fn run_session(
                 reason: "it was dropped and made again".to_owned(),
             });
         }
+        head.check_writable()?;
         operation.validate(base, &head).await?;
         let (snapshot, list) = new_snapshot(&head, operation, session).await?;
         let commit = snapshot_commit(&head, snapshot);
