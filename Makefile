@@ -9,6 +9,11 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/tarn/target
 # Given to the benchmark, e.g. `make bench BENCH_ARGS="--rows 1000000 --only transfer"`.
 BENCH_ARGS ?=
 
+# The same for scans, e.g. `make bench-scans SCAN_ARGS="--only planning --files 10000"`.
+SCAN_ARGS ?=
+
+BENCH_PYTHON = "$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python"
+
 # Given to `tarn demo`, e.g. `make demo DEMO_ARGS=--exit`.
 DEMO_ARGS ?=
 
@@ -58,11 +63,21 @@ fuzz: ## Run each fuzzer for a minute (FUZZ_SECONDS)
 	@fuzz/run.sh "$(FUZZ_SECONDS)"
 
 .PHONY: bench
-bench: ## Build, then time the doors beside PostgreSQL and DuckDB (some 20 minutes)
+bench: bench-doors bench-scans ## Build, then time doors and scans beside their peers (some 30 minutes)
+
+.PHONY: bench-doors
+bench-doors: bench-tools ## Doors beside PostgreSQL and DuckDB (BENCH_ARGS)
+	@$(BENCH_PYTHON) benches/doors.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(BENCH_ARGS)
+
+.PHONY: bench-scans
+bench-scans: bench-tools ## Planning over many files, and what deletes cost (SCAN_ARGS)
+	@$(BENCH_PYTHON) benches/scans.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(SCAN_ARGS)
+
+.PHONY: bench-tools
+bench-tools:
 	@scripts/require.sh cargo cc python3
 	@scripts/test-tools.sh
 	cargo build --locked --release --bin tarn
-	@"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" benches/doors.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(BENCH_ARGS)
 
 .PHONY: docs
 docs: ## Rewrite the generated pages of docs/

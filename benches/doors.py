@@ -30,7 +30,8 @@ import duckdb
 import psycopg
 import pyarrow as pa
 
-PASSWORD = "bench"
+from common import PASSWORD, Tarn, basic, best
+
 ROWS_SQL = """
     SELECT value AS id,
            (value * 7919) % 1000003 AS k,
@@ -40,62 +41,6 @@ ROWS_SQL = """
     FROM generate_series(1, {rows})
 """
 COLUMNS = "id bigint, k bigint, x double precision, name text, at timestamp"
-
-
-def basic() -> str:
-    import base64
-
-    return "Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
-
-
-class Tarn:
-    """A server on free ports."""
-
-    def __init__(self, binary: str, folder: pathlib.Path):
-        self.folder = folder / "tarn"
-        environment = dict(os.environ, TARN__ADMIN_PASSWORD=PASSWORD)
-        for door in ("HTTP", "FLIGHT", "POSTGRES", "WORKER"):
-            environment[f"TARN__LISTEN__{door}"] = "127.0.0.1:0"
-        self.log = open(folder / "tarn.log", "w")
-        self.process = subprocess.Popen(
-            [binary, "server", "--data-dir", str(self.folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"the server did not start; see {folder / 'tarn.log'}")
-        self.ready = json.loads(line)["ready"]
-
-    def port(self, door: str) -> int:
-        return int(self.ready[door].rsplit(":", 1)[1])
-
-    def sql(self, statement: str) -> dict:
-        request = urllib.request.Request(
-            f"http://{self.ready['http']}/api/v1/sql",
-            data=json.dumps({"statement": statement}).encode(),
-            headers={"content-type": "application/json", "authorization": basic()},
-        )
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return json.load(answer)
-
-    def dsn(self) -> str:
-        return f"host=127.0.0.1 port={self.port('postgres')} user=admin password={PASSWORD} dbname=lake"
-
-    def rss_bytes(self) -> int:
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        return 0
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
 
 
 class Postgres:
@@ -132,11 +77,6 @@ class Postgres:
     def stop(self) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
             self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
-
-
-def best(runs: int, action) -> dict:
-    """The run with the shortest total of several."""
-    return min((action() for _ in range(runs)), key=lambda r: r["seconds"])
 
 
 def moved(first: float, seconds: float, rows: int, size: int) -> dict:

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use tarn_engine::{SETTINGS, SettingKind, function_names};
+use tarn_engine::{SETTINGS, SettingKind, function_names, metadata_table_names, procedures};
 
 use crate::config::REFERENCE;
 
@@ -64,6 +64,10 @@ const STATEMENTS: &[(&str, &str)] = &[
         "Everything that DataFusion has: joins (also lateral), aggregates with FILTER and GROUPING SETS, windows, set operations, recursive CTEs, nested types.",
     ),
     (
+        "… FROM t FOR VERSION AS OF id | 'branch or tag', t FOR TIMESTAMP AS OF time, t@branch",
+        "The table as it was. A snapshot, a tag or a time is read with the columns of its time, a branch with those of now. FOR SYSTEM_VERSION and FOR SYSTEM_TIME say the same.",
+    ),
+    (
         "EXPLAIN [ANALYZE] [VERBOSE] [(FORMAT TREE | TEXT | JSON)] statement",
         "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage.",
     ),
@@ -92,8 +96,8 @@ const STATEMENTS: &[(&str, &str)] = &[
         "CASCADE and RESTRICT are taken and change nothing: nothing hangs on a view.",
     ),
     (
-        "ALTER VIEW [IF EXISTS] v RENAME TO w | SET SCHEMA s | SET (…) | RESET (…)",
-        "ALTER TABLE does the same.",
+        "ALTER VIEW v AS query, ALTER VIEW [IF EXISTS] v RENAME TO w | SET SCHEMA s | SET (…) | RESET (…)",
+        "AS gives it another query and keeps its comment and properties. ALTER TABLE does the rest as well.",
     ),
     (
         "INSERT INTO t [(columns)] query | VALUES …",
@@ -171,6 +175,23 @@ fn sql() -> String {
          absolute path, a folder, a glob, `s3://bucket/key`, or an array of these, under\n\
          `storage.allowed_roots`. Options of CSV: `header`, `delim`, `quote`, `escape`, `comment`, `nullstr`,\n\
          `compression`, `sample_size`, `newlines_in_values`; of JSON: `format`, `compression`, `sample_size`.\n\n\
+         ## Metadata tables\n\n",
+    );
+    let names: Vec<String> = metadata_table_names()
+        .map(|name| format!("`\"t${name}\"`"))
+        .collect();
+    out.push_str(&names.join(", "));
+    out.push_str(
+        " say of the table `t` what its metadata says, with the columns of Iceberg's own metadata tables. \
+         They too take `FOR VERSION AS OF` and `@branch`. Bounds and metrics are shown as text.\n\n\
+         ## Procedures\n\n| call | what it does |\n|---|---|\n",
+    );
+    for (usage, about) in procedures() {
+        row(&mut out, &[&format!("`CALL {usage}`"), about]);
+    }
+    out.push_str(
+        "\nArguments are literals, by position or as `name => value`; a table is named in a text. `CALL catalog.system.…` looks \
+         names up in that catalog.\n\n\
          ## System views\n\n\
          `system.queries`, `system.workers`, `system.settings`, and `information_schema.tables`, `columns`,\n\
          `schemata`, `views`, `routines`, `parameters` of the session's catalog.\n\n\

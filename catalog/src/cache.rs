@@ -2,13 +2,13 @@
 //!
 //! All of them are immutable, so nothing is ever invalidated. The bound is in bytes.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use iceberg::spec as ice;
 
+use crate::by_field::ByField;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
 use crate::manifest::{DataFile, DeleteFile, ManifestFiles};
@@ -177,16 +177,9 @@ impl Cached {
     }
 }
 
-/// Bytes of one hash map entry besides key and value.
-const MAP_OVERHEAD: usize = 8;
-
-fn counts_bytes(map: &HashMap<i32, u64>) -> usize {
-    map.capacity() * (size_of::<(i32, u64)>() + MAP_OVERHEAD)
-}
-
-fn bounds_bytes(map: &HashMap<i32, Literal>) -> usize {
-    map.capacity() * (size_of::<(i32, Literal)>() + MAP_OVERHEAD)
-        + map.values().map(Literal::heap_bytes).sum::<usize>()
+fn bounds_bytes(bounds: &ByField<Literal>) -> usize {
+    let values = bounds.iter().map(|(_, value)| value.heap_bytes());
+    bounds.heap_bytes() + values.sum::<usize>()
 }
 
 fn partition_bytes(partition: &[Option<Literal>]) -> usize {
@@ -205,10 +198,10 @@ impl DataFile {
             + partition_bytes(&self.partition)
             + bounds_bytes(&self.lower_bounds)
             + bounds_bytes(&self.upper_bounds)
-            + counts_bytes(&self.null_counts)
-            + counts_bytes(&self.nan_counts)
-            + counts_bytes(&self.value_counts)
-            + counts_bytes(&self.column_sizes)
+            + self.null_counts.heap_bytes()
+            + self.nan_counts.heap_bytes()
+            + self.value_counts.heap_bytes()
+            + self.column_sizes.heap_bytes()
             + self.split_offsets.len() * size_of::<i64>()
     }
 }

@@ -117,6 +117,7 @@ fn only_path(delete: &DeleteFile) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::by_field::ByField;
     use crate::manifest::FileFormat;
 
     const PATH_ID: i32 = 2_147_483_546;
@@ -131,12 +132,12 @@ mod tests {
             partition,
             sequence_number,
             file_sequence_number: sequence_number,
-            lower_bounds: HashMap::new(),
-            upper_bounds: HashMap::new(),
-            null_counts: HashMap::new(),
-            nan_counts: HashMap::new(),
-            value_counts: HashMap::new(),
-            column_sizes: HashMap::new(),
+            lower_bounds: ByField::default(),
+            upper_bounds: ByField::default(),
+            null_counts: ByField::default(),
+            nan_counts: ByField::default(),
+            value_counts: ByField::default(),
+            column_sizes: ByField::default(),
             split_offsets: vec![],
             sort_order_id: None,
             first_row_id: None,
@@ -155,8 +156,8 @@ mod tests {
             partition,
             sequence_number: sequence,
             equality_ids: vec![],
-            lower_bounds: HashMap::new(),
-            upper_bounds: HashMap::new(),
+            lower_bounds: ByField::default(),
+            upper_bounds: ByField::default(),
             referenced_data_file: None,
             content_offset: None,
             content_size: None,
@@ -208,7 +209,7 @@ mod tests {
         check(named.clone(), &data("a", one(), 1), true);
         check(named, &data("b", vec![], 1), false);
         let mut bounded = delete(DeleteKind::Position, vec![], 2);
-        let path = |p: &str| HashMap::from([(PATH_ID, Literal::String(p.to_owned()))]);
+        let path = |p: &str| ByField::from_iter([(PATH_ID, Literal::String(p.to_owned()))]);
         bounded.lower_bounds = path("b");
         bounded.upper_bounds = path("d");
         check(bounded.clone(), &data("c", vec![], 1), true);

@@ -7,6 +7,7 @@
 //! engine, then [`append`] or, for a new table, [`Catalog::stage_table`] and [`create_with_files`].
 
 mod avro;
+mod by_field;
 mod cache;
 mod catalog;
 pub mod commit;
@@ -29,6 +30,7 @@ mod table;
 mod transform;
 mod view;
 
+pub use by_field::ByField;
 pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{
@@ -42,15 +44,16 @@ pub use foreign::TYPE_META_KEY;
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
-    DataFile, DeleteFile, DeleteKind, FileFormat, ManifestContent, ManifestInfo, PartitionSummary,
-    SnapshotFiles, snapshot_files,
+    ContentFile, DataFile, DeleteFile, DeleteKind, EntryStatus, FileFormat, ManifestContent,
+    ManifestEntry, ManifestInfo, PartitionSummary, SnapshotFiles, manifest_entries, manifests,
+    snapshot_files,
 };
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
-    COMMENT_PROPERTY, MAIN_BRANCH, MappedField, NameMapping, PartitionField, PartitionSpec,
-    Snapshot, Table, TableColumn, TableRef,
+    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NameMapping, PartitionField,
+    PartitionSpec, Snapshot, Table, TableColumn, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

@@ -3,7 +3,6 @@
 //! Metadata objects are immutable, so they are kept in one cache per process, bounded in bytes.
 //! Which files a query needs is decided by the caller.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,10 +10,11 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
+use crate::by_field::ByField;
 use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
-use crate::manifest_read::decode;
+use crate::manifest_read::{decode, decode_entries};
 use crate::metadata_file::{corrupt, off_thread};
 use crate::storage::Stores;
 use crate::table::{BoundSpec, Snapshot, Table};
@@ -63,17 +63,17 @@ pub struct DataFile {
     /// Sequence number of the snapshot that added the file.
     pub file_sequence_number: i64,
     /// Lower bounds by field id: at most every value that is neither NULL nor NaN.
-    pub lower_bounds: HashMap<i32, Literal>,
+    pub lower_bounds: ByField<Literal>,
     /// Upper bounds by field id: at least every value that is neither NULL nor NaN.
-    pub upper_bounds: HashMap<i32, Literal>,
+    pub upper_bounds: ByField<Literal>,
     /// NULLs by field id.
-    pub null_counts: HashMap<i32, u64>,
+    pub null_counts: ByField<u64>,
     /// NaNs by field id.
-    pub nan_counts: HashMap<i32, u64>,
+    pub nan_counts: ByField<u64>,
     /// Values by field id, NULL and NaN included.
-    pub value_counts: HashMap<i32, u64>,
+    pub value_counts: ByField<u64>,
     /// Bytes on disk by field id.
-    pub column_sizes: HashMap<i32, u64>,
+    pub column_sizes: ByField<u64>,
     /// Offsets at which the file is best split; empty if not known.
     pub split_offsets: Vec<i64>,
     /// Sort order the file was written in.
@@ -117,9 +117,9 @@ pub struct DeleteFile {
     /// Columns that equality deletes compare, by field id.
     pub equality_ids: Vec<i32>,
     /// Lower bounds by field id.
-    pub lower_bounds: HashMap<i32, Literal>,
+    pub lower_bounds: ByField<Literal>,
     /// Upper bounds by field id.
-    pub upper_bounds: HashMap<i32, Literal>,
+    pub upper_bounds: ByField<Literal>,
     /// The one data file it deletes from, if there is only one and it is known.
     pub referenced_data_file: Option<String>,
     /// Where a deletion vector starts in its file.
@@ -134,8 +134,8 @@ impl DeleteFile {
     /// Bounds of the data file paths it deletes from, if known.
     pub(crate) fn path_bounds(&self) -> Option<(&str, &str)> {
         match (
-            self.lower_bounds.get(&DELETE_FILE_PATH_ID)?,
-            self.upper_bounds.get(&DELETE_FILE_PATH_ID)?,
+            self.lower_bounds.get(DELETE_FILE_PATH_ID)?,
+            self.upper_bounds.get(DELETE_FILE_PATH_ID)?,
         ) {
             (Literal::String(lower), Literal::String(upper)) => Some((lower, upper)),
             _ => None,
@@ -246,6 +246,79 @@ pub async fn snapshot_files(
         files.deletes.extend(content.deletes.iter().cloned());
     }
     Ok(files)
+}
+
+/// The manifests of a snapshot.
+///
+/// # Errors
+/// As [`snapshot_files`], for the list.
+pub async fn manifests(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+) -> Result<Vec<ManifestInfo>> {
+    let list = manifest_list(table, snapshot, cache).await?;
+    Ok(list.iter().map(|manifest| info(table, manifest)).collect())
+}
+
+/// What a manifest says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryStatus {
+    /// It was there before.
+    Existing,
+    /// The manifest's snapshot added it.
+    Added,
+    /// The manifest's snapshot removed it.
+    Deleted,
+}
+
+/// A file that a manifest lists.
+#[derive(Clone, Debug)]
+pub enum ContentFile {
+    /// Rows.
+    Data(Arc<DataFile>),
+    /// Deletes.
+    Delete(Arc<DeleteFile>),
+}
+
+/// One line of a manifest, with what it inherits.
+#[derive(Clone, Debug)]
+pub struct ManifestEntry {
+    /// What happened to the file.
+    pub status: EntryStatus,
+    /// Its data sequence number counts for deletes, this one for who added it.
+    pub file_sequence_number: Option<i64>,
+    /// The file.
+    pub file: ContentFile,
+}
+
+/// Every line of a snapshot's manifests, removed files also. Not cached.
+///
+/// # Errors
+/// As [`snapshot_files`].
+pub async fn manifest_entries(
+    table: &Table,
+    snapshot: &Snapshot,
+    cache: &ManifestCache,
+) -> Result<Vec<ManifestEntry>> {
+    let list = manifest_list(table, snapshot, cache).await?;
+    let reads: Vec<_> = list
+        .iter()
+        .map(|manifest| {
+            Box::pin(async move {
+                let bytes = read_manifest_bytes(table.stores(), manifest).await?;
+                let (table, info) = (table.clone(), manifest.clone());
+                let location = manifest.manifest_path.clone();
+                let decode = move || decode_entries(&bytes, &info, &table);
+                off_thread("manifest", location, decode).await
+            })
+        })
+        .collect();
+    let each: Vec<Vec<ManifestEntry>> = futures::stream::iter(reads)
+        .buffered(MANIFESTS_IN_FLIGHT_MAX)
+        .try_collect()
+        .await?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 fn may_hold_live_files(manifest: &ice::ManifestFile) -> bool {

@@ -3,17 +3,22 @@
 //! Partition fields are found by their ids and columns by theirs, so neither names that Avro does not allow nor
 //! columns that were dropped since are in the way. Source: Iceberg spec, "Manifests".
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use iceberg::spec as ice;
 
 use crate::avro::{Container, Cursor, Field, Result, Scalar, Schema};
+use crate::by_field::ByField;
 use crate::literal::{Literal, big_endian};
-use crate::manifest::{DataFile, DeleteFile, DeleteKind, FileFormat, ManifestFiles};
+use crate::manifest::{
+    ContentFile, DataFile, DeleteFile, DeleteKind, EntryStatus, FileFormat, ManifestEntry,
+    ManifestFiles,
+};
 use crate::metadata_file::corrupt;
 use crate::table::{Table, avro_name};
 
+/// Entry status: there before.
+const EXISTING: i64 = 0;
 /// Entry status: added by the manifest's snapshot.
 const ADDED: i64 = 1;
 /// Entry status: deleted by the manifest's snapshot.
@@ -28,10 +33,46 @@ pub(crate) fn decode(
     info: &ice::ManifestFile,
     table: &Table,
 ) -> crate::error::Result<ManifestFiles> {
+    let mut files = ManifestFiles {
+        data: Vec::new(),
+        deletes: Vec::new(),
+    };
+    let reader = Reader { info, table };
+    let read = reader.read(bytes, &mut |entry| match entry.file {
+        _ if entry.status == EntryStatus::Deleted => {}
+        ContentFile::Data(file) => files.data.push(file),
+        ContentFile::Delete(file) => files.deletes.push(file),
+    });
+    let counts = (info.added_files_count, info.existing_files_count);
+    let checked = read.and_then(|()| {
+        if let (Some(added), Some(existing)) = counts {
+            let expected = u64::from(added) + u64::from(existing);
+            let found = (files.data.len() + files.deletes.len()) as u64;
+            if found < expected {
+                return Err(format!("it lists {found} of its {expected} files"));
+            }
+        }
+        Ok(())
+    });
+    checked.map_err(|reason| corrupt("manifest", &info.manifest_path, reason))?;
+    Ok(files)
+}
+
+/// Decodes every line of a manifest, removed files also.
+///
+/// # Errors
+/// [`CatalogError::Corrupt`](crate::CatalogError::Corrupt) names the manifest.
+pub(crate) fn decode_entries(
+    bytes: &[u8],
+    info: &ice::ManifestFile,
+    table: &Table,
+) -> crate::error::Result<Vec<ManifestEntry>> {
+    let mut entries = Vec::new();
     let reader = Reader { info, table };
     reader
-        .files(bytes)
-        .map_err(|reason| corrupt("manifest", &info.manifest_path, reason))
+        .read(bytes, &mut |entry| entries.push(entry))
+        .map_err(|reason| corrupt("manifest", &info.manifest_path, reason))?;
+    Ok(entries)
 }
 
 struct Reader<'a> {
@@ -52,12 +93,12 @@ struct Entry {
     partition: Vec<Option<Literal>>,
     record_count: Option<u64>,
     size_bytes: Option<u64>,
-    column_sizes: HashMap<i32, u64>,
-    value_counts: HashMap<i32, u64>,
-    null_counts: HashMap<i32, u64>,
-    nan_counts: HashMap<i32, u64>,
-    lower_bounds: HashMap<i32, Literal>,
-    upper_bounds: HashMap<i32, Literal>,
+    column_sizes: ByField<u64>,
+    value_counts: ByField<u64>,
+    null_counts: ByField<u64>,
+    nan_counts: ByField<u64>,
+    lower_bounds: ByField<Literal>,
+    upper_bounds: ByField<Literal>,
     split_offsets: Vec<i64>,
     equality_ids: Vec<i32>,
     sort_order_id: Option<i32>,
@@ -68,43 +109,38 @@ struct Entry {
 }
 
 impl Reader<'_> {
-    fn files(&self, bytes: &[u8]) -> Result<ManifestFiles> {
+    fn read(&self, bytes: &[u8], each: &mut dyn FnMut(ManifestEntry)) -> Result<()> {
         let container = Container::open(bytes)?;
         let schema = container.schema.clone();
-        let mut files = ManifestFiles {
-            data: Vec::new(),
-            deletes: Vec::new(),
-        };
         let first = self.info.first_row_id;
         let mut next_row_id = first.and_then(|first| i64::try_from(first).ok());
         container.for_each(|cursor| {
             let entry = self.entry(cursor, &schema)?;
-            if entry.status == DELETED {
-                return Ok(());
-            }
-            if entry.content == 0 {
-                let rows = entry.record_count.and_then(|rows| i64::try_from(rows).ok());
-                let first_row_id = entry.first_row_id.or(next_row_id);
-                if entry.first_row_id.is_none() {
+            let status = match entry.status {
+                EXISTING => EntryStatus::Existing,
+                ADDED => EntryStatus::Added,
+                DELETED => EntryStatus::Deleted,
+                other => return Err(format!("an entry has the unknown status {other}")),
+            };
+            let file_sequence_number = self.inherited(entry.file_sequence_number, &entry).ok();
+            let file = if entry.content == 0 {
+                let mut first_row_id = entry.first_row_id;
+                if first_row_id.is_none() && status != EntryStatus::Deleted {
+                    let rows = entry.record_count.and_then(|rows| i64::try_from(rows).ok());
+                    first_row_id = next_row_id;
                     next_row_id = next_row_id.map(|id| id.saturating_add(rows.unwrap_or(0)));
                 }
-                files
-                    .data
-                    .push(Arc::new(self.data_file(entry, first_row_id)?));
+                ContentFile::Data(Arc::new(self.data_file(entry, first_row_id)?))
             } else {
-                files.deletes.push(Arc::new(self.delete_file(entry)?));
-            }
+                ContentFile::Delete(Arc::new(self.delete_file(entry)?))
+            };
+            each(ManifestEntry {
+                status,
+                file_sequence_number,
+                file,
+            });
             Ok(())
-        })?;
-        let counts = (self.info.added_files_count, self.info.existing_files_count);
-        if let (Some(added), Some(existing)) = counts {
-            let expected = u64::from(added) + u64::from(existing);
-            let found = (files.data.len() + files.deletes.len()) as u64;
-            if found < expected {
-                return Err(format!("it lists {found} of its {expected} files"));
-            }
-        }
-        Ok(files)
+        })
     }
 
     fn entry(&self, cursor: &mut Cursor<'_>, schema: &Schema) -> Result<Entry> {
@@ -185,8 +221,8 @@ impl Reader<'_> {
     }
 
     /// Bounds of columns whose types are known, but those that are NaN: they bound nothing.
-    fn bounds(&self, cursor: &mut Cursor<'_>, field: &Field) -> Result<HashMap<i32, Literal>> {
-        let mut bounds = HashMap::new();
+    fn bounds(&self, cursor: &mut Cursor<'_>, field: &Field) -> Result<ByField<Literal>> {
+        let mut bounds = Vec::new();
         pairs(cursor, field, |key, value| {
             let (Some(id), Scalar::Bytes(bytes)) = (key, value) else {
                 return Err(wrong(field));
@@ -205,7 +241,7 @@ impl Reader<'_> {
             );
             Ok(())
         })?;
-        Ok(bounds)
+        Ok(bounds.into_iter().collect())
     }
 
     /// Sequence numbers are inherited by added files, and by all files of format version 1.
@@ -213,7 +249,8 @@ impl Reader<'_> {
         let whole = self.info.sequence_number;
         match own {
             Some(number) => Ok(number),
-            None if entry.status == ADDED || whole == 0 => Ok(whole),
+            // Of a removed file nothing hangs on it.
+            None if entry.status != EXISTING || whole == 0 => Ok(whole),
             None => Err(format!("file {} has no sequence number", entry.path)),
         }
     }
@@ -364,8 +401,8 @@ fn pairs<'a>(
     })
 }
 
-fn counts(cursor: &mut Cursor<'_>, field: &Field) -> Result<HashMap<i32, u64>> {
-    let mut counts = HashMap::new();
+fn counts(cursor: &mut Cursor<'_>, field: &Field) -> Result<ByField<u64>> {
+    let mut counts = Vec::new();
     pairs(cursor, field, |key, value| {
         let (Some(key), Some(Some(value))) = (key, whole(value)) else {
             return Err(wrong(field));
@@ -374,7 +411,7 @@ fn counts(cursor: &mut Cursor<'_>, field: &Field) -> Result<HashMap<i32, u64>> {
         counts.extend(u64::try_from(value).ok().map(|value| (key, value)));
         Ok(())
     })?;
-    Ok(counts)
+    Ok(counts.into_iter().collect())
 }
 
 fn format(name: &str) -> Result<FileFormat> {
@@ -427,6 +464,7 @@ mod tests {
     use crate::{Namespace, StorageConfig, Stores, TableIdent};
     use iceberg::io::FileIO;
     use serde_json::{Value, json};
+    use std::collections::HashMap;
 
     /// A table whose second schema lacks column 2, which the specs 1 and 2 are over.
     fn metadata() -> Value {
@@ -552,16 +590,13 @@ mod tests {
             ("/tmp/t/5.parquet", 5, 105)
         );
         assert_eq!((file.sequence_number, file.snapshot_id), (3, 5));
-        assert_eq!(file.lower_bounds[&4], Literal::Timestamp(99));
-        assert_eq!(file.upper_bounds[&1], Literal::Long(-7));
+        assert_eq!(file.lower_bounds.get(4), Some(&Literal::Timestamp(99)));
+        assert_eq!(file.upper_bounds.get(1), Some(&Literal::Long(-7)));
         assert_eq!(file.split_offsets, [4, 50]);
+        assert_eq!(file.column_sizes.get(4), Some(&20));
         assert_eq!(
-            (
-                file.column_sizes[&4],
-                file.value_counts[&1],
-                file.null_counts[&1]
-            ),
-            (20, 5, 0)
+            (file.value_counts.get(1), file.null_counts.get(1)),
+            (Some(&5), Some(&0))
         );
     }
 

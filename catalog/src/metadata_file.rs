@@ -118,14 +118,27 @@ fn parse(location: &str, bytes: &Bytes) -> Result<(ice::TableMetadata, Option<Fo
         Ok(metadata) => return Ok((metadata, None)),
         Err(error) => error,
     };
-    if let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(json)
-        && let Some(foreign) = Foreign::take_out(&mut value)
-    {
-        let metadata = serde_json::from_value(value);
-        let metadata = metadata.map_err(|error| refusal(location, json, &error))?;
-        return Ok((metadata, Some(foreign)));
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(json) else {
+        return Err(refusal(location, json, &error));
+    };
+    number_old_snapshots(&mut value);
+    let foreign = Foreign::take_out(&mut value);
+    let metadata = serde_json::from_value(value);
+    let metadata = metadata.map_err(|error| refusal(location, json, &error))?;
+    Ok((metadata, foreign))
+}
+
+/// Snapshots of format version 1 have no sequence number, also after an upgrade: that is 0, which Java leaves out.
+fn number_old_snapshots(metadata: &mut serde_json::Value) {
+    let snapshots = metadata.get_mut("snapshots");
+    let snapshots = snapshots.and_then(serde_json::Value::as_array_mut);
+    for snapshot in snapshots.into_iter().flatten() {
+        if let Some(snapshot) = snapshot.as_object_mut() {
+            snapshot
+                .entry("sequence-number")
+                .or_insert_with(|| 0.into());
+        }
     }
-    Err(refusal(location, json, &error))
 }
 
 /// What is wrong with metadata that does not parse.

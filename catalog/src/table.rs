@@ -122,6 +122,21 @@ pub struct TableRef {
     pub snapshot_id: i64,
     /// Whether writes can move it.
     pub is_branch: bool,
+    /// How long the reference is kept, in milliseconds, if it says so itself.
+    pub max_ref_age_ms: Option<i64>,
+    /// How many snapshots of a branch are kept at least, if it says so itself.
+    pub min_snapshots_to_keep: Option<i32>,
+    /// How long snapshots of a branch are kept, in milliseconds, if it says so itself.
+    pub max_snapshot_age_ms: Option<i64>,
+}
+
+/// When something became current.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry<T> {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// What became current: the id of a snapshot, or the location of a metadata file.
+    pub what: T,
 }
 
 /// Maps column names to field ids for files that carry none.
@@ -579,15 +594,94 @@ impl Table {
         all
     }
 
+    /// The snapshots that were current, oldest first. A rolled back one stays in it.
+    pub fn history(&self) -> Vec<LogEntry<i64>> {
+        let log = self.metadata().history().iter();
+        log.map(|entry| LogEntry {
+            timestamp_ms: entry.timestamp_ms(),
+            what: entry.snapshot_id,
+        })
+        .collect()
+    }
+
+    /// The metadata files that were current, oldest first; this one is the last.
+    pub fn metadata_log(&self) -> Vec<LogEntry<String>> {
+        let log = self.metadata().metadata_log().iter();
+        let own = LogEntry {
+            timestamp_ms: self.last_updated_ms(),
+            what: self.metadata_location().to_owned(),
+        };
+        log.map(|entry| LogEntry {
+            timestamp_ms: entry.timestamp_ms,
+            what: entry.metadata_file.clone(),
+        })
+        .chain([own])
+        .collect()
+    }
+
+    /// The current snapshot and those that it was made from, newest first, as far as they are kept.
+    pub fn current_ancestors(&self) -> Vec<i64> {
+        let mut ancestors = Vec::new();
+        let mut next = self.metadata().current_snapshot_id();
+        while let Some(id) = next {
+            if ancestors.contains(&id) {
+                break;
+            }
+            ancestors.push(id);
+            let snapshot = self.metadata().snapshot_by_id(id);
+            next = snapshot.and_then(|snapshot| snapshot.parent_snapshot_id());
+        }
+        ancestors
+    }
+
+    /// The fields of all partition specs, each once, by field id: what the partition of any file is told in.
+    ///
+    /// A field that was dropped in format version 1 is void in later specs; it is told as it was.
+    ///
+    /// Source: Java's `Partitioning.partitionType`.
+    pub fn partition_fields(&self) -> Vec<&PartitionField> {
+        let mut specs: Vec<_> = self.inner.loaded.specs.values().map(|s| &s.spec).collect();
+        specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
+        let mut fields: Vec<&PartitionField> = Vec::new();
+        for field in specs.iter().flat_map(|spec| &spec.fields) {
+            match fields.iter_mut().find(|f| f.field_id == field.field_id) {
+                None => fields.push(field),
+                Some(known) if known.transform == Transform::Void => *known = field,
+                Some(_) => {}
+            }
+        }
+        fields.sort_by_key(|field| field.field_id);
+        fields
+    }
+
     /// All branches and tags, by name.
     pub fn refs(&self) -> Vec<TableRef> {
         let mut refs: Vec<_> = self
             .ice_refs()
             .iter()
-            .map(|(name, reference)| TableRef {
-                name: name.clone(),
-                snapshot_id: reference.snapshot_id,
-                is_branch: reference.is_branch(),
+            .map(|(name, reference)| {
+                let (max_ref_age_ms, min_snapshots_to_keep, max_snapshot_age_ms) = match &reference
+                    .retention
+                {
+                    ice::SnapshotRetention::Branch {
+                        min_snapshots_to_keep,
+                        max_snapshot_age_ms,
+                        max_ref_age_ms,
+                    } => (
+                        *max_ref_age_ms,
+                        *min_snapshots_to_keep,
+                        *max_snapshot_age_ms,
+                    ),
+                    ice::SnapshotRetention::Tag { max_ref_age_ms } => (*max_ref_age_ms, None, None),
+                };
+                TableRef {
+                    name: name.clone(),
+                    snapshot_id: reference.snapshot_id,
+                    is_branch: reference.is_branch(),
+                    max_ref_age_ms,
+                    min_snapshots_to_keep,
+                    max_snapshot_age_ms,
+                }
             })
             .collect();
         refs.sort_by(|a, b| a.name.cmp(&b.name));

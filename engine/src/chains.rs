@@ -30,7 +30,7 @@ struct Chain {
 /// # Errors
 /// [`ErrorKind::TooComplex`], or [`ErrorKind::Syntax`] if the text has no tokens.
 pub(crate) fn refuse(sql: &str) -> Result<(), EngineError> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = PostgreSqlDialect::default();
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize()
         .map_err(|e| EngineError::from_parser(&e.into(), sql))?;

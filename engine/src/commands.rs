@@ -11,13 +11,13 @@ use tarn_catalog::{
     iceberg_type_name,
 };
 
-use crate::engine::{Engine, Outcome};
+use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::functions;
 use crate::lookup::{Found, Lookup, is_temporary};
 use crate::names;
 use crate::notices;
-use crate::parser::{Name, Statement};
+use crate::parser::{self, Name, Statement};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA, namespace_of};
 use crate::session::Session;
 use crate::settings::{self, SETTINGS};
@@ -110,6 +110,7 @@ impl Engine {
             }
             Statement::Reset(name) => self.reset(session, name.as_deref()).await,
             Statement::Admin(admin) => Box::pin(self.admin(session, *admin)).await,
+            Statement::Call(call) => self.call(session, call).await,
             Statement::Query(_)
             | Statement::Insert { .. }
             | Statement::CreateTable(_)
@@ -325,7 +326,27 @@ impl Engine {
         {
             return describe(&batch.schema(), |_| None);
         }
-        let found = self.find(session, name).await?;
+        let found = match self.find(session, name).await {
+            // A version of a table, or one of its metadata tables.
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                let query = format!(
+                    "SELECT * FROM {}",
+                    name.iter()
+                        .map(|part| quoted(part))
+                        .collect::<Vec<_>>()
+                        .join(".")
+                );
+                return match parser::parse(&query)? {
+                    Statement::Query(query) => {
+                        let context = StatementContext::unobserved();
+                        let planned = Box::pin(self.plan(session, *query, &context, None)).await?;
+                        describe(planned.logical.schema().as_arrow(), |_| None)
+                    }
+                    _ => Err(error),
+                };
+            }
+            found => found?,
+        };
         if found.kind == EntryKind::View {
             let view = found.catalog.load_view(&found.ident).await?;
             return describe(&view.arrow_schema(), |_| None);

@@ -472,7 +472,7 @@ fn data_type(text: &str) -> Result<Option<FieldRef>, EngineError> {
     if text.eq_ignore_ascii_case("unknown") {
         return Ok(None);
     }
-    let dialect = PostgreSqlDialect {};
+    let dialect = PostgreSqlDialect::default();
     let sql = Parser::new(&dialect)
         .try_with_sql(text)
         .and_then(|mut parser| parser.parse_data_type())

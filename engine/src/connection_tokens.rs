@@ -16,7 +16,7 @@ pub(crate) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     pub(crate) fn of(sql: &'a str) -> Result<Self, EngineError> {
-        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        let tokens = Tokenizer::new(&PostgreSqlDialect::default(), sql)
             .tokenize_with_location()
             .map_err(|error| EngineError::from_parser(&error.into(), sql))?;
         let tokens = tokens

@@ -11,8 +11,12 @@ const POSTGRESQL: datafusion::sql::sqlparser::dialect::PostgreSqlDialect =
     datafusion::sql::sqlparser::dialect::PostgreSqlDialect {};
 
 /// PostgreSQL's dialect; named arguments have names, not expressions.
-#[derive(Debug)]
-pub(crate) struct PostgreSqlDialect {}
+#[derive(Debug, Default)]
+pub(crate) struct PostgreSqlDialect {
+    /// Whether `FOR SYSTEM_TIME AS OF` may stand behind a table. Only where a statement has it: `at` and `before` are
+    /// no aliases then.
+    pub(crate) table_versions: bool,
+}
 
 impl Dialect for PostgreSqlDialect {
     /// The parser asks in places which dialect it has.
@@ -23,6 +27,10 @@ impl Dialect for PostgreSqlDialect {
     /// As expressions, each argument would be parsed twice, and its arguments four times.
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         false
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.table_versions
     }
 
     fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
@@ -184,7 +192,7 @@ mod tests {
         let start = Instant::now();
         for open in ["abs(", "make_array(", "coalesce(NULL, ", "greatest(1, "] {
             let sql = format!("SELECT {}1{}", open.repeat(40), ")".repeat(40));
-            Parser::parse_sql(&PostgreSqlDialect {}, &sql).unwrap();
+            Parser::parse_sql(&PostgreSqlDialect::default(), &sql).unwrap();
         }
         // Doubling with each level, this would take days.
         assert!(start.elapsed() < Duration::from_secs(10));
@@ -193,6 +201,6 @@ mod tests {
     #[test]
     fn named_arguments_are_still_named() {
         let sql = "SELECT make_interval(days => 10, hours := 2)";
-        Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        Parser::parse_sql(&PostgreSqlDialect::default(), sql).unwrap();
     }
 }

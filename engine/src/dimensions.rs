@@ -138,9 +138,8 @@ mod tests {
     use crate::dialect::PostgreSqlDialect;
 
     fn check(sql: &str, wanted: &str) {
-        let mut parser = Parser::new(&PostgreSqlDialect {})
-            .try_with_sql(sql)
-            .unwrap();
+        let dialect = PostgreSqlDialect::default();
+        let mut parser = Parser::new(&dialect).try_with_sql(sql).unwrap();
         let mut expr = parser.parse_expr().unwrap();
         let list = ScalarValue::new_list(
             &[ScalarValue::Decimal128(Some(15), 38, 1)],

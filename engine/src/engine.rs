@@ -268,6 +268,9 @@ impl Engine {
         options.catalog.information_schema = false;
         options.execution.parquet.coerce_int96 = Some("us".to_owned());
         options.execution.collect_statistics = true;
+        // In DataFusion 55.2 a partition whose first batch is all NULL makes MIN forget its bound, and files that only
+        // MIN needs are pruned: min(x) and max(x) of one statement then come out wrong.
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         // Subqueries that became outer joins say too little about NULL; types are checked all the same.
         options.execution.skip_physical_aggregate_schema_check = true;
         let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![

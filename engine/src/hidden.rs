@@ -18,10 +18,11 @@ use crate::error::EngineError;
 use crate::parser::{Name, fold, fold_name};
 use crate::resolve::Catalogs;
 use crate::scan;
+use crate::versions::{self, Version};
 use crate::views::Scope;
 
 /// Ends the name of a table that is asked for with its hidden columns. No statement can have it in a name.
-const MARK: char = '\u{1}';
+const MARK: char = '\u{2}';
 
 /// The name of a table, and whether its hidden columns are asked for.
 pub(crate) fn unmarked(name: &str) -> (&str, bool) {
@@ -52,18 +53,54 @@ pub(crate) async fn show(
             continue;
         }
         // A name that is not there is told of by the planner.
-        if let Ok(found) = catalogs.find(&scope.lookup, &name).await
-            && found.kind == EntryKind::Table
-        {
-            let schema = scope.table(&found).await?.arrow_schema();
-            let fields = schema.fields().iter();
-            columns.insert(name, fields.map(|field| field.name().clone()).collect());
+        if let Ok(Some(shown)) = visible(catalogs, scope, &name).await {
+            columns.insert(name, shown);
         }
     }
     match VisitMut::visit(statement, &mut Marker { columns }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
+}
+
+/// The columns of the table that `name` stands for, at the version that it asks for; `None` for anything but a table.
+async fn visible(
+    catalogs: &Catalogs,
+    scope: &Scope,
+    name: &Name,
+) -> Result<Option<Vec<String>>, EngineError> {
+    let mut name = name.clone();
+    let last = name.pop().unwrap_or_default();
+    let (whole, mut version) = versions::split(&last);
+    name.push(whole.to_owned());
+    let found = match catalogs.find(&scope.lookup, &name).await {
+        Ok(found) => found,
+        Err(error) => {
+            let (table, metadata, reference) = versions::parts(whole);
+            let (None, Some(reference)) = (metadata, reference) else {
+                return Err(error);
+            };
+            name.pop();
+            name.push(table.to_owned());
+            version = Some(Version::Reference(reference.to_owned()));
+            catalogs.find(&scope.lookup, &name).await?
+        }
+    };
+    if found.kind != EntryKind::Table {
+        return Ok(None);
+    }
+    let table = scope.table(&found).await?;
+    let own = match version {
+        Some(version) => {
+            let (snapshot, own) = versions::snapshot_of(&table, &version)?;
+            let id = snapshot.schema_id.filter(|_| own);
+            id.and_then(|id| table.arrow_schema_by_id(id))
+        }
+        None => None,
+    };
+    let schema = own.unwrap_or_else(|| table.arrow_schema());
+    let fields = schema.fields().iter();
+    Ok(Some(fields.map(|field| field.name().clone()).collect()))
 }
 
 /// Whether a hidden column is named in `part`.
@@ -201,7 +238,8 @@ impl Marker {
                 let Some(ObjectNamePart::Identifier(last)) = name.0.last_mut() else {
                     return;
                 };
-                let own = Ident::with_quote('"', fold(last));
+                let named = fold(last);
+                let own = Ident::with_quote('"', versions::split(&named).0);
                 // Names for some columns are names for the visible ones.
                 let renamed = alias
                     .as_ref()
@@ -211,7 +249,7 @@ impl Marker {
                     .as_ref()
                     .map_or_else(|| own.clone(), |alias| alias.name.clone());
                 if known.is_some() {
-                    *last = Ident::with_quote('"', format!("{}{MARK}", own.value));
+                    *last = Ident::with_quote('"', format!("{named}{MARK}"));
                     alias.get_or_insert_with(|| TableAlias {
                         explicit: true,
                         name: own,

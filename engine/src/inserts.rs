@@ -146,7 +146,7 @@ mod tests {
             Field::new("id", DataType::Int32, true),
             Field::new("u", uuid_type(), true),
         ]);
-        let mut parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        let mut parsed = Parser::parse_sql(&PostgreSqlDialect::default(), sql).unwrap();
         let ast::Statement::Insert(insert) = &mut parsed[0] else {
             panic!("not INSERT")
         };

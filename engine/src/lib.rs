@@ -41,6 +41,7 @@ mod intervals;
 mod literals;
 mod lookup;
 mod maps;
+mod metadata_tables;
 mod names;
 mod notices;
 mod parameters;
@@ -50,6 +51,7 @@ mod planner;
 mod postgres;
 mod prepare;
 pub mod printing;
+mod procedures;
 mod query;
 mod redact;
 mod resolve;
@@ -74,6 +76,7 @@ mod types;
 mod unknowns;
 mod using;
 mod values;
+mod versions;
 mod views;
 pub mod write;
 mod writes;
@@ -99,6 +102,7 @@ pub use identities::{
 };
 pub use ingest::Ingest;
 pub use lookup::is_temporary;
+pub use metadata_tables::kind_names as metadata_table_names;
 pub use notices::Notice;
 pub use parameters::parameter;
 pub use pg_catalog::{
@@ -106,6 +110,7 @@ pub use pg_catalog::{
     pg_type_of, pg_type_of_parameter,
 };
 pub use prepare::Prepared;
+pub use procedures::procedures;
 pub use redact::redacted;
 pub use resolve::{Catalogs, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 pub use runtime::{EngineRuntime, ResourceLimits, runtime_env, storage_from_sealed};

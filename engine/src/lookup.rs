@@ -12,6 +12,7 @@ use crate::names;
 use crate::parser::Name;
 use crate::resolve::{Catalogs, FullName, namespace_of, undefined_table};
 use crate::session::Session;
+use crate::versions;
 use crate::writes::refuse_views;
 
 /// What a statement calls the schema of its own temporary tables. Source: PostgreSQL, `search_path`.
@@ -197,7 +198,26 @@ impl Engine {
         let lookup = Lookup::of(session);
         let default = lookup.path.first().map_or("", String::as_str);
         refuse_views(&FullName::complete(name, &lookup.catalog, default)?)?;
-        self.config.catalogs.find(&lookup, name).await
+        let catalogs = &self.config.catalogs;
+        let missing = match catalogs.find(&lookup, name).await {
+            Err(error) if is_undefined(&error) => error,
+            other => return other,
+        };
+        let Some((last, rest)) = name.split_last() else {
+            return Err(missing);
+        };
+        let Some(of) = versions::table_of(last) else {
+            return Err(missing);
+        };
+        let mut table = rest.to_vec();
+        table.push(of.to_owned());
+        match catalogs.find(&lookup, &table).await {
+            Ok(_) => Err(EngineError::unsupported(format!(
+                "\"{last}\", a version or metadata table of \"{of}\", in this place"
+            ))
+            .with_hint("it can be read with SELECT; name the table itself to change it")),
+            Err(_) => Err(missing),
+        }
     }
 
     /// Catalog and full name of something new: in the first schema of the search path, or, if it is

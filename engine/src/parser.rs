@@ -13,9 +13,13 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 mod admin;
+mod call;
 mod ddl;
 mod refused;
 mod trims;
+mod versions;
+
+pub(crate) use versions::VERSION_FUNCTION;
 
 use crate::chains;
 use crate::error::{EngineError, ErrorKind};
@@ -27,12 +31,15 @@ pub(crate) use crate::statement::{CreateTable, Explain, ExplainFormat, Name, Sta
 /// [`ErrorKind::Syntax`] with position, or `Unsupported` for a statement that
 /// is SQL but not ours.
 pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = PostgreSqlDialect::default();
     let syntax = |e: &ParserError| EngineError::from_parser(e, sql);
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(&e.into()))?;
     trims::complete(&mut tokens);
+    let dialect = PostgreSqlDialect {
+        table_versions: versions::mark(&mut tokens),
+    };
     let parser = Parser::new(&dialect)
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(tokens);
@@ -88,7 +95,7 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
 ///
 /// sqlparser takes such a keyword for a column and complains about what follows it.
 fn lonely_operator(sql: &str) -> Option<EngineError> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+    let tokens = Tokenizer::new(&PostgreSqlDialect::default(), sql)
         .tokenize_with_location()
         .ok()?;
     let spoken: Vec<_> = tokens
@@ -248,6 +255,7 @@ impl Grammar<'_> {
             "VACUUM" => self.maintain("VACUUM"),
             "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),
             "SHOW" => self.show(),
+            "CALL" => self.call(),
             "DESCRIBE" | "DESC" => {
                 self.parser.next_token();
                 let _ = self.word("TABLE") || self.word("EXTENDED") || self.word("FORMATTED");
@@ -731,6 +739,14 @@ pub(crate) fn fold_name(name: &ast::ObjectName) -> Name {
             ast::ObjectNamePart::Function(function) => fold(&function.name),
         })
         .collect()
+}
+
+/// A name as a text says it in SQL; none if the text is no name.
+pub(crate) fn object_name(text: &str) -> Option<ast::ObjectName> {
+    let dialect = PostgreSqlDialect::default();
+    let mut parser = Parser::new(&dialect).try_with_sql(text).ok()?;
+    let name = parser.parse_object_name(false).ok()?;
+    (parser.peek_token().token == Token::EOF).then_some(name)
 }
 
 /// Clauses of INSERT that other systems know and Tarn would otherwise silently drop.

@@ -81,6 +81,10 @@ impl Engine {
                 schema: admin.columns(session)?,
                 ..no_rows(admin.tag())
             }),
+            Statement::Call(call) => Ok(Prepared {
+                schema: Some(Arc::new(Self::columns_of_call(&call)?)),
+                ..no_rows("CALL")
+            }),
             other if other.only_reads() => {
                 // Answered from what is at hand: its rows tell its columns.
                 let outcome = self.command(&mut session.clone(), other).await?;

@@ -38,6 +38,7 @@ use crate::rewrite;
 use crate::session::Session;
 use crate::temporal;
 use crate::using;
+use crate::versions;
 use crate::views::Scope;
 use crate::zone::in_zone;
 
@@ -89,6 +90,7 @@ impl Engine {
         placement: Option<PlacementWish>,
         scope: Scope,
     ) -> Result<Planned, EngineError> {
+        Box::pin(versions::mark(self, session, context, &mut statement)).await?;
         hidden::show(&mut statement, &self.config.catalogs, &scope).await?;
         headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);

@@ -31,7 +31,7 @@ pub fn redacted(sql: &str) -> Cow<'_, str> {
     if !SUSPICIOUS.iter().any(|word| lower.contains(word)) {
         return Cow::Borrowed(sql);
     }
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location();
+    let tokens = Tokenizer::new(&PostgreSqlDialect::default(), sql).tokenize_with_location();
     let Ok(tokens) = tokens else {
         // Where strings begin and end is unknown: nothing from the first one on is shown.
         let first = lower.find(['\'', '"', '$']).unwrap_or(sql.len());

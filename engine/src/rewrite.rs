@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     fn check_rewritten(sql: &str, expected: &str) {
-        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect::default(), sql)
             .unwrap()
             .remove(0);
         rewrite(&mut statement, &[]);

@@ -139,6 +139,8 @@ pub(crate) enum Statement {
     },
     /// `RESET setting`; `None` = `RESET ALL`.
     Reset(Option<String>),
+    /// `CALL procedure(…)`.
+    Call(Call),
 }
 
 impl Statement {
@@ -170,7 +172,8 @@ impl Statement {
             | Self::Explain(_)
             | Self::Use(_)
             | Self::Set { .. }
-            | Self::Reset(_) => false,
+            | Self::Reset(_)
+            | Self::Call(_) => false,
         }
     }
 
@@ -194,6 +197,7 @@ impl Statement {
             Self::CreateTable(create) if create.query.is_some() => "CREATE TABLE AS",
             Self::CreateTable(_) => "CREATE TABLE",
             Self::DropTable { .. } => "DROP TABLE",
+            Self::CreateView(create) if create.alter => "ALTER VIEW",
             Self::CreateView(_) => "CREATE VIEW",
             Self::DropView { .. } => "DROP VIEW",
             Self::Truncate { delete: false, .. } => "TRUNCATE TABLE",
@@ -215,8 +219,18 @@ impl Statement {
             Self::Use(_) => "USE",
             Self::Set { .. } => "SET",
             Self::Reset(_) => "RESET",
+            Self::Call(_) => "CALL",
         }
     }
+}
+
+/// `CALL procedure(argument, name => argument, …)`.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// `[catalog.]system.procedure`.
+    pub name: Name,
+    /// Literals, each with its name if it was given by name.
+    pub arguments: Vec<(Option<String>, ast::Expr)>,
 }
 
 /// What COMMENT ON is about.
@@ -304,11 +318,17 @@ pub(crate) enum ColumnChange {
 
 /// `CREATE VIEW`.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent words of the statement"
+)]
 pub(crate) struct CreateView {
     /// The view.
     pub name: Name,
     /// Replace the view if it exists.
     pub or_replace: bool,
+    /// `ALTER VIEW … AS`: it must be there already.
+    pub alter: bool,
     /// Do nothing if it exists.
     pub if_not_exists: bool,
     /// Whether it is the session's own.

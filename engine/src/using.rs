@@ -359,7 +359,7 @@ fn coalesce(left: &Expr, right: &Expr) -> Result<Expr, EngineError> {
     use crate::dialect::PostgreSqlDialect;
     use datafusion::sql::sqlparser::parser::Parser;
     let text = format!("coalesce({left}, {right})");
-    Parser::new(&PostgreSqlDialect {})
+    Parser::new(&PostgreSqlDialect::default())
         .try_with_sql(&text)
         .and_then(|mut parser| parser.parse_expr())
         .map_err(|error| EngineError::internal(format!("{text}: {error}")))

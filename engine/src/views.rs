@@ -281,10 +281,21 @@ impl Engine {
         create: CreateView,
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
-        let done = Outcome::done("CREATE VIEW", None);
-        let (catalog, ident) = self
-            .new_name(session, &create.name, create.temporary)
-            .await?;
+        let done = Outcome::done(
+            if create.alter {
+                "ALTER VIEW"
+            } else {
+                "CREATE VIEW"
+            },
+            None,
+        );
+        let (catalog, ident) = if create.alter {
+            let (found, _) = self.find_view(session, &create.name).await?;
+            (found.catalog, found.ident)
+        } else {
+            let (name, temporary) = (&create.name, create.temporary);
+            self.new_name(session, name, temporary).await?
+        };
         let name = FullName {
             catalog: catalog.name().to_owned(),
             schema: ident.namespace.to_string(),

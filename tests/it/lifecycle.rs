@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tarn::client::ClientError;
 use uuid::Uuid;
 
 use crate::harness::child::{Process, is_running, signal};
@@ -326,5 +327,19 @@ async fn a_wrong_configuration_is_refused_before_anything_starts() {
             said.to_lowercase().contains(named),
             "{named} is not named in {said}"
         );
+    }
+}
+
+/// Fails in its second batch, at once after the first.
+const FAILS_MIDWAY: &str = "SELECT 1 / (8200 - i) FROM generate_series(1, 100000) AS g(i)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_fails_midway_tells_why() {
+    let server = ServerOptions::default().start().await;
+    for attempt in 0..30 {
+        match server.client().query(FAILS_MIDWAY).await {
+            Err(ClientError::Server(error)) => assert_eq!(error.code, "22012", "{error:?}"),
+            other => panic!("attempt {attempt}: {other:?}"),
+        }
     }
 }

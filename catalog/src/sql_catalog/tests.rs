@@ -166,8 +166,11 @@ async fn what_was_appended_is_read_back_in_every_format_version() {
             .iter()
             .find(|file| file.path.ends_with("/a.parquet"));
         let first = first.unwrap();
-        assert_eq!(first.lower_bounds[&1], Literal::Long(-5));
-        assert_eq!(first.upper_bounds[&2], Literal::String("zß".into()));
+        assert_eq!(first.lower_bounds.get(1), Some(&Literal::Long(-5)));
+        assert_eq!(
+            first.upper_bounds.get(2),
+            Some(&Literal::String("zß".into()))
+        );
         assert_eq!(first.split_offsets, [4]);
         let sequence = i64::from(version != "1");
         assert_eq!(first.sequence_number, sequence);

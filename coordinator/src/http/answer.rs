@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -14,8 +15,9 @@ use arrow::ipc::writer::StreamWriter;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use tarn_engine::{EngineError, recast};
+use tokio::time::Sleep;
 
 use super::problem::{Problem, RequestError};
 use super::{csv, json};
@@ -127,11 +129,25 @@ impl Encoder {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long a failed body waits before it is cut short, so that what was written before has left: without it
+/// the client may see a broken connection in place of an answer that began.
+const FLUSH_TIME: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
 enum BodyState {
     Head,
     Rows,
+    Failing(io::Error, Pin<Box<Sleep>>),
     Done,
+}
+
+impl BodyState {
+    fn failing(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failing(
+            io::Error::other(error),
+            Box::pin(tokio::time::sleep(FLUSH_TIME)),
+        )
+    }
 }
 
 /// An answer whose body encodes one batch at a time, when the client has taken the one before.
@@ -177,8 +193,18 @@ where
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.as_mut().get_mut();
         loop {
-            let bytes = match this.state {
+            let bytes = match &mut this.state {
                 BodyState::Done => return Poll::Ready(None),
+                BodyState::Failing(_, flushed) => {
+                    if flushed.poll_unpin(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let failed = std::mem::replace(&mut this.state, BodyState::Done);
+                    let BodyState::Failing(error, _) = failed else {
+                        return Poll::Ready(None);
+                    };
+                    return Poll::Ready(Some(Err(error)));
+                }
                 BodyState::Head => {
                     this.state = BodyState::Rows;
                     this.encoder.head()
@@ -189,8 +215,8 @@ where
                     Poll::Ready(Some(Err(error))) => {
                         // The status line is gone: cutting the body short is what is left. The
                         // text of the error stands in system.queries.
-                        this.state = BodyState::Done;
-                        return Poll::Ready(Some(Err(io::Error::other(error))));
+                        this.state = BodyState::failing(error);
+                        continue;
                     }
                     Poll::Ready(None) => {
                         this.state = BodyState::Done;
@@ -201,10 +227,7 @@ where
             match bytes {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Poll::Ready(Some(Ok(Bytes::from(bytes)))),
-                Err(error) => {
-                    this.state = BodyState::Done;
-                    return Poll::Ready(Some(Err(io::Error::other(error))));
-                }
+                Err(error) => this.state = BodyState::failing(error),
             }
         }
     }

@@ -77,9 +77,7 @@ impl Grammar<'_> {
         if !self.word("AS") {
             return self.expected("AS query");
         }
-        let start = self.place();
-        let query = self.parser.parse_query()?;
-        let text = self.text_from(start);
+        let (query, text) = self.view_query()?;
         if self.parser.peek_keyword(Keyword::WITH) {
             self.parser.next_token();
             if self.words(&["NO", "SCHEMA", "BINDING"]) {
@@ -92,14 +90,23 @@ impl Grammar<'_> {
         Ok(Statement::CreateView(Box::new(CreateView {
             name,
             or_replace,
+            alter: false,
             if_not_exists,
             temporary,
             columns,
             comment,
             properties,
-            query: Box::new(ast::Statement::Query(query)),
+            query,
             text,
         })))
+    }
+
+    /// The query of a view, with its text.
+    fn view_query(&mut self) -> Parsed<(Box<ast::Statement>, String)> {
+        let start = self.place();
+        let query = self.parser.parse_query()?;
+        let text = self.text_from(start);
+        Ok((Box::new(ast::Statement::Query(query)), text))
     }
 
     fn view_columns(&mut self) -> Parsed<Vec<ViewColumn>> {
@@ -161,6 +168,21 @@ impl Grammar<'_> {
         let if_exists = self.words(&["IF", "EXISTS"]);
         let _ = self.word("ONLY");
         let name = self.name()?;
+        if view && !if_exists && self.word("AS") {
+            let (query, text) = self.view_query()?;
+            return Ok(Statement::CreateView(Box::new(CreateView {
+                name,
+                or_replace: true,
+                alter: true,
+                if_not_exists: false,
+                temporary: false,
+                columns: vec![],
+                comment: None,
+                properties: HashMap::new(),
+                query,
+                text,
+            })));
+        }
         let action = self.alter_action()?;
         Ok(Statement::Alter(Box::new(Alter {
             view,

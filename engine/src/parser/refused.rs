@@ -3,8 +3,7 @@
 use super::Grammar;
 
 /// Commands, by their first words.
-const COMMANDS: [&str; 14] = [
-    "CALL",
+const COMMANDS: [&str; 13] = [
     "CHECKPOINT",
     "CLUSTER",
     "DO",

@@ -35,7 +35,7 @@ pub(super) fn complete(tokens: &mut Vec<TokenWithSpan>) {
 }
 
 /// The next token from `at` that is no space or comment.
-fn spoken(tokens: &[TokenWithSpan], at: usize) -> usize {
+pub(super) fn spoken(tokens: &[TokenWithSpan], at: usize) -> usize {
     tokens
         .iter()
         .skip(at)

@@ -122,9 +122,8 @@ fn built_in(ty: &DataType) -> Option<DataType> {
         }
         _ => return None,
     };
-    let mut parser = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(&name)
-        .ok()?;
+    let dialect = PostgreSqlDialect::default();
+    let mut parser = Parser::new(&dialect).try_with_sql(&name).ok()?;
     parser.parse_data_type().ok()
 }
 

@@ -72,7 +72,7 @@ fn replace_expressions(statement: &mut Statement, mut new: impl FnMut(&mut Expr)
 
 /// A query that is put together as text; none if the text is not SQL.
 fn query(sql: &str) -> Option<Box<Query>> {
-    Parser::new(&PostgreSqlDialect {})
+    Parser::new(&PostgreSqlDialect::default())
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_query())
         .ok()
@@ -80,7 +80,7 @@ fn query(sql: &str) -> Option<Box<Query>> {
 
 /// An expression that is put together as text; none if the text is not SQL.
 fn expression(sql: &str) -> Option<Expr> {
-    Parser::new(&PostgreSqlDialect {})
+    Parser::new(&PostgreSqlDialect::default())
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_expr())
         .ok()
@@ -92,7 +92,7 @@ mod tests {
 
     /// Checks what `sql` becomes.
     pub(super) fn check(sql: &str, expected: &str) {
-        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect::default(), sql)
             .unwrap()
             .remove(0);
         rewrite(&mut statement);

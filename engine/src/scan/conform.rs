@@ -23,6 +23,9 @@ const STRICT: CastOptions<'static> = CastOptions {
     format_options: arrow::util::display::FormatOptions::new(),
 };
 
+/// Names of the extension types of columns that the Parquet reader makes start so.
+const VIRTUAL: &str = "parquet.virtual.";
+
 /// In place of the id of a field that has none, such as a map's entries.
 const NO_ID: i32 = -1;
 
@@ -123,8 +126,9 @@ pub(crate) enum Matching {
     Ids,
     /// The file carries none, and the table maps names to ids.
     Mapping(HashMap<Vec<String>, i32>),
-    /// The file carries none and the table has no mapping: by name.
-    Names,
+    /// The file carries none and the table has no mapping: columns have ids by their places, from 1, as in the
+    /// reference implementation; what is inside of them is found by name.
+    Places,
 }
 
 impl Matching {
@@ -135,17 +139,27 @@ impl Matching {
         }
         match &evolution.names {
             Some(names) => Self::Mapping(names.iter().cloned().collect()),
-            None => Self::Names,
+            None => Self::Places,
         }
     }
 
     /// Position of the file's field that holds `wanted`. `path` is that of the parent in the file.
     pub(crate) fn find(&self, wanted: &Field, file: &Fields, path: &[String]) -> Option<usize> {
         let id = field_id(wanted);
+        if matches!(self, Self::Places) && path.is_empty() && id.is_some_and(|id| id > 0) {
+            let place = usize::try_from(id?).ok()?.checked_sub(1)?;
+            // What the reader adds comes after the columns of the file.
+            let stored = |field: &FieldRef| {
+                field
+                    .extension_type_name()
+                    .is_none_or(|name| !name.starts_with(VIRTUAL))
+            };
+            return file.get(place).filter(|field| stored(field)).map(|_| place);
+        }
         file.iter().position(|candidate| match self {
             _ if id.is_none() => candidate.name() == wanted.name(),
             Self::Ids => field_id(candidate) == id,
-            Self::Names => candidate.name() == wanted.name(),
+            Self::Places => candidate.name() == wanted.name(),
             Self::Mapping(names) => {
                 let mut path = path.to_vec();
                 path.push(candidate.name().clone());

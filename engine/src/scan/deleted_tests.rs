@@ -12,8 +12,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::prelude::*;
 use roaring::RoaringTreemap;
 use tarn_catalog::{
-    Catalog, DataFile, DeleteFile, DeleteKind, FileFormat, Literal, NewDataFile, Table, Transform,
-    append, snapshot_files,
+    ByField, Catalog, DataFile, DeleteFile, DeleteKind, FileFormat, Literal, NewDataFile, Table,
+    Transform, append, snapshot_files,
 };
 
 use super::lake::{Lake, field, lines};
@@ -116,8 +116,8 @@ impl Deleted {
             partition: vec![],
             sequence_number: self.sequence(),
             equality_ids: vec![],
-            lower_bounds: HashMap::new(),
-            upper_bounds: HashMap::new(),
+            lower_bounds: ByField::default(),
+            upper_bounds: ByField::default(),
             referenced_data_file: None,
             content_offset: None,
             content_size: None,

@@ -133,7 +133,7 @@ impl Lake {
     }
 
     pub(crate) fn provider(&self, table: &Table) -> IcebergTableProvider {
-        IcebergTableProvider::new(table.clone(), table.current_snapshot(), self.cache.clone())
+        IcebergTableProvider::new(table.clone(), self.cache.clone())
     }
 
     pub(crate) fn register(&self, name: &str, table: &Table) {

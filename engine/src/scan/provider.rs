@@ -66,17 +66,26 @@ pub struct IcebergTableProvider {
 }
 
 impl IcebergTableProvider {
-    /// The table at `snapshot`; `None` is a table without one.
-    ///
-    /// At its current snapshot a table has its current schema, which may have changed since; at an older one it has the
-    /// schema of that time.
-    pub fn new(table: Table, snapshot: Option<Snapshot>, cache: ManifestCache) -> Self {
-        let current = table.current_snapshot().map(|current| current.id);
-        let past = snapshot
-            .as_ref()
-            .filter(|snapshot| Some(snapshot.id) != current);
-        let schema = past.and_then(|snapshot| table.arrow_schema_by_id(snapshot.schema_id?));
+    /// The table as it is now.
+    pub fn new(table: Table, cache: ManifestCache) -> Self {
+        let (snapshot, schema) = (table.current_snapshot(), table.arrow_schema());
+        Self::of(table, snapshot, schema, cache)
+    }
+
+    /// The table at `snapshot`, with the schema that the snapshot was written with or with the table's own.
+    pub fn at(table: Table, snapshot: Snapshot, own_schema: bool, cache: ManifestCache) -> Self {
+        let written = snapshot.schema_id.filter(|_| own_schema);
+        let schema = written.and_then(|id| table.arrow_schema_by_id(id));
         let schema = schema.unwrap_or_else(|| table.arrow_schema());
+        Self::of(table, Some(snapshot), schema, cache)
+    }
+
+    fn of(
+        table: Table,
+        snapshot: Option<Snapshot>,
+        schema: SchemaRef,
+        cache: ManifestCache,
+    ) -> Self {
         let (planned, nested_ids) = split_nested_ids(&schema);
         let planned = Arc::new(planned);
         Self {
@@ -461,16 +470,16 @@ impl IcebergTableProvider {
             ..request.facts.clone()
         };
         let groups = balance(files.files, state.config().target_partitions());
-        let known = |files: &[PartitionedFile]| {
+        let known = |groups: &[Vec<PartitionedFile>]| {
+            let files = groups.iter().flatten();
             let each: Vec<&Statistics> = files
-                .iter()
                 .filter_map(|file| file.statistics.as_deref())
                 .collect();
             table_statistics(&each, columns)
         };
-        let statistics = known(&groups.concat());
+        let statistics = known(&groups);
         let groups = groups.into_iter().map(|files| {
-            let statistics = known(&files);
+            let statistics = known(std::slice::from_ref(&files));
             FileGroup::new(files).with_statistics(Arc::new(statistics))
         });
         let groups = groups.collect();
@@ -664,7 +673,7 @@ fn nan_columns(files: &[Arc<DataFile>], schema: &SchemaRef) -> Vec<String> {
             let id = field_id(field);
             files
                 .iter()
-                .any(|file| id.and_then(|id| file.nan_counts.get(&id)) != Some(&0))
+                .any(|file| id.and_then(|id| file.nan_counts.get(id)) != Some(&0))
         })
         .map(|field| field.name().clone())
         .collect()

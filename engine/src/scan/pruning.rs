@@ -13,7 +13,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use tarn_catalog::{
-    DataFile, Literal, ManifestInfo, PartitionField, PartitionSpec, Transform, literal_at,
+    ByField, DataFile, Literal, ManifestInfo, PartitionField, PartitionSpec, Transform, literal_at,
 };
 
 use super::conform::{FileConstants, field_id};
@@ -59,11 +59,11 @@ impl FileStats<'_> {
         let file = self.file;
         let fields = self.spec.map_or(&[][..], |spec| &spec.fields[..]);
         let absent = fields.iter().zip(&file.partition).filter(|(field, _)| {
-            let id = &field.source_id;
+            let id = field.source_id;
             field.transform == Transform::Identity
-                && !file.value_counts.contains_key(id)
-                && !file.column_sizes.contains_key(id)
-                && !file.null_counts.contains_key(id)
+                && file.value_counts.get(id).is_none()
+                && file.column_sizes.get(id).is_none()
+                && file.null_counts.get(id).is_none()
         });
         let values: Vec<_> = absent
             .map(|(field, value)| (field.source_id, value.clone()))
@@ -84,15 +84,14 @@ impl FileStats<'_> {
 impl Container for FileStats<'_> {
     fn known(&self, source: &Source) -> Known {
         let (id, ty) = (source.id, &source.ty);
-        let bound = |bounds: &HashMap<i32, Literal>| {
-            bounds.get(&id).and_then(|literal| scalar(literal, ty))
-        };
+        let bound =
+            |bounds: &ByField<Literal>| bounds.get(id).and_then(|literal| scalar(literal, ty));
         let mut known = Known {
-            nulls: self.file.null_counts.get(&id).copied(),
+            nulls: self.file.null_counts.get(id).copied(),
             ..Known::default()
         };
         // Bounds leave NaN out, but Arrow sorts NaN above (and negative NaN below) every number.
-        if !ty.is_floating() || self.file.nan_counts.get(&id) == Some(&0) {
+        if !ty.is_floating() || self.file.nan_counts.get(id) == Some(&0) {
             known.range.lower = bound(&self.file.lower_bounds).and_then(lowest);
             known.range.upper = bound(&self.file.upper_bounds).and_then(highest);
         }

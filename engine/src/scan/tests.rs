@@ -204,7 +204,7 @@ async fn nested_fields_follow_their_ids() {
 }
 
 #[tokio::test]
-async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
+async fn a_file_without_ids_is_read_by_mapping_else_by_place() {
     let file = || {
         vec![
             (Field::new("old", DataType::Int32, true), ints(&[1])),
@@ -217,11 +217,11 @@ async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
             field("b", DataType::Int32, true, 2),
         ]
     };
-    check_evolution(file(), table(), Evolution::default(), &["NULL|2"]).await;
+    check_evolution(file(), table(), Evolution::default(), &["1|2"]).await;
     let names = Some(vec![
         (vec!["old".to_owned()], 1),
         (vec!["a".to_owned()], 1),
-        (vec!["b".to_owned()], 2),
+        (vec!["c".to_owned()], 2),
     ]);
     check_evolution(
         file(),
@@ -230,7 +230,7 @@ async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
             names,
             ..Evolution::default()
         },
-        &["1|2"],
+        &["1|NULL"],
     )
     .await;
 }
@@ -595,7 +595,7 @@ async fn a_pinned_snapshot_shows_its_own_rows() {
         .into_iter()
         .find(|s| s.parent_id.is_none())
         .expect("a first snapshot");
-    let provider = super::IcebergTableProvider::new(table, Some(first), lake.cache.clone());
+    let provider = super::IcebergTableProvider::at(table, first, true, lake.cache.clone());
     lake.context
         .register_table("past", Arc::new(provider))
         .expect("a table is registered");

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, wanted: &str) {
-        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, sql)
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect::default(), sql)
             .unwrap()
             .remove(0);
         rewrite(&mut statement);

@@ -283,7 +283,7 @@ pub(super) fn pg_depend(to: &mut Filling<'_>) -> Result<()> {
 
 /// The relations that a query names.
 fn relations_of(query: &str) -> Vec<Vec<String>> {
-    let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect {}, query) else {
+    let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect::default(), query) else {
         return vec![];
     };
     let mut found = Vec::new();
