@@ -588,6 +588,7 @@ impl Catalog for SqlCatalog {
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table> {
         for _ in 0..SWAPS_MAX {
             let head = self.load_table(ident).await?;
+            head.check_writable()?;
             let Some(new) = Self::apply(&head, &commit)? else {
                 return Ok(head);
             };

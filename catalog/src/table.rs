@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CatalogError, Result};
+use crate::foreign::Foreign;
 use crate::ident::TableIdent;
 use crate::layout::ObjectLayout;
 use crate::literal::Literal;
@@ -49,7 +50,11 @@ pub(crate) struct LoadedMetadata {
     pub(crate) metadata: ice::TableMetadataRef,
     arrow_schema: SchemaRef,
     specs: HashMap<i32, BoundSpec>,
+    /// Types of all primitive columns that the table has or had, by field id.
+    types: HashMap<i32, ice::PrimitiveType>,
     refs: OnceLock<HashMap<String, ice::SnapshotReference>>,
+    /// What the iceberg crate does not know of it.
+    foreign: Option<Foreign>,
 }
 
 /// A partition spec with the Iceberg types of its fields, where they are known.
@@ -82,6 +87,15 @@ pub struct PartitionField {
     pub source_column: Option<String>,
     /// Arrow type of the partition value.
     pub result_type: DataType,
+}
+
+/// A top-level column that a table has or had.
+#[derive(Clone, Debug)]
+pub struct TableColumn {
+    /// Its last name and type, with its id in the metadata.
+    pub field: FieldRef,
+    /// What rows hold that are older than the column (format version 3).
+    pub initial_default: Option<Literal>,
 }
 
 /// One snapshot of a table.
@@ -234,16 +248,42 @@ fn url_encoded(text: &str) -> String {
 
 impl LoadedMetadata {
     pub(crate) fn new(metadata: ice::TableMetadata) -> Self {
+        Self::with_foreign(metadata, None)
+    }
+
+    pub(crate) fn with_foreign(metadata: ice::TableMetadata, foreign: Option<Foreign>) -> Self {
         let arrow_schema = schema::to_arrow(metadata.current_schema());
+        let arrow_schema = foreign
+            .as_ref()
+            .map_or(Arc::clone(&arrow_schema), |foreign| {
+                foreign.shown(&arrow_schema)
+            });
         let specs = metadata
             .partition_specs_iter()
             .map(|spec| (spec.spec_id(), bind_spec(&metadata, spec)))
             .collect();
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| schema.schema_id());
+        schemas.push(metadata.current_schema());
+        let mut types = HashMap::new();
+        let stands_in = |id: &i32| foreign.as_ref().is_some_and(|foreign| foreign.has(*id));
+        for (id, field) in schemas
+            .iter()
+            .flat_map(|schema| schema.field_id_to_fields())
+        {
+            if let Some(ty) = field.field_type.as_primitive_type()
+                && !stands_in(id)
+            {
+                types.insert(*id, ty.clone());
+            }
+        }
         Self {
             metadata: Arc::new(metadata),
             arrow_schema,
             specs,
+            types,
             refs: OnceLock::new(),
+            foreign,
         }
     }
 
@@ -273,11 +313,9 @@ fn bind_spec(metadata: &ice::TableMetadata, spec: &ice::PartitionSpec) -> BoundS
             let transform = Transform::from_ice(field.transform);
             let result = source_type(metadata, field.source_id)
                 .and_then(|source| field.transform.result_type(&source).ok());
-            types.push(
-                result
-                    .as_ref()
-                    .and_then(|ty| ty.as_primitive_type().cloned()),
-            );
+            // Nobody knows what an unknown transform gives: the manifest tells.
+            let known = result.as_ref().filter(|_| transform != Transform::Unknown);
+            types.push(known.and_then(|ty| ty.as_primitive_type().cloned()));
             let result_type = match &result {
                 Some(ty) => schema::type_to_arrow(ty),
                 None => result_without_source(transform),
@@ -353,6 +391,15 @@ impl Table {
 
     pub(crate) fn bound_spec(&self, id: i32) -> Option<&BoundSpec> {
         self.inner.loaded.specs.get(&id)
+    }
+
+    /// Type of a primitive column at any depth: its current one, or its last one if it was dropped.
+    pub(crate) fn primitive_type(&self, id: i32) -> Option<&ice::PrimitiveType> {
+        self.inner.loaded.types.get(&id)
+    }
+
+    pub(crate) fn foreign(&self) -> Option<&Foreign> {
+        self.inner.loaded.foreign.as_ref()
     }
 
     /// Name of the table.
@@ -468,15 +515,50 @@ impl Table {
         if id == self.schema_id() {
             return Some(self.arrow_schema());
         }
-        self.metadata()
-            .schema_by_id(id)
-            .map(|schema| schema::to_arrow(schema))
+        let schema = schema::to_arrow(self.metadata().schema_by_id(id)?);
+        Some(match self.foreign() {
+            Some(foreign) => foreign.shown(&schema),
+            None => schema,
+        })
     }
 
     /// Initial defaults (format version 3) of the current schema's primitive columns, by field id:
     /// what a file written before the column existed holds.
     pub fn initial_defaults(&self) -> HashMap<i32, Literal> {
         schema::initial_defaults(self.metadata().current_schema())
+    }
+
+    /// A top-level column that the table has or had, by field id.
+    pub fn column_by_id(&self, id: i32) -> Option<TableColumn> {
+        let metadata = self.metadata();
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        let current = std::iter::once(metadata.current_schema());
+        current.chain(schemas).find_map(|schema| {
+            let fields = schema.as_struct().fields();
+            let field = fields.iter().find(|field| field.id == id)?;
+            let shown = Arc::new(schema::field_to_arrow(field, &field.name));
+            Some(TableColumn {
+                field: match self.foreign() {
+                    Some(foreign) => foreign.shown_field(&shown),
+                    None => shown,
+                },
+                initial_default: schema::initial_defaults(schema).remove(&id),
+            })
+        })
+    }
+
+    /// All specs, the newest first.
+    pub fn partition_specs(&self) -> Vec<&PartitionSpec> {
+        let mut specs: Vec<_> = self
+            .inner
+            .loaded
+            .specs
+            .values()
+            .map(|bound| &bound.spec)
+            .collect();
+        specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
+        specs
     }
 
     /// The spec that new files are written with.

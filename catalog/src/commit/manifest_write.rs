@@ -119,12 +119,12 @@ pub(super) async fn write_merged(
 /// Row ids of the files of one manifest, in its order.
 ///
 /// Source: Iceberg spec, "First Row ID Inheritance".
-pub(crate) struct RowIds {
+struct RowIds {
     next: Option<i64>,
 }
 
 impl RowIds {
-    pub(crate) fn of(manifest: &ice::ManifestFile) -> Self {
+    fn of(manifest: &ice::ManifestFile) -> Self {
         let first = manifest.first_row_id;
         Self {
             next: first.and_then(|first| i64::try_from(first).ok()),
@@ -132,7 +132,7 @@ impl RowIds {
     }
 
     /// The row id of the first row of the next live data file; `None` before format version 3.
-    pub(crate) fn next(&mut self, file: &ice::DataFile) -> Option<i64> {
+    fn next(&mut self, file: &ice::DataFile) -> Option<i64> {
         if let Some(own) = file.first_row_id() {
             return Some(own);
         }

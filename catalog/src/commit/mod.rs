@@ -35,7 +35,6 @@ use crate::summary::Changes;
 use crate::table::{LoadedMetadata, MAIN_BRANCH, Table, default_retention};
 
 use append::Append;
-pub(crate) use manifest_write::RowIds;
 use retry::RetryPolicy;
 use truncate::Truncate;
 
@@ -360,6 +359,7 @@ async fn run_session(
                 reason: "it was dropped and made again".to_owned(),
             });
         }
+        head.check_writable()?;
         operation.validate(base, &head).await?;
         let (snapshot, list) = new_snapshot(&head, operation, session).await?;
         let commit = snapshot_commit(&head, snapshot);

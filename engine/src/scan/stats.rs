@@ -3,9 +3,10 @@
 //! Knows data files and columns. Refuses to know plans.
 //!
 //! A file's own minima and maxima are marked exact, because DataFusion prunes files (by dynamic filters and `TopK`) only
-//! with exact ones. That is sound for what a single file's statistics are used for: no value lies outside them, and
-//! where minimum equals maximum and no value is NULL, every value is that one. For the table they are inexact: a bound
-//! may have been truncated or belong to a deleted row, so MIN and MAX are never answered from them.
+//! with exact ones. Where they and the count of NULLs leave one value, DataFusion would not read the column at all: that
+//! is right for partition values only, so elsewhere the count of NULLs is inexact, and bounds that contradict the data
+//! can prune rows but never make some up. For the table all are inexact: a bound may have been truncated or belong to a
+//! deleted row, so MIN and MAX are never answered from them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -46,17 +47,16 @@ pub(crate) fn file_statistics(
         };
         let known = stats.known(source);
         let exact = |value: Option<ScalarValue>| value.map_or(Precision::Absent, Precision::Exact);
+        let nulls = known.nulls.and_then(|nulls| usize::try_from(nulls).ok());
+        let one_value = known.range.lower.is_some() && known.range.lower == known.range.upper;
         ColumnStatistics {
-            null_count: known
-                .nulls
-                .and_then(|nulls| usize::try_from(nulls).ok())
-                .map_or(Precision::Absent, |nulls| {
-                    if has_deletes {
-                        Precision::Inexact(nulls)
-                    } else {
-                        Precision::Exact(nulls)
-                    }
-                }),
+            null_count: match nulls {
+                None => Precision::Absent,
+                Some(nulls) if has_deletes || !known.constant && (one_value || nulls == rows) => {
+                    Precision::Inexact(nulls)
+                }
+                Some(nulls) => Precision::Exact(nulls),
+            },
             min_value: exact(known.range.lower),
             max_value: exact(known.range.upper),
             ..ColumnStatistics::new_unknown()

@@ -92,7 +92,10 @@ async fn small_manifests_are_merged_and_files_keep_what_they_have() {
                 assert_eq!(file.snapshot_id, added.id);
                 assert_eq!(file.sequence_number, added.sequence_number);
                 assert_eq!(file.file_sequence_number, added.sequence_number);
-                assert_eq!(file.upper_bounds.get(2), Some(&Literal::String("zß".into())));
+                assert_eq!(
+                    file.upper_bounds.get(2),
+                    Some(&Literal::String("zß".into()))
+                );
             }
             let ids = row_ids(&files);
             let kept = before.as_ref().map_or(0, Vec::len);
