@@ -54,6 +54,18 @@ test: ## Install what the tests need and run every check and test
 	cargo xtask docs --check
 	cargo test --locked --workspace
 
+# Given to the zoo's makers, e.g. `make zoo ZOO_ARGS="--only refs"`.
+ZOO_ARGS ?=
+
+.PHONY: zoo
+zoo: ## Make the tables of tests/zoo again with Spark and PyIceberg, read them, and let Spark read ours
+	@scripts/require.sh cargo cc python3
+	@scripts/test-tools.sh zoo
+	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv-spark/bin/python" -B tests/zoo/make.py $(ZOO_ARGS)
+	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" -B tests/zoo/make_python.py $(ZOO_ARGS)
+	"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv/bin/python" -B tests/zoo/make_duckdb.py $(ZOO_ARGS)
+	cargo test --locked --workspace --features tarn/zoo --test it zoo
+
 # Seconds that each fuzzer runs.
 FUZZ_SECONDS ?= 60
 

@@ -3,6 +3,8 @@
 # ODBC), virtual environments of Python (the clients and the S3 server; dbt; Superset),
 # packages of Node, and what Maven needs to work offline.
 #
+# With the argument `zoo`, also Spark and its jars, which only `make zoo` needs.
+#
 # Each is kept under ~/.cache/tarn in a folder named after the hash of its pins, with a
 # link to it (venv, venv-dbt, venv-superset, node) where tests/it looks. What is there
 # already costs a fraction of a second. May be run by several at once.
@@ -154,3 +156,23 @@ locked node ensure_node
 locked maven ensure_maven tests/clients/pgjdbc compile exec:java -Dexec.skip=true
 # The same for exec:exec, which runs a Java of its own.
 locked maven-flight ensure_maven tests/clients/flight-jdbc compile exec:exec -Dexec.skip=true
+
+# ---- Spark
+
+# Each jar that tests/zoo/jars.py names by its path in Maven's repository.
+ensure_jars() {
+    local jar folder file version artifact
+    while read -r jar; do
+        [[ ! -e "$HOME/.m2/repository/$jar" ]] || continue
+        folder="${jar%/*}" file="${jar##*/}"
+        version="${folder##*/}" folder="${folder%/*}"
+        artifact="${folder##*/}" folder="${folder%/*}"
+        say "fetching $file"
+        mvn -B -q dependency:get -Dtransitive=false "-Dartifact=${folder//\//.}:$artifact:$version" >&2
+    done < <(python3 -B tests/zoo/jars.py)
+}
+
+if [[ "${1:-}" == zoo ]]; then
+    locked venv-spark ensure_venv venv-spark tests/clients/requirements-spark.txt
+    locked maven-zoo ensure_jars
+fi

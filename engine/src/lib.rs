@@ -33,6 +33,7 @@ mod floats;
 mod functions;
 mod grouping;
 mod headings;
+mod hidden;
 mod identities;
 mod inference;
 mod ingest;

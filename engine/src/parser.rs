@@ -18,6 +18,7 @@ mod copy;
 mod ddl;
 mod refused;
 mod trims;
+mod types;
 mod versions;
 
 pub(crate) use versions::VERSION_FUNCTION;
@@ -430,6 +431,8 @@ impl Grammar<'_> {
             if self.words(&["USING", "ICEBERG"]) {
             } else if self.words(&["PARTITIONED", "BY"]) || self.words(&["PARTITION", "BY"]) {
                 out.partition = self.partition_fields()?;
+            } else if self.words(&["ORDER", "BY"]) || self.words(&["SORTED", "BY"]) {
+                out.sort = self.sort_fields()?;
             } else if self.word("WITH") || self.word("TBLPROPERTIES") {
                 out.properties.extend(self.properties()?);
             } else if self.word("LOCATION") {

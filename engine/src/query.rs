@@ -28,6 +28,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::functions;
 use crate::headings::{self, Headings};
+use crate::hidden;
 use crate::inserts;
 use crate::integers;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
@@ -90,6 +91,7 @@ impl Engine {
         scope: Scope,
     ) -> Result<Planned, EngineError> {
         Box::pin(versions::mark(self, session, context, &mut statement)).await?;
+        hidden::show(&mut statement, &self.config.catalogs, &scope).await?;
         headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);

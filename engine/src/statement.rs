@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast;
-use tarn_catalog::PartitionFieldDef;
+use tarn_catalog::{PartitionFieldDef, SortFieldDef};
 
 use crate::admin::Admin;
 
@@ -287,6 +287,8 @@ pub(crate) enum AlterAction {
     SetProperties(HashMap<String, String>),
     /// `RESET (key, …)`, `UNSET TBLPROPERTIES (…)`.
     ResetProperties(Vec<String>),
+    /// `WRITE ORDERED BY …`; none for `WRITE UNORDERED`.
+    SortOrder(Vec<SortFieldDef>),
     /// `OWNER TO`: everything belongs to its catalog.
     Owner,
 }
@@ -392,6 +394,8 @@ pub(crate) struct CreateTable {
     pub columns: Vec<ast::ColumnDef>,
     /// `PARTITIONED BY (…)`.
     pub partition: Vec<PartitionFieldDef>,
+    /// `ORDER BY (…)`.
+    pub sort: Vec<SortFieldDef>,
     /// `WITH (…)`.
     pub properties: HashMap<String, String>,
     /// `LOCATION '…'`.
@@ -416,6 +420,7 @@ impl CreateTable {
             like: None,
             primary_key: vec![],
             partition: vec![],
+            sort: vec![],
             properties: HashMap::new(),
             location: None,
             comment: None,

@@ -26,3 +26,4 @@ mod tls;
 mod tpch;
 mod witness;
 mod writers;
+mod zoo;

@@ -29,7 +29,7 @@ const EVERY_TYPE: &[&str] = &[
 ];
 
 /// A table partitioned by each transform, written by several statements.
-const PARTITIONED: &[&str] = &[
+pub(crate) const PARTITIONED: &[&str] = &[
     "CREATE TABLE w.partitioned (
         id bigint, region varchar, code varchar, at timestamp, at_utc timestamptz, day date, amount decimal(12, 2))
      PARTITIONED BY (bucket(4, id), region, truncate(3, code), month(at), day(at_utc), year(day))",
@@ -46,7 +46,7 @@ const PARTITIONED: &[&str] = &[
 ];
 
 /// Every type and transform by which a table can be partitioned, with an expression over `i` for its values.
-const TRANSFORMS: &[(&str, &str, &[&str])] = &[
+pub(crate) const TRANSFORMS: &[(&str, &str, &[&str])] = &[
     (
         "integer",
         "CAST(i * 7 - 300 AS integer)",
@@ -120,7 +120,7 @@ const TRANSFORMS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Nested types at every depth, and nested values written as literals.
-const NESTED: &[&str] = &[
+pub(crate) const NESTED: &[&str] = &[
     "CREATE TABLE w.nested AS
      SELECT i, CASE WHEN i % 3 > 0 THEN named_struct('x', i, 'y', ARRAY['a', NULL]) END AS s,
             CASE WHEN i % 4 > 0 THEN map(ARRAY['a', 'b'], ARRAY[i, NULL]) END AS m,
@@ -131,7 +131,7 @@ const NESTED: &[&str] = &[
 ];
 
 /// Conditions that prune [`PARTITIONED`]'s files in different ways.
-const CONDITIONS: &[&str] = &[
+pub(crate) const CONDITIONS: &[&str] = &[
     "id = 5433",
     "id IN (5433, 13352, -42081)",
     "id IS NULL",
@@ -326,7 +326,7 @@ async fn tarn_reads_what_pyiceberg_wrote_on_s3() {
 }
 
 /// A table that went through every change of columns, one that was emptied and filled again, and a view.
-const EVOLVED: &[&str] = &[
+pub(crate) const EVOLVED: &[&str] = &[
     "CREATE SCHEMA e",
     "CREATE TABLE e.t (id integer, amount numeric(6, 2), f real, gone text, area text) PARTITIONED BY (area)",
     "INSERT INTO e.t VALUES (1, 1.25, 0.5, 'x', 'a'), (2, NULL, NULL, NULL, 'b')",

@@ -97,6 +97,7 @@ impl Engine {
             location: None,
             properties: HashMap::from([(GC_PROPERTY.to_owned(), "false".to_owned())]),
             primary_key: vec![],
+            sort: vec![],
         };
         // Only the staged table tells the ids that the mapping maps to.
         let first = catalog.stage_table(creation.clone()).await?;

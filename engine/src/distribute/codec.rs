@@ -13,6 +13,7 @@ use crate::{files, scan, write};
 const TAG_SCAN: u8 = 1;
 const TAG_WRITE: u8 = 2;
 const TAG_FILES: u8 = 3;
+const TAG_EQUALITY: u8 = 4;
 
 /// Encodes and decodes scans, writes and readers of files; the same on coordinator and workers.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl PhysicalExtensionCodec for TarnCodec {
             Some((&TAG_SCAN, rest)) => scan::try_decode(rest, inputs, ctx, proto_converter),
             Some((&TAG_WRITE, rest)) => write::try_decode(rest, inputs, ctx, proto_converter),
             Some((&TAG_FILES, rest)) => files::try_decode(rest, inputs, ctx, proto_converter),
+            Some((&TAG_EQUALITY, rest)) => scan::try_decode_equality(rest, inputs),
             _ => not_impl_err!("a plan node that this version of Tarn does not know"),
         }
     }
@@ -53,6 +55,11 @@ impl PhysicalExtensionCodec for TarnCodec {
         buf.truncate(start);
         buf.push(TAG_FILES);
         if files::try_encode(&node, buf, proto_converter)? {
+            return Ok(());
+        }
+        buf.truncate(start);
+        buf.push(TAG_EQUALITY);
+        if scan::try_encode_equality(&node, buf)? {
             return Ok(());
         }
         buf.truncate(start);

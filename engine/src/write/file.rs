@@ -100,8 +100,12 @@ impl OpenFile {
         &self.path
     }
 
-    /// Finishes the file.
-    pub(crate) async fn close(mut self, spec_id: i32) -> Result<NewDataFile> {
+    /// Finishes the file, whose rows are in the order `sort_order_id`.
+    pub(crate) async fn close(
+        mut self,
+        spec_id: i32,
+        sort_order_id: Option<i32>,
+    ) -> Result<NewDataFile> {
         let footer = match self.writer.finish().await {
             Ok(footer) => footer,
             Err(error) => {
@@ -125,7 +129,7 @@ impl OpenFile {
             lower_bounds: collected.lower_bounds,
             upper_bounds: collected.upper_bounds,
             split_offsets,
-            sort_order_id: None,
+            sort_order_id,
         })
     }
 

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use postgres::Postgres;
 pub(crate) use python::python;
+#[cfg(feature = "zoo")]
+pub(crate) use python::spark;
 pub(crate) use s3::S3;
 pub(crate) use server::{Server, ServerOptions};
 

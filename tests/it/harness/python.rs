@@ -1,5 +1,6 @@
-//! Runs the Python witnesses of `tests/clients`.
+//! Runs the Python witnesses of `tests/clients` and `tests/zoo`.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -13,10 +14,21 @@ use super::{repository, tool};
 /// # Panics
 /// If the script fails, with all that it said.
 pub(crate) async fn python(script: &str, input: &Value) -> Value {
-    let path = repository().join("tests/clients").join(script);
-    let mut child = tokio::process::Command::new(tool("python"))
+    let path = format!("tests/clients/{script}");
+    run(&tool("python"), &path, input).await
+}
+
+/// As [`python`], of `tests/zoo/SCRIPT` in the environment of Spark.
+#[cfg(feature = "zoo")]
+pub(crate) async fn spark(script: &str, input: &Value) -> Value {
+    let interpreter = super::installed("venv-spark/bin/python");
+    run(&interpreter, &format!("tests/zoo/{script}"), input).await
+}
+
+async fn run(interpreter: &Path, script: &str, input: &Value) -> Value {
+    let mut child = tokio::process::Command::new(interpreter)
         .arg("-B")
-        .arg(&path)
+        .arg(repository().join(script))
         .env_remove("PYTHONPATH")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
