@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 mod admin;
 mod ddl;
 mod refused;
+mod tables;
 mod trims;
 mod types;
 
@@ -33,7 +34,11 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(&e.into()))?;
+    if let Some(lock) = refused::row_lock(&tokens) {
+        return Err(EngineError::unsupported(format!("SELECT … {lock}")));
+    }
     trims::complete(&mut tokens);
+    tables::complete(&mut tokens);
     let parser = Parser::new(&dialect)
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(tokens);
@@ -384,7 +389,7 @@ impl Grammar<'_> {
     }
 
     fn create(&mut self) -> Parsed<Statement> {
-        if self.words(&["CREATE", "SCHEMA"]) || self.words(&["CREATE", "DATABASE"]) {
+        if self.words(&["CREATE", "SCHEMA"]) {
             let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
             let name = self.name()?;
             let properties = if self.word("WITH") {
@@ -510,7 +515,7 @@ impl Grammar<'_> {
     }
 
     fn drop(&mut self) -> Parsed<Statement> {
-        if self.words(&["DROP", "SCHEMA"]) || self.words(&["DROP", "DATABASE"]) {
+        if self.words(&["DROP", "SCHEMA"]) {
             let if_exists = self.words(&["IF", "EXISTS"]);
             let names = self.names()?;
             let cascade = self.word("CASCADE");

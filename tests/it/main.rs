@@ -23,5 +23,6 @@ mod slt;
 mod temporary;
 mod tls;
 mod tpch;
+mod types;
 mod witness;
 mod writers;
