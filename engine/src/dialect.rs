@@ -3,6 +3,7 @@
 
 use std::any::TypeId;
 
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -64,6 +65,20 @@ impl Dialect for PostgreSqlDialect {
 
     fn is_custom_operator_part(&self, ch: char) -> bool {
         POSTGRESQL.is_custom_operator_part(ch)
+    }
+
+    /// `BETWEEN SYMMETRIC`, which is BETWEEN with its bounds in either order.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let negated = parser.parse_keywords(&[Keyword::NOT, Keyword::BETWEEN, Keyword::SYMMETRIC]);
+        if !negated && !parser.parse_keywords(&[Keyword::BETWEEN, Keyword::SYMMETRIC]) {
+            return None;
+        }
+        Some(symmetric(parser, expr, negated))
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
@@ -187,6 +202,47 @@ impl Dialect for PostgreSqlDialect {
     }
 }
 
+/// Most characters of what BETWEEN SYMMETRIC compares: all of it is written twice.
+const SYMMETRIC_LENGTH_MAX: usize = 4096;
+
+/// The rest of `expr BETWEEN SYMMETRIC low AND high`.
+fn symmetric(parser: &mut Parser, expr: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    let Expr::Between {
+        expr, low, high, ..
+    } = parser.parse_between(expr.clone(), false)?
+    else {
+        return Err(ParserError::ParserError("BETWEEN was expected".to_owned()));
+    };
+    let length: usize = [&expr, &low, &high]
+        .map(|part| part.to_string().len())
+        .iter()
+        .sum();
+    if length > SYMMETRIC_LENGTH_MAX {
+        return Err(ParserError::ParserError(format!(
+            "BETWEEN SYMMETRIC compares more than {SYMMETRIC_LENGTH_MAX} characters of expressions"
+        )));
+    }
+    let between = |low: &Expr, high: &Expr| Expr::Between {
+        expr: expr.clone(),
+        negated: false,
+        low: Box::new(low.clone()),
+        high: Box::new(high.clone()),
+    };
+    let either = Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(between(&low, &high)),
+        op: BinaryOperator::Or,
+        right: Box::new(between(&high, &low)),
+    }));
+    Ok(if negated {
+        Expr::Nested(Box::new(Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(either),
+        }))
+    } else {
+        either
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +263,21 @@ mod tests {
     fn named_arguments_are_still_named() {
         let sql = "SELECT make_interval(days => 10, hours := 2)";
         Parser::parse_sql(&PostgreSqlDialect::default(), sql).unwrap();
+    }
+
+    #[test]
+    fn bounds_of_a_symmetric_between_stand_in_either_order() {
+        let parse = |sql: &str| Parser::parse_sql(&PostgreSqlDialect {}, sql);
+        let found = parse("SELECT a NOT BETWEEN SYMMETRIC b + 1 AND 2 AND c").unwrap();
+        assert_eq!(
+            found[0].to_string(),
+            "SELECT (NOT (a BETWEEN b + 1 AND 2 OR a BETWEEN 2 AND b + 1)) AND c"
+        );
+        // Each level would be twice as long as the one inside.
+        let mut nested = "1".to_owned();
+        for _ in 0..60 {
+            nested = format!("(1 BETWEEN SYMMETRIC {nested} AND 2)::int");
+        }
+        assert!(parse(&format!("SELECT {nested}")).is_err());
     }
 }

@@ -17,6 +17,7 @@ mod call;
 mod copy;
 mod ddl;
 mod refused;
+mod tables;
 mod trims;
 mod types;
 mod versions;
@@ -38,7 +39,11 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     let mut tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(&e.into()))?;
+    if let Some(lock) = refused::row_lock(&tokens) {
+        return Err(EngineError::unsupported(format!("SELECT … {lock}")));
+    }
     trims::complete(&mut tokens);
+    tables::complete(&mut tokens);
     let dialect = PostgreSqlDialect {
         table_versions: versions::mark(&mut tokens),
     };
@@ -394,7 +399,7 @@ impl Grammar<'_> {
     }
 
     fn create(&mut self) -> Parsed<Statement> {
-        if self.words(&["CREATE", "SCHEMA"]) || self.words(&["CREATE", "DATABASE"]) {
+        if self.words(&["CREATE", "SCHEMA"]) {
             let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
             let name = self.name()?;
             let properties = if self.word("WITH") {
@@ -520,7 +525,7 @@ impl Grammar<'_> {
     }
 
     fn drop(&mut self) -> Parsed<Statement> {
-        if self.words(&["DROP", "SCHEMA"]) || self.words(&["DROP", "DATABASE"]) {
+        if self.words(&["DROP", "SCHEMA"]) {
             let if_exists = self.words(&["IF", "EXISTS"]);
             let names = self.names()?;
             let cascade = self.word("CASCADE");

@@ -24,6 +24,7 @@ mod slt;
 mod temporary;
 mod tls;
 mod tpch;
+mod types;
 mod witness;
 mod writers;
 mod zoo;

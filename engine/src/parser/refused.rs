@@ -1,5 +1,7 @@
 //! Statements that PostgreSQL has and Tarn does not: refused by their names, whatever comes after these.
 
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
 use super::Grammar;
 
 /// Commands, by their first words.
@@ -20,12 +22,13 @@ const COMMANDS: [&str; 13] = [
 ];
 
 /// What CREATE, ALTER and DROP are about.
-const KINDS: [&str; 35] = [
+const KINDS: [&str; 36] = [
     "ACCESS METHOD",
     "AGGREGATE",
     "CAST",
     "COLLATION",
     "CONVERSION",
+    "DATABASE",
     "DEFAULT PRIVILEGES",
     "DOMAIN",
     "EVENT TRIGGER",
@@ -72,6 +75,23 @@ const BETWEEN: [&str; 11] = [
     "LOCAL",
     "GLOBAL",
 ];
+
+/// The row lock that a query asks for, if it is one that the parser does not know.
+pub(super) fn row_lock(tokens: &[TokenWithSpan]) -> Option<&'static str> {
+    let words: Vec<String> = tokens
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .map(|token| match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
+        })
+        .collect();
+    let locks = ["FOR NO KEY UPDATE", "FOR KEY SHARE"];
+    locks.into_iter().find(|lock| {
+        let lock: Vec<&str> = lock.split(' ').collect();
+        words.windows(lock.len()).any(|window| window == lock)
+    })
+}
 
 impl Grammar<'_> {
     /// The name of the statement ahead, if it is one of those.
@@ -122,6 +142,17 @@ mod tests {
         );
         check_refused("GRANT a, b TO c WITH ADMIN OPTION", "GRANT is");
         check_refused("ALTER SYSTEM SET x = 1", "ALTER SYSTEM is");
+        check_refused("CREATE DATABASE d", "CREATE DATABASE is");
+        check_refused("alter database d rename to e", "ALTER DATABASE is");
+        check_refused("DROP DATABASE IF EXISTS d", "DROP DATABASE is");
+        check_refused(
+            "SELECT 1 FROM t FOR NO KEY UPDATE",
+            "SELECT … FOR NO KEY UPDATE is",
+        );
+        check_refused(
+            "(select 1 from t for key share)",
+            "SELECT … FOR KEY SHARE is",
+        );
         check_refused("REFRESH MATERIALIZED VIEW CONCURRENTLY v", "REFRESH");
         assert_eq!(parse("CREATE TRAP x").unwrap_err().kind, ErrorKind::Syntax);
     }

@@ -191,3 +191,74 @@ fn own(field: &Field, position: usize, owner: &mut HashMap<i32, usize>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Schema;
+
+    use super::*;
+    use crate::scan::lake::field;
+
+    fn file(rows: usize, nulls: Precision<usize>, exact: bool) -> Statistics {
+        Statistics {
+            num_rows: if exact {
+                Precision::Exact(rows)
+            } else {
+                Precision::Inexact(rows)
+            },
+            total_byte_size: Precision::Absent,
+            column_statistics: vec![ColumnStatistics {
+                null_count: nulls,
+                min_value: Precision::Exact(ScalarValue::from(1_i64)),
+                max_value: Precision::Exact(ScalarValue::from(9_i64)),
+                ..ColumnStatistics::new_unknown()
+            }],
+        }
+    }
+
+    #[test]
+    fn counts_are_exact_where_all_files_are_and_bounds_never() {
+        let (a, b) = (
+            file(5, Precision::Exact(1), true),
+            file(7, Precision::Exact(0), true),
+        );
+        let all = table_statistics(&[&a, &b], 1);
+        assert_eq!(all.num_rows, Precision::Exact(12));
+        assert_eq!(all.column_statistics[0].null_count, Precision::Exact(1));
+        assert!(
+            !all.column_statistics[0]
+                .min_value
+                .is_exact()
+                .unwrap_or(true)
+        );
+        let deleted = file(7, Precision::Inexact(2), false);
+        let all = table_statistics(&[&a, &deleted], 1);
+        assert_eq!(all.num_rows, Precision::Inexact(12));
+        assert_eq!(all.column_statistics[0].null_count, Precision::Inexact(3));
+        let unknown = file(7, Precision::Absent, true);
+        let all = table_statistics(&[&a, &unknown], 1);
+        assert_eq!(all.column_statistics[0].null_count, Precision::Absent);
+    }
+
+    #[test]
+    fn distinct_counts_are_estimates_of_at_most_as_many_as_there_are_rows() {
+        let columns = vec![
+            field("a", DataType::Int64, true, 1),
+            field("b", DataType::Int64, true, 2),
+        ];
+        let schema: SchemaRef = Arc::new(Schema::new(columns));
+        let mut all = table_statistics(&[], 2);
+        all.num_rows = Precision::Exact(10);
+        add_distinct(&mut all, &schema, &HashMap::from([(1, 4), (2, 1000)]));
+        let counts = all
+            .column_statistics
+            .iter()
+            .map(|column| &column.distinct_count);
+        assert_eq!(
+            counts.collect::<Vec<_>>(),
+            [&Precision::Inexact(4), &Precision::Inexact(10)]
+        );
+    }
+}

@@ -287,3 +287,46 @@ async fn properties_without_a_meaning_are_refused_and_change_nothing() {
     let table = lake.catalog.load_table(table.ident()).await.unwrap();
     assert!(table.properties().is_empty());
 }
+
+#[tokio::test]
+async fn distinct_counts_are_those_of_the_newest_statistics_up_to_the_snapshot() {
+    let lake = Lake::new().await;
+    let table = lake.table("t", &[]).await;
+    let table = lake.append(&table, "a").await.unwrap();
+    let table = lake.append(&table, "b").await.unwrap();
+    let table = lake.append(&table, "c").await.unwrap();
+    let ids: Vec<i64> = table
+        .snapshots()
+        .iter()
+        .map(|snapshot| snapshot.id)
+        .collect();
+    let blob = |kind: &str, field: i32, ndv: &str| {
+        serde_json::json!({
+            "type": kind, "snapshot-id": ids[1], "sequence-number": 2, "fields": [field],
+            "properties": {"ndv": ndv},
+        })
+    };
+    let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
+    json["statistics"] = serde_json::json!([{
+        "snapshot-id": ids[1], "statistics-path": "s3://b/stats.puffin",
+        "file-size-in-bytes": 10, "file-footer-size-in-bytes": 5,
+        "blob-metadata": [
+            blob("apache-datasketches-theta-v1", 1, "42"),
+            blob("another-kind", 2, "7"),
+            blob("apache-datasketches-theta-v1", 3, "many"),
+        ],
+    }]);
+    let loaded = LoadedMetadata::new(serde_json::from_value(json).unwrap());
+    let known = Table::new(
+        table.ident().clone(),
+        String::new(),
+        Arc::new(loaded),
+        table.stores().clone(),
+    );
+    let counts = HashMap::from([(1, 42)]);
+    assert_eq!(known.distinct_counts(ids[1]), counts);
+    // A later snapshot has none of its own; an earlier one cannot know.
+    assert_eq!(known.distinct_counts(ids[2]), counts);
+    assert_eq!(known.distinct_counts(ids[0]), HashMap::new());
+    assert_eq!(table.distinct_counts(ids[2]), HashMap::new());
+}
