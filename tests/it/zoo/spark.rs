@@ -90,7 +90,10 @@ async fn the_zoo_lets_spark_read_what_tarn_wrote() {
             wrong.push(format!("{query}\n{}", compare(&theirs, &ours)));
         }
     }
-    assert!(compared > 100 * TRANSFORMS.len(), "Spark read {compared} rows");
+    assert!(
+        compared > 100 * TRANSFORMS.len(),
+        "Spark read {compared} rows"
+    );
     assert!(
         wrong.is_empty(),
         "Spark and Tarn differ:\n{}",
