@@ -80,11 +80,11 @@ const STATEMENTS: &[(&str, &str)] = &[
         "CASCADE drops its tables and views, too; RESTRICT, the default, refuses a schema that is not empty.",
     ),
     (
-        "CREATE [TEMP] TABLE [IF NOT EXISTS] t (column type [NOT NULL] [PRIMARY KEY] [COMMENT 'text'], …, [PRIMARY KEY (…)]) | (LIKE u) [PARTITIONED BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']",
+        "CREATE [TEMP] TABLE [IF NOT EXISTS] t (column type [NOT NULL] [PRIMARY KEY] [COMMENT 'text'], …, [PRIMARY KEY (…)]) | (LIKE u) [PARTITIONED BY (…)] [ORDER BY (…)] [WITH (…)] [LOCATION 'url'] [COMMENT 'text']",
         "An empty Iceberg table, format version 2 unless `format-version` says otherwise. A primary key is noted (Iceberg identifier fields), not checked; its columns are NOT NULL.",
     ),
     (
-        "CREATE [TEMP] TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [WITH (…)] AS query [WITH NO DATA], SELECT … INTO [TEMP] t …",
+        "CREATE [TEMP] TABLE [IF NOT EXISTS] t [PARTITIONED BY (…)] [ORDER BY (…)] [WITH (…)] AS query [WITH NO DATA], SELECT … INTO [TEMP] t …",
         "The table appears with its rows, or not at all. A temporary one belongs to the session (schema `pg_temp`), comes before others of its name, and goes with the session.",
     ),
     (
@@ -113,7 +113,11 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "ALTER TABLE [IF EXISTS] t RENAME TO u | SET SCHEMA s | SET (key = value, …) | RESET (key, …)",
-        "The files stay where they are.",
+        "The files stay where they are. `SET ('format-version' = '3')` upgrades the table.",
+    ),
+    (
+        "ALTER TABLE [IF EXISTS] t WRITE ORDERED BY column [ASC | DESC] [NULLS FIRST | LAST] [, …] | WRITE UNORDERED",
+        "How the rows of files written from now on are sorted. See docs/writing.md.",
     ),
     (
         "ALTER TABLE [IF EXISTS] t ADD COLUMN c type | DROP COLUMN c | RENAME COLUMN c TO d | ALTER COLUMN c TYPE type | ALTER COLUMN c SET NOT NULL | DROP NOT NULL [, …]",
@@ -139,6 +143,10 @@ const STATEMENTS: &[(&str, &str)] = &[
         "SHOW CREATE TABLE t, SHOW CREATE VIEW v",
         "The statement that makes such a table or view.",
     ),
+    (
+        "COPY t [(columns)] | (query) TO 'path' [(FORMAT parquet | csv | json | arrow, PARTITION_BY (columns), …)]",
+        "Rows as files of the server, for administrators; see files.md. COPY … FROM STDIN and TO STDOUT are the PostgreSQL door's.",
+    ),
     ("SHOW FUNCTIONS [LIKE 'pattern']", "Function names."),
     (
         "USE [catalog.]schema, USE CATALOG catalog",
@@ -163,18 +171,18 @@ fn sql() -> String {
     out.push_str(
         "\n## Partition transforms\n\n\
          `column` (identity), `year(c)`, `month(c)`, `day(c)`, `hour(c)`, `bucket(n, c)`, `truncate(n, c)`,\n\
-         `void(c)`; each may be named with `AS name`. Source: Iceberg spec, \"Partition Transforms\".\n\n\
+         `void(c)`; each may be named with `AS name`. `ORDER BY` takes them too, with direction and NULLS FIRST or LAST.\n\
+         Source: Iceberg spec, \"Partition Transforms\".\n\n\
          ## Types\n\n\
          `boolean`, `smallint` (kept as `integer`), `integer`, `bigint`, `real`, `double precision`,\n\
          `numeric(p, s)` to 38 digits (`numeric` alone is `numeric(38, 10)` in a table), `text` (`varchar`, `char`:\n\
          a cast to a length cuts, a column does not check it; CREATE TABLE says so in a notice), `bytea`, `uuid`, `date`, `time`, `timestamp`, `timestamptz` (microseconds;\n\
-         `timestamp(9)` nanoseconds, in tables of format version 3), `type[]`. Structs and maps come into a\n\
-         table by CREATE TABLE AS.\n\n\
+         `timestamp(9)` nanoseconds, in tables of format version 3), `fixed(n)`, `type[]`, `struct<name: type, …>`,\n\
+         `map<type, type>`. What each is to Iceberg, Arrow, PostgreSQL and JSON: docs/types.md.\n\n\
          ## File functions\n\n\
-         `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json(path, …)` in FROM. A path is an\n\
-         absolute path, a folder, a glob, `s3://bucket/key`, or an array of these, under\n\
-         `storage.allowed_roots`. Options of CSV: `header`, `delim`, `quote`, `escape`, `comment`, `nullstr`,\n\
-         `compression`, `sample_size`, `newlines_in_values`; of JSON: `format`, `compression`, `sample_size`.\n\n\
+         `read_parquet(path)`, `read_csv(path, option => value, …)`, `read_json`, `read_avro`, `read_orc`, `read_text`,\n\
+         `read_binary_file` in FROM. A path is an absolute path, a folder, a glob, `s3://bucket/key`, or an array of these,\n\
+         under `storage.allowed_roots`. Options, COPY to files and files that become a table's: [files.md](files.md).\n\n\
          ## Metadata tables\n\n",
     );
     let names: Vec<String> = metadata_table_names()

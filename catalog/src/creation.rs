@@ -8,7 +8,9 @@ use iceberg::spec as ice;
 
 use crate::error::{CatalogError, Result};
 use crate::ident::{Namespace, TableIdent};
+use crate::properties::check_properties;
 use crate::schema;
+use crate::sorting::{self, SortFieldDef};
 use crate::storage::Stores;
 use crate::table::{self, LoadedMetadata, Table};
 use crate::transform::{PartitionFieldDef, Transform};
@@ -27,6 +29,8 @@ pub struct TableCreation {
     pub schema: SchemaRef,
     /// Its partitioning; empty for none.
     pub partition: Vec<PartitionFieldDef>,
+    /// The order of the rows in its files; empty for none.
+    pub sort: Vec<SortFieldDef>,
     /// Root of its files; chosen under the warehouse when `None`.
     pub location: Option<String>,
     /// Its properties; `format-version` is honoured and not stored.
@@ -73,10 +77,12 @@ pub(crate) fn new_table(
     creation.ident.check()?;
     stores.resolve(&location)?;
     let mut properties = creation.properties;
+    check_properties(&properties)?;
     let version = format_version(properties.remove(FORMAT_VERSION_PROPERTY).as_deref())?;
     let schema = schema::from_arrow(&creation.schema, version as u8)?;
     let schema = with_primary_key(schema, &creation.primary_key)?;
     let spec = partition_spec(&schema, &creation.partition)?;
+    let order = sorting::order_of(&schema, &creation.sort)?;
     let refuse = |error: iceberg::Error| {
         CatalogError::invalid(format!(
             "table \"{}\" cannot be created: {}",
@@ -84,16 +90,9 @@ pub(crate) fn new_table(
             error.message()
         ))
     };
-    let built = ice::TableMetadataBuilder::new(
-        schema,
-        spec,
-        ice::SortOrder::unsorted_order(),
-        location,
-        version,
-        properties,
-    )
-    .and_then(ice::TableMetadataBuilder::build)
-    .map_err(refuse)?;
+    let built = ice::TableMetadataBuilder::new(schema, spec, order, location, version, properties)
+        .and_then(ice::TableMetadataBuilder::build)
+        .map_err(refuse)?;
     let loaded = LoadedMetadata::new(built.metadata);
     Ok(Table::new(
         creation.ident,
@@ -131,7 +130,7 @@ fn with_primary_key(schema: ice::Schema, columns: &[String]) -> Result<ice::Sche
         })
 }
 
-fn format_version(value: Option<&str>) -> Result<ice::FormatVersion> {
+pub(crate) fn format_version(value: Option<&str>) -> Result<ice::FormatVersion> {
     match value.map(str::trim) {
         None => Ok(FORMAT_VERSION_DEFAULT),
         Some("1") => Ok(ice::FormatVersion::V1),
@@ -225,6 +224,7 @@ mod tests {
             ident: TableIdent::new(Namespace::new("main"), "t"),
             schema: Arc::new(schema),
             partition,
+            sort: vec![],
             location: None,
             properties: properties
                 .iter()

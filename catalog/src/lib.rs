@@ -6,6 +6,7 @@
 //! A read: [`Catalog::load_table`], then [`snapshot_files`]. A write: data files are written by the
 //! engine, then [`append`] or, for a new table, [`Catalog::stage_table`] and [`create_with_files`].
 
+mod avro;
 mod by_field;
 mod cache;
 mod catalog;
@@ -14,12 +15,17 @@ mod creation;
 mod deletes;
 mod error;
 mod evolution;
+mod foreign;
 mod ident;
+mod layout;
 mod literal;
 pub mod manifest;
+mod manifest_read;
 mod metadata_file;
+mod properties;
 mod purge;
 mod schema;
+mod sorting;
 mod sql_catalog;
 mod storage;
 mod summary;
@@ -37,19 +43,23 @@ pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
 pub use evolution::{SchemaChange, change_schema};
+pub use foreign::TYPE_META_KEY;
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
+pub use layout::ObjectLayout;
 pub use literal::{Literal, literal_at, literals_to_array};
 pub use manifest::{
     ContentFile, DataFile, DeleteFile, DeleteKind, EntryStatus, FileFormat, ManifestContent,
     ManifestEntry, ManifestInfo, PartitionSummary, SnapshotFiles, manifest_entries, manifests,
     snapshot_files,
 };
+pub use properties::check_properties;
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
+pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
     COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NameMapping, PartitionField,
-    PartitionSpec, Snapshot, Table, TableRef,
+    PartitionSpec, Snapshot, Table, TableColumn, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

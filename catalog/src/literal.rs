@@ -132,6 +132,44 @@ impl Literal {
         }
     }
 
+    /// Reads the binary single-value serialization of a value of type `ty`.
+    ///
+    /// Metadata may be older than the type: an `int` is read for a `long`, a `float` for a `double`, a `date` for a
+    /// timestamp. `None` if the bytes are no such value.
+    pub(crate) fn from_bytes(ty: &ice::PrimitiveType, bytes: &[u8]) -> Option<Self> {
+        use ice::PrimitiveType as T;
+        let four = || bytes.try_into().ok();
+        let eight = || bytes.try_into().ok();
+        let int = || four().map(i32::from_le_bytes);
+        let long = || eight().map(i64::from_le_bytes);
+        let short = bytes.len() == size_of::<i32>();
+        Some(match ty {
+            T::Boolean => Self::Boolean(*bytes.first()? != 0),
+            T::Int => Self::Int(int()?),
+            T::Long if short => Self::Int(int()?),
+            T::Long => Self::Long(long()?),
+            T::Double if short => Self::Float(four().map(f32::from_le_bytes)?),
+            T::Float => Self::Float(four().map(f32::from_le_bytes)?),
+            T::Double => Self::Double(eight().map(f64::from_le_bytes)?),
+            T::Date => Self::Date(int()?),
+            T::Timestamp | T::TimestampNs if short => Self::Date(int()?),
+            T::Time => Self::Time(long()?),
+            T::Timestamp => Self::Timestamp(long()?),
+            T::Timestamptz => Self::TimestampTz(long()?),
+            T::TimestampNs => Self::TimestampNs(long()?),
+            T::TimestamptzNs => Self::TimestampTzNs(long()?),
+            T::Decimal { precision, scale } => Self::Decimal {
+                unscaled: big_endian(bytes)?,
+                precision: u8::try_from(*precision).ok()?,
+                scale: i8::try_from(*scale).ok()?,
+            },
+            T::String => Self::String(std::str::from_utf8(bytes).ok()?.to_owned()),
+            T::Uuid => Self::Uuid(bytes.try_into().ok()?),
+            T::Fixed(_) => Self::Fixed(bytes.to_vec()),
+            T::Binary => Self::Binary(bytes.to_vec()),
+        })
+    }
+
     /// This value as one of the Arrow type `ty`, if Iceberg's type promotion allows the step.
     ///
     /// Allowed: `int` to `long`, `float` to `double`, a decimal to more digits, `date` to a
@@ -247,6 +285,15 @@ impl Literal {
         };
         Some(literal)
     }
+}
+
+/// Reads two's complement, big-endian, of at most 16 bytes.
+pub(crate) fn big_endian(bytes: &[u8]) -> Option<i128> {
+    let sign = if bytes.first()? & 0x80 == 0 { 0 } else { 0xff };
+    let mut wide = [sign; 16];
+    let start = wide.len().checked_sub(bytes.len())?;
+    wide[start..].copy_from_slice(bytes);
+    Some(i128::from_be_bytes(wide))
 }
 
 /// Two's complement, big-endian, in the fewest bytes: the spec's form of a decimal.

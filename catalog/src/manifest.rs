@@ -3,7 +3,6 @@
 //! Metadata objects are immutable, so they are kept in one cache per process, bounded in bytes.
 //! Which files a query needs is decided by the caller.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::by_field::ByField;
 use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
 use crate::literal::Literal;
+use crate::manifest_read::{decode, decode_entries};
 use crate::metadata_file::{corrupt, off_thread};
 use crate::storage::Stores;
 use crate::table::{BoundSpec, Snapshot, Table};
@@ -218,7 +218,6 @@ pub struct SnapshotFiles {
 ///
 /// # Errors
 /// [`CatalogError::FileNotFound`] and [`CatalogError::Corrupt`] name the list or manifest;
-/// [`CatalogError::Unsupported`] names a partition field that no manifest can be read with;
 /// [`CatalogError::StorageUnavailable`] is retryable.
 pub async fn snapshot_files(
     table: &Table,
@@ -232,9 +231,6 @@ pub async fn snapshot_files(
         .filter(|manifest| may_hold_live_files(manifest))
         .filter(|manifest| keep(&info(table, manifest)))
         .collect();
-    for manifest in &wanted {
-        table.check_partition_names(manifest.partition_spec_id)?;
-    }
     let mut files = SnapshotFiles {
         manifests_total: list.len(),
         manifests_pruned: list.len() - wanted.len(),
@@ -242,7 +238,7 @@ pub async fn snapshot_files(
     };
     let reads: Vec<_> = wanted
         .into_iter()
-        .map(|manifest| Box::pin(manifest_files(table.stores(), manifest, cache)))
+        .map(|manifest| Box::pin(manifest_files(table, manifest, cache)))
         .collect();
     let mut contents = futures::stream::iter(reads).buffered(MANIFESTS_IN_FLIGHT_MAX);
     while let Some(content) = contents.try_next().await? {
@@ -306,20 +302,15 @@ pub async fn manifest_entries(
     cache: &ManifestCache,
 ) -> Result<Vec<ManifestEntry>> {
     let list = manifest_list(table, snapshot, cache).await?;
-    for manifest in list.iter() {
-        table.check_partition_names(manifest.partition_spec_id)?;
-    }
     let reads: Vec<_> = list
         .iter()
         .map(|manifest| {
             Box::pin(async move {
-                let parsed = read_manifest(table.stores(), manifest).await?;
-                let (info, location) = (manifest.clone(), manifest.manifest_path.clone());
-                off_thread("manifest", location, move || {
-                    let reader = ManifestReader::new(&parsed, &info)?;
-                    reader.entries(&|_| true)
-                })
-                .await
+                let bytes = read_manifest_bytes(table.stores(), manifest).await?;
+                let (table, info) = (table.clone(), manifest.clone());
+                let location = manifest.manifest_path.clone();
+                let decode = move || decode_entries(&bytes, &info, &table);
+                off_thread("manifest", location, decode).await
             })
         })
         .collect();
@@ -367,11 +358,8 @@ fn partition_summaries(
         .iter()
         .zip(&bound.types)
         .map(|(summary, ty)| {
-            let value = |bytes: &Option<ice::ByteBuf>| {
-                let ty = ty.as_ref()?;
-                let datum = ice::Datum::try_from_bytes(bytes.as_ref()?, ty.clone()).ok()?;
-                Literal::from_primitive(ty, datum.literal())
-            };
+            let value =
+                |bytes: &Option<ice::ByteBuf>| Literal::from_bytes(ty.as_ref()?, bytes.as_ref()?);
             PartitionSummary {
                 contains_null: summary.contains_null,
                 contains_nan: summary.contains_nan,
@@ -470,7 +458,7 @@ async fn read_needed(stores: &Stores, location: &str, what: &str) -> Result<Byte
 }
 
 async fn manifest_files(
-    stores: &Stores,
+    table: &Table,
     manifest: &ice::ManifestFile,
     cache: &ManifestCache,
 ) -> Result<Arc<ManifestFiles>> {
@@ -479,18 +467,15 @@ async fn manifest_files(
         Some(id) => format!("{}#{id}", manifest.manifest_path),
         None => manifest.manifest_path.clone(),
     };
-    let read = read_manifest_files(stores, manifest);
+    let read = read_manifest_files(table, manifest);
     cache.manifest(&key, read).await
 }
 
-async fn read_manifest_files(
-    stores: &Stores,
-    manifest: &ice::ManifestFile,
-) -> Result<ManifestFiles> {
-    let parsed = read_manifest(stores, manifest).await?;
-    let info = manifest.clone();
+async fn read_manifest_files(table: &Table, manifest: &ice::ManifestFile) -> Result<ManifestFiles> {
+    let bytes = read_manifest_bytes(table.stores(), manifest).await?;
+    let (table, info) = (table.clone(), manifest.clone());
     let location = manifest.manifest_path.clone();
-    off_thread("manifest", location, move || convert(&parsed, &info)).await
+    off_thread("manifest", location, move || decode(&bytes, &info, &table)).await
 }
 
 /// Reads one manifest as the iceberg crate holds it. Nothing is inherited yet.
@@ -499,12 +484,7 @@ pub(crate) async fn read_manifest(
     manifest: &ice::ManifestFile,
 ) -> Result<ice::Manifest> {
     let location = manifest.manifest_path.clone();
-    let bytes = read_needed(stores, &location, "manifest").await?;
-    let expected = u64::try_from(manifest.manifest_length).unwrap_or(0);
-    if (bytes.len() as u64) < expected {
-        let reason = format!("it has {} of its {expected} bytes", bytes.len());
-        return Err(corrupt("manifest", &location, reason));
-    }
+    let bytes = read_manifest_bytes(stores, manifest).await?;
     off_thread("manifest", location.clone(), move || {
         ice::Manifest::parse_avro(&bytes)
             .map_err(|error| corrupt("manifest", &location, error.to_string()))
@@ -512,219 +492,13 @@ pub(crate) async fn read_manifest(
     .await
 }
 
-fn convert(manifest: &ice::Manifest, info: &ice::ManifestFile) -> Result<ManifestFiles> {
-    let mut files = ManifestFiles {
-        data: Vec::new(),
-        deletes: Vec::new(),
-    };
-    for entry in ManifestReader::new(manifest, info)?.entries(&ice::ManifestEntry::is_alive)? {
-        match entry.file {
-            ContentFile::Data(file) => files.data.push(file),
-            ContentFile::Delete(file) => files.deletes.push(file),
-        }
+async fn read_manifest_bytes(stores: &Stores, manifest: &ice::ManifestFile) -> Result<Bytes> {
+    let location = &manifest.manifest_path;
+    let bytes = read_needed(stores, location, "manifest").await?;
+    let expected = u64::try_from(manifest.manifest_length).unwrap_or(0);
+    if (bytes.len() as u64) < expected {
+        let reason = format!("it has {} of its {expected} bytes", bytes.len());
+        return Err(corrupt("manifest", location, reason));
     }
-    if let (Some(added), Some(existing)) = (info.added_files_count, info.existing_files_count) {
-        let expected = u64::from(added) + u64::from(existing);
-        let found = (files.data.len() + files.deletes.len()) as u64;
-        if found < expected {
-            let reason = format!("it lists {found} of its {expected} files");
-            return Err(corrupt("manifest", &info.manifest_path, reason));
-        }
-    }
-    Ok(files)
-}
-
-/// Turns a manifest into our types.
-struct ManifestReader<'a> {
-    manifest: &'a ice::Manifest,
-    info: &'a ice::ManifestFile,
-    partition_types: Vec<ice::PrimitiveType>,
-}
-
-impl<'a> ManifestReader<'a> {
-    fn new(manifest: &'a ice::Manifest, info: &'a ice::ManifestFile) -> Result<Self> {
-        let metadata = manifest.metadata();
-        let partition_types = metadata
-            .partition_spec()
-            .partition_type(metadata.schema())
-            .map_err(|error| corrupt("manifest", &info.manifest_path, error.to_string()))?
-            .fields()
-            .iter()
-            .filter_map(|field| field.field_type.as_primitive_type().cloned())
-            .collect();
-        Ok(Self {
-            manifest,
-            info,
-            partition_types,
-        })
-    }
-
-    /// The lines that `keep` wants.
-    fn entries(&self, keep: &dyn Fn(&ice::ManifestEntry) -> bool) -> Result<Vec<ManifestEntry>> {
-        let first_row_id = self.info.first_row_id;
-        let mut next_row_id = first_row_id.and_then(|first| i64::try_from(first).ok());
-        let mut entries = Vec::new();
-        for entry in self.manifest.entries() {
-            if !keep(entry) {
-                continue;
-            }
-            let reader = EntryReader {
-                entry,
-                info: self.info,
-                partition_types: &self.partition_types,
-            };
-            let file = match entry.content_type() {
-                ice::DataContentType::Data => {
-                    let inherited = next_row_id.filter(|_| entry.is_alive());
-                    let first_row_id = entry.data_file().first_row_id().or(inherited);
-                    if entry.is_alive() && entry.data_file().first_row_id().is_none() {
-                        let rows = i64::try_from(entry.record_count()).unwrap_or(0);
-                        next_row_id = next_row_id.map(|id| id.saturating_add(rows));
-                    }
-                    ContentFile::Data(Arc::new(reader.data_file(first_row_id)?))
-                }
-                ice::DataContentType::PositionDeletes | ice::DataContentType::EqualityDeletes => {
-                    ContentFile::Delete(Arc::new(reader.delete_file()?))
-                }
-            };
-            entries.push(ManifestEntry {
-                status: match entry.status {
-                    ice::ManifestStatus::Existing => EntryStatus::Existing,
-                    ice::ManifestStatus::Added => EntryStatus::Added,
-                    ice::ManifestStatus::Deleted => EntryStatus::Deleted,
-                },
-                file_sequence_number: reader.inherited(entry.file_sequence_number).ok(),
-                file,
-            });
-        }
-        Ok(entries)
-    }
-}
-
-/// Turns one manifest entry into our types; what is null is inherited from the manifest list.
-struct EntryReader<'a> {
-    entry: &'a ice::ManifestEntry,
-    info: &'a ice::ManifestFile,
-    partition_types: &'a [ice::PrimitiveType],
-}
-
-impl EntryReader<'_> {
-    fn data_file(&self, first_row_id: Option<i64>) -> Result<DataFile> {
-        let file = self.entry.data_file();
-        Ok(DataFile {
-            path: file.file_path().to_owned(),
-            size_bytes: file.file_size_in_bytes(),
-            record_count: file.record_count(),
-            format: format(file.file_format()),
-            spec_id: self.info.partition_spec_id,
-            partition: self.partition()?,
-            sequence_number: self.inherited(self.entry.sequence_number)?,
-            file_sequence_number: self.inherited(self.entry.file_sequence_number)?,
-            lower_bounds: bounds(file.lower_bounds()),
-            upper_bounds: bounds(file.upper_bounds()),
-            null_counts: counts(file.null_value_counts()),
-            nan_counts: counts(file.nan_value_counts()),
-            value_counts: counts(file.value_counts()),
-            column_sizes: counts(file.column_sizes()),
-            split_offsets: file.split_offsets().unwrap_or_default().to_vec(),
-            sort_order_id: file.sort_order_id(),
-            first_row_id,
-            snapshot_id: self.snapshot_id(),
-        })
-    }
-
-    fn delete_file(&self) -> Result<DeleteFile> {
-        let file = self.entry.data_file();
-        let kind = match (file.content_type(), file.file_format()) {
-            (ice::DataContentType::EqualityDeletes, _) => DeleteKind::Equality,
-            (_, ice::DataFileFormat::Puffin) => DeleteKind::DeletionVector,
-            _ => DeleteKind::Position,
-        };
-        Ok(DeleteFile {
-            kind,
-            path: file.file_path().to_owned(),
-            size_bytes: file.file_size_in_bytes(),
-            record_count: file.record_count(),
-            format: format(file.file_format()),
-            spec_id: self.info.partition_spec_id,
-            partition: self.partition()?,
-            sequence_number: self.inherited(self.entry.sequence_number)?,
-            equality_ids: file.equality_ids().unwrap_or_default(),
-            lower_bounds: bounds(file.lower_bounds()),
-            upper_bounds: bounds(file.upper_bounds()),
-            referenced_data_file: file.referenced_data_file(),
-            content_offset: file.content_offset(),
-            content_size: file.content_size_in_bytes(),
-            snapshot_id: self.snapshot_id(),
-        })
-    }
-
-    fn snapshot_id(&self) -> i64 {
-        self.entry
-            .snapshot_id
-            .unwrap_or(self.info.added_snapshot_id)
-    }
-
-    /// Sequence numbers are inherited by added files, and by all files of format version 1.
-    fn inherited(&self, own: Option<i64>) -> Result<i64> {
-        match own {
-            Some(number) => Ok(number),
-            None if self.entry.status == ice::ManifestStatus::Added
-                || self.info.sequence_number == 0 =>
-            {
-                Ok(self.info.sequence_number)
-            }
-            None => Err(corrupt(
-                "manifest",
-                &self.info.manifest_path,
-                format!("file {} has no sequence number", self.entry.file_path()),
-            )),
-        }
-    }
-
-    fn partition(&self) -> Result<Vec<Option<Literal>>> {
-        self.entry
-            .data_file()
-            .partition()
-            .iter()
-            .zip(self.partition_types)
-            .map(|(value, ty)| {
-                let Some(value) = value else {
-                    return Ok(None);
-                };
-                value
-                    .as_primitive_literal()
-                    .and_then(|value| Literal::from_primitive(ty, &value))
-                    .map(Some)
-                    .ok_or_else(|| {
-                        let reason =
-                            format!("file {} has a malformed partition", self.entry.file_path());
-                        corrupt("manifest", &self.info.manifest_path, reason)
-                    })
-            })
-            .collect()
-    }
-}
-
-fn counts(counts: &HashMap<i32, u64>) -> ByField<u64> {
-    counts.iter().map(|(id, count)| (*id, *count)).collect()
-}
-
-fn bounds(bounds: &HashMap<i32, ice::Datum>) -> ByField<Literal> {
-    bounds
-        .iter()
-        .filter_map(|(id, datum)| {
-            let literal = Literal::from_primitive(datum.data_type(), datum.literal())?;
-            (!literal.is_nan()).then_some((*id, literal))
-        })
-        .collect()
-}
-
-fn format(format: ice::DataFileFormat) -> FileFormat {
-    match format {
-        ice::DataFileFormat::Parquet => FileFormat::Parquet,
-        ice::DataFileFormat::Orc => FileFormat::Orc,
-        ice::DataFileFormat::Avro => FileFormat::Avro,
-        ice::DataFileFormat::Puffin => FileFormat::Puffin,
-    }
+    Ok(bytes)
 }

@@ -12,15 +12,15 @@ use iceberg::spec as ice;
 
 use crate::cache::ManifestCache;
 use crate::error::{CatalogError, Result};
+use crate::foreign::Foreign;
 use crate::ident::TableIdent;
+use crate::properties::METADATA_CODEC;
 use crate::storage::Stores;
 use crate::table::{LoadedMetadata, Table};
 
 /// Largest table metadata we decompress, in bytes.
 const METADATA_BYTES_MAX: u64 = 1 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// Table property that chooses `gzip` or `none`.
-const COMPRESSION_PROPERTY: &str = "write.metadata.compression-codec";
 /// Newest format version we read.
 const FORMAT_VERSION_MAX: u64 = 3;
 
@@ -60,7 +60,8 @@ async fn read(location: &str, stores: &Stores) -> Result<LoadedMetadata> {
     })?;
     let location = location.to_owned();
     off_thread("table metadata", location.clone(), move || {
-        parse(&location, &bytes).map(LoadedMetadata::new)
+        let (metadata, foreign) = parse(&location, &bytes)?;
+        Ok(LoadedMetadata::with_foreign(metadata, foreign))
     })
     .await
 }
@@ -109,10 +110,39 @@ pub(crate) fn unpacked<'a>(
     Ok(Cow::Owned(out))
 }
 
-fn parse(location: &str, bytes: &Bytes) -> Result<ice::TableMetadata> {
+fn parse(location: &str, bytes: &Bytes) -> Result<(ice::TableMetadata, Option<Foreign>)> {
     let json = unpacked("table metadata", location, bytes)?;
     let json = json.as_ref();
-    serde_json::from_slice(json).map_err(|error| {
+    let error = match serde_json::from_slice(json) {
+        Ok(metadata) => return Ok((metadata, None)),
+        Err(error) => error,
+    };
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(json) else {
+        return Err(refusal(location, json, &error));
+    };
+    number_old_snapshots(&mut value);
+    let foreign = Foreign::take_out(&mut value);
+    let metadata = serde_json::from_value(value);
+    let metadata = metadata.map_err(|error| refusal(location, json, &error))?;
+    Ok((metadata, foreign))
+}
+
+/// Snapshots of format version 1 have no sequence number, also after an upgrade: that is 0, which Java leaves out.
+fn number_old_snapshots(metadata: &mut serde_json::Value) {
+    let snapshots = metadata.get_mut("snapshots");
+    let snapshots = snapshots.and_then(serde_json::Value::as_array_mut);
+    for snapshot in snapshots.into_iter().flatten() {
+        if let Some(snapshot) = snapshot.as_object_mut() {
+            snapshot
+                .entry("sequence-number")
+                .or_insert_with(|| 0.into());
+        }
+    }
+}
+
+/// What is wrong with metadata that does not parse.
+fn refusal(location: &str, json: &[u8], error: &serde_json::Error) -> CatalogError {
+    {
         let reason = match serde_json::from_slice::<serde_json::Value>(json) {
             Err(syntax) => format!("it is not JSON ({syntax})"),
             Ok(value) => match value.get("format-version").map(|v| (v, v.as_u64())) {
@@ -136,7 +166,7 @@ fn parse(location: &str, bytes: &Bytes) -> Result<ice::TableMetadata> {
             },
         };
         corrupt("table metadata", location, reason)
-    })
+    }
 }
 
 /// Writes `metadata` under a fresh name in `directory`; returns its location.
@@ -150,8 +180,8 @@ pub(crate) async fn write(
         .map_err(|error| CatalogError::internal(format!("metadata does not serialise: {error}")))?;
     let gzip = metadata
         .properties()
-        .get(COMPRESSION_PROPERTY)
-        .is_some_and(|codec| codec.eq_ignore_ascii_case("gzip"));
+        .get(METADATA_CODEC)
+        .is_some_and(|codec| codec.trim().eq_ignore_ascii_case("gzip"));
     let (bytes, suffix) = if gzip {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let packed = encoder

@@ -11,6 +11,7 @@ use iceberg::spec as ice;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::error::{CatalogError, Result};
+use crate::foreign::TYPE_META_KEY;
 use crate::literal::Literal;
 
 /// Arrow field metadata that holds a column's comment.
@@ -38,6 +39,9 @@ pub fn field_id(field: &Field) -> Option<i32> {
 pub fn iceberg_type_name(field: &Field) -> String {
     if is_uuid(field) {
         return "uuid".to_owned();
+    }
+    if let Some(name) = field.metadata().get(TYPE_META_KEY) {
+        return name.clone();
     }
     match field.data_type() {
         DataType::Boolean => "boolean".to_owned(),
@@ -96,7 +100,7 @@ fn struct_to_arrow(ty: &ice::StructType) -> Fields {
         .collect()
 }
 
-fn field_to_arrow(field: &ice::NestedField, name: &str) -> Field {
+pub(crate) fn field_to_arrow(field: &ice::NestedField, name: &str) -> Field {
     let mut metadata =
         HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), field.id.to_string())]);
     if let Some(doc) = &field.doc {

@@ -19,6 +19,7 @@ use crate::creation::{TableCreation, fresh_location, new_table};
 use crate::error::{CatalogError, Result};
 use crate::ident::{Namespace, TableIdent};
 use crate::metadata_file;
+use crate::properties::{self, DELETE_OLD_METADATA};
 use crate::purge;
 use crate::storage::Stores;
 use crate::table::{LoadedMetadata, Table};
@@ -30,8 +31,6 @@ use database::{Database, Swap, Written};
 const SWAPS_MAX: u32 = 10;
 /// Namespace property that gives its tables another place than the warehouse.
 const LOCATION_PROPERTY: &str = "location";
-/// Table property that removes old metadata files.
-const DELETE_OLD_METADATA_PROPERTY: &str = "write.metadata.delete-after-commit.enabled";
 /// Names listed in "not empty" and "not found" messages.
 const NAMES_SHOWN_MAX: usize = 10;
 
@@ -213,8 +212,7 @@ impl SqlCatalog {
             self.discard(&table).await;
             return Ok(None);
         }
-        let delete_old = table.properties().get(DELETE_OLD_METADATA_PROPERTY);
-        if delete_old.is_some_and(|value| value.trim().eq_ignore_ascii_case("true")) {
+        if properties::boolean(table.properties(), DELETE_OLD_METADATA, false) {
             delete_files(&self.stores, &new.old_files).await;
         }
         Ok(Some(table))
@@ -590,6 +588,7 @@ impl Catalog for SqlCatalog {
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table> {
         for _ in 0..SWAPS_MAX {
             let head = self.load_table(ident).await?;
+            head.check_writable()?;
             let Some(new) = Self::apply(&head, &commit)? else {
                 return Ok(head);
             };

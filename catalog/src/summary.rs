@@ -6,6 +6,7 @@ use iceberg::spec as ice;
 
 use crate::commit::NewDataFile;
 use crate::literal::Literal;
+use crate::table::Table;
 
 /// Counts of one commit. Written only where they are not zero, as Java does.
 #[derive(Debug, Default)]
@@ -14,8 +15,16 @@ pub(crate) struct Changes {
     added_records: u64,
     added_bytes: u64,
     removed: Removed,
-    partitions: HashSet<(i32, Vec<Option<Literal>>)>,
+    partitions: HashMap<(i32, Vec<Option<Literal>>), Added>,
     removed_partitions: HashSet<(i32, String)>,
+}
+
+/// What a commit adds to one partition.
+#[derive(Debug, Default)]
+struct Added {
+    data_files: u64,
+    records: u64,
+    bytes: u64,
 }
 
 /// What a commit takes away.
@@ -56,8 +65,35 @@ impl Changes {
         self.added_data_files += 1;
         self.added_records += file.record_count;
         self.added_bytes += file.size_bytes;
-        self.partitions
-            .insert((file.spec_id, file.partition.clone()));
+        let partition = self
+            .partitions
+            .entry((file.spec_id, file.partition.clone()))
+            .or_default();
+        partition.data_files += 1;
+        partition.records += file.record_count;
+        partition.bytes += file.size_bytes;
+    }
+
+    /// What was added to each partition, as entries of the summary, if there are at most `limit` partitions.
+    pub(crate) fn partition_summaries(&self, head: &Table, limit: u64) -> HashMap<String, String> {
+        let mut summaries = HashMap::new();
+        let changed = (self.partitions.len() + self.removed_partitions.len()) as u64;
+        if changed > limit || self.partitions.is_empty() {
+            return summaries;
+        }
+        for ((spec_id, values), added) in &self.partitions {
+            let path = head.spec_by_id(*spec_id).map(|spec| spec.path(values));
+            let Some(path) = path.filter(|path| !path.is_empty()) else {
+                continue;
+            };
+            let text = format!(
+                "added-data-files={},added-records={},added-files-size={}",
+                added.data_files, added.records, added.bytes
+            );
+            summaries.insert(format!("partitions.{path}"), text);
+        }
+        summaries.insert("partition-summaries-included".to_owned(), "true".to_owned());
+        summaries
     }
 
     /// The summary of a snapshot whose parent has the summary `parent` (`None` for the first).

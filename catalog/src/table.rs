@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CatalogError, Result};
+use crate::foreign::Foreign;
 use crate::ident::TableIdent;
+use crate::layout::ObjectLayout;
 use crate::literal::Literal;
 use crate::schema;
+use crate::sorting::{self, SortOrder};
 use crate::storage::Stores;
 use crate::transform::{Transform, hash_bytes};
 
@@ -22,6 +25,10 @@ use crate::transform::{Transform, hash_bytes};
 pub const COMMENT_PROPERTY: &str = "comment";
 /// Table property that holds the name mapping for files without field ids.
 pub(crate) const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+/// Puffin blob that holds how many different values a column has.
+const THETA_SKETCH: &str = "apache-datasketches-theta-v1";
+/// Snapshots back that statistics are looked for: older ones tell little.
+const STATISTICS_AGE_MAX: u32 = 100;
 /// The branch that reads and writes use unless told otherwise.
 pub const MAIN_BRANCH: &str = ice::MAIN_BRANCH;
 
@@ -43,7 +50,11 @@ pub(crate) struct LoadedMetadata {
     pub(crate) metadata: ice::TableMetadataRef,
     arrow_schema: SchemaRef,
     specs: HashMap<i32, BoundSpec>,
+    /// Types of all primitive columns that the table has or had, by field id.
+    types: HashMap<i32, ice::PrimitiveType>,
     refs: OnceLock<HashMap<String, ice::SnapshotReference>>,
+    /// What the iceberg crate does not know of it.
+    foreign: Option<Foreign>,
 }
 
 /// A partition spec with the Iceberg types of its fields, where they are known.
@@ -76,6 +87,15 @@ pub struct PartitionField {
     pub source_column: Option<String>,
     /// Arrow type of the partition value.
     pub result_type: DataType,
+}
+
+/// A top-level column that a table has or had.
+#[derive(Clone, Debug)]
+pub struct TableColumn {
+    /// Its last name and type, with its id in the metadata.
+    pub field: FieldRef,
+    /// What rows hold that are older than the column (format version 3).
+    pub initial_default: Option<Literal>,
 }
 
 /// One snapshot of a table.
@@ -228,16 +248,42 @@ fn url_encoded(text: &str) -> String {
 
 impl LoadedMetadata {
     pub(crate) fn new(metadata: ice::TableMetadata) -> Self {
+        Self::with_foreign(metadata, None)
+    }
+
+    pub(crate) fn with_foreign(metadata: ice::TableMetadata, foreign: Option<Foreign>) -> Self {
         let arrow_schema = schema::to_arrow(metadata.current_schema());
+        let arrow_schema = foreign
+            .as_ref()
+            .map_or(Arc::clone(&arrow_schema), |foreign| {
+                foreign.shown(&arrow_schema)
+            });
         let specs = metadata
             .partition_specs_iter()
             .map(|spec| (spec.spec_id(), bind_spec(&metadata, spec)))
             .collect();
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| schema.schema_id());
+        schemas.push(metadata.current_schema());
+        let mut types = HashMap::new();
+        let stands_in = |id: &i32| foreign.as_ref().is_some_and(|foreign| foreign.has(*id));
+        for (id, field) in schemas
+            .iter()
+            .flat_map(|schema| schema.field_id_to_fields())
+        {
+            if let Some(ty) = field.field_type.as_primitive_type()
+                && !stands_in(id)
+            {
+                types.insert(*id, ty.clone());
+            }
+        }
         Self {
             metadata: Arc::new(metadata),
             arrow_schema,
             specs,
+            types,
             refs: OnceLock::new(),
+            foreign,
         }
     }
 
@@ -267,11 +313,9 @@ fn bind_spec(metadata: &ice::TableMetadata, spec: &ice::PartitionSpec) -> BoundS
             let transform = Transform::from_ice(field.transform);
             let result = source_type(metadata, field.source_id)
                 .and_then(|source| field.transform.result_type(&source).ok());
-            types.push(
-                result
-                    .as_ref()
-                    .and_then(|ty| ty.as_primitive_type().cloned()),
-            );
+            // Nobody knows what an unknown transform gives: the manifest tells.
+            let known = result.as_ref().filter(|_| transform != Transform::Unknown);
+            types.push(known.and_then(|ty| ty.as_primitive_type().cloned()));
             let result_type = match &result {
                 Some(ty) => schema::type_to_arrow(ty),
                 None => result_without_source(transform),
@@ -349,6 +393,15 @@ impl Table {
         self.inner.loaded.specs.get(&id)
     }
 
+    /// Type of a primitive column at any depth: its current one, or its last one if it was dropped.
+    pub(crate) fn primitive_type(&self, id: i32) -> Option<&ice::PrimitiveType> {
+        self.inner.loaded.types.get(&id)
+    }
+
+    pub(crate) fn foreign(&self) -> Option<&Foreign> {
+        self.inner.loaded.foreign.as_ref()
+    }
+
     /// Name of the table.
     pub fn ident(&self) -> &TableIdent {
         &self.inner.ident
@@ -365,20 +418,43 @@ impl Table {
     }
 
     /// Where new data files go: `write.data.path`, else `<location>/data`.
+    ///
+    /// The older names of the property, `write.folder-storage.path` and for files that are spread
+    /// `write.object-storage.path`, are heeded as Java heeds them.
     pub fn data_location(&self) -> String {
-        self.location_or("write.data.path", "data")
+        let properties = self.properties();
+        let spread =
+            crate::properties::boolean(properties, crate::layout::OBJECT_STORAGE_PROPERTY, false);
+        let names = if spread {
+            &[
+                "write.data.path",
+                "write.object-storage.path",
+                "write.folder-storage.path",
+            ][..]
+        } else {
+            &["write.data.path", "write.folder-storage.path"]
+        };
+        self.location_or(names, "data")
     }
 
     /// Where new metadata files go: `write.metadata.path`, else `<location>/metadata`.
     pub fn metadata_directory(&self) -> String {
-        self.location_or("write.metadata.path", "metadata")
+        self.location_or(&["write.metadata.path"], "metadata")
     }
 
-    fn location_or(&self, property: &str, folder: &str) -> String {
-        match self.properties().get(property) {
+    fn location_or(&self, properties: &[&str], folder: &str) -> String {
+        let mut named = properties
+            .iter()
+            .filter_map(|name| self.properties().get(*name));
+        match named.next() {
             Some(path) => path.trim_end_matches('/').to_owned(),
             None => format!("{}/{folder}", self.location()),
         }
+    }
+
+    /// How data files are spread below [`Self::data_location`]; `None` if they are not.
+    pub fn object_layout(&self) -> Option<ObjectLayout> {
+        ObjectLayout::of(self.properties(), self.location(), &self.data_location())
     }
 
     /// The table's identity, which survives renaming.
@@ -439,15 +515,50 @@ impl Table {
         if id == self.schema_id() {
             return Some(self.arrow_schema());
         }
-        self.metadata()
-            .schema_by_id(id)
-            .map(|schema| schema::to_arrow(schema))
+        let schema = schema::to_arrow(self.metadata().schema_by_id(id)?);
+        Some(match self.foreign() {
+            Some(foreign) => foreign.shown(&schema),
+            None => schema,
+        })
     }
 
     /// Initial defaults (format version 3) of the current schema's primitive columns, by field id:
     /// what a file written before the column existed holds.
     pub fn initial_defaults(&self) -> HashMap<i32, Literal> {
         schema::initial_defaults(self.metadata().current_schema())
+    }
+
+    /// A top-level column that the table has or had, by field id.
+    pub fn column_by_id(&self, id: i32) -> Option<TableColumn> {
+        let metadata = self.metadata();
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        let current = std::iter::once(metadata.current_schema());
+        current.chain(schemas).find_map(|schema| {
+            let fields = schema.as_struct().fields();
+            let field = fields.iter().find(|field| field.id == id)?;
+            let shown = Arc::new(schema::field_to_arrow(field, &field.name));
+            Some(TableColumn {
+                field: match self.foreign() {
+                    Some(foreign) => foreign.shown_field(&shown),
+                    None => shown,
+                },
+                initial_default: schema::initial_defaults(schema).remove(&id),
+            })
+        })
+    }
+
+    /// All specs, the newest first.
+    pub fn partition_specs(&self) -> Vec<&PartitionSpec> {
+        let mut specs: Vec<_> = self
+            .inner
+            .loaded
+            .specs
+            .values()
+            .map(|bound| &bound.spec)
+            .collect();
+        specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
+        specs
     }
 
     /// The spec that new files are written with.
@@ -460,9 +571,48 @@ impl Table {
             .unwrap_or(&UNPARTITIONED)
     }
 
+    /// The order that new files are sorted in; `None` for none.
+    pub fn sort_order(&self) -> Option<SortOrder> {
+        sorting::default_order(self.metadata())
+    }
+
     /// The spec that some file was written with.
     pub fn spec_by_id(&self, id: i32) -> Option<&PartitionSpec> {
         self.bound_spec(id).map(|bound| &bound.spec)
+    }
+
+    /// All specs that files of the table may have been written with.
+    pub fn specs(&self) -> impl Iterator<Item = &PartitionSpec> {
+        self.inner.loaded.specs.values().map(|bound| &bound.spec)
+    }
+
+    /// About how many different values a column has, by field id, as the newest statistics file of `snapshot_id` or an
+    /// earlier snapshot says.
+    ///
+    /// Source: Iceberg spec, "Table Statistics", and Puffin, `apache-datasketches-theta-v1`.
+    pub fn distinct_counts(&self, snapshot_id: i64) -> HashMap<i32, u64> {
+        let metadata = self.metadata();
+        let mut next = Some(snapshot_id);
+        for _ in 0..STATISTICS_AGE_MAX {
+            let Some(id) = next else { break };
+            let files = metadata.statistics_for_snapshot(id);
+            let counts: HashMap<i32, u64> = files
+                .iter()
+                .flat_map(|file| &file.blob_metadata)
+                .filter(|blob| blob.r#type == THETA_SKETCH)
+                .filter_map(|blob| match &blob.fields[..] {
+                    [field] => Some((*field, blob.properties.get("ndv")?.parse().ok()?)),
+                    _ => None,
+                })
+                .collect();
+            if !counts.is_empty() {
+                return counts;
+            }
+            next = metadata
+                .snapshot_by_id(id)
+                .and_then(|snapshot| snapshot.parent_snapshot_id());
+        }
+        HashMap::new()
     }
 
     /// The snapshot that an unpinned read sees; `None` for a table never written.

@@ -509,6 +509,7 @@ mod tests {
         Date32Array, Decimal128Array, FixedSizeBinaryArray, Int64Array, Time64MicrosecondArray,
         TimestampMicrosecondArray, TimestampNanosecondArray,
     };
+    use proptest::prelude::*;
 
     fn micros(text: &str) -> i64 {
         text.parse::<chrono::NaiveDateTime>()
@@ -703,5 +704,106 @@ mod tests {
         );
         assert_eq!(Transform::Day.human(Some(&Literal::Date(0))), "1970-01-01");
         assert_eq!(Transform::Identity.human(None), "null");
+    }
+
+    /// Types that transforms apply to, with a value; nanoseconds are left to the next test.
+    fn any_source() -> impl Strategy<Value = (ice::PrimitiveType, Literal)> {
+        use ice::PrimitiveType as P;
+        let day = 86_400_000_000_i64;
+        let micros = -100_000 * day..100_000 * day;
+        prop_oneof![
+            any::<i32>().prop_map(|v| (P::Int, Literal::Int(v))),
+            any::<i64>().prop_map(|v| (P::Long, Literal::Long(v))),
+            (-100_000..100_000_i32).prop_map(|v| (P::Date, Literal::Date(v))),
+            (0..day).prop_map(|v| (P::Time, Literal::Time(v))),
+            micros
+                .clone()
+                .prop_map(|v| (P::Timestamp, Literal::Timestamp(v))),
+            micros.prop_map(|v| (P::Timestamptz, Literal::TimestampTz(v))),
+            any::<i64>().prop_map(|v| {
+                let ty = P::Decimal {
+                    precision: 20,
+                    scale: 2,
+                };
+                let value = Literal::Decimal {
+                    unscaled: i128::from(v),
+                    precision: 20,
+                    scale: 2,
+                };
+                (ty, value)
+            }),
+            ".{0,12}".prop_map(|v| (P::String, Literal::String(v))),
+            any::<Vec<u8>>().prop_map(|v| (P::Binary, Literal::Binary(v))),
+            any::<[u8; 7]>().prop_map(|v| (P::Fixed(7), Literal::Fixed(v.to_vec()))),
+            any::<[u8; 16]>().prop_map(|v| (P::Uuid, Literal::Uuid(v))),
+        ]
+    }
+
+    fn any_transform() -> impl Strategy<Value = Transform> {
+        prop_oneof![
+            Just(Transform::Identity),
+            (1..1000_u32).prop_map(Transform::Bucket),
+            (1..50_u32).prop_map(Transform::Truncate),
+            Just(Transform::Year),
+            Just(Transform::Month),
+            Just(Transform::Day),
+            Just(Transform::Hour),
+            Just(Transform::Void),
+        ]
+    }
+
+    proptest! {
+        /// The iceberg crate has transforms of its own, written by others.
+        #[test]
+        fn partition_values_are_those_of_another_implementation(
+            (ty, value) in any_source(),
+            transform in any_transform(),
+        ) {
+            let arrow = crate::schema::primitive_to_arrow(&ty);
+            let wrapped = match (&transform, &value) {
+                // Below the least number the crate panics where Java wraps.
+                (Transform::Truncate(w), Literal::Int(v)) => *v < i32::MIN + i32::try_from(*w).unwrap(),
+                (Transform::Truncate(w), Literal::Long(v)) => *v < i64::MIN + i64::from(*w),
+                _ => false,
+            };
+            prop_assume!(!wrapped);
+            // The crate cannot cut binary values.
+            let binary = matches!(ty, ice::PrimitiveType::Binary);
+            prop_assume!(!(binary && matches!(transform, Transform::Truncate(_))));
+            let theirs = transform.to_ice().result_type(&ice::Type::Primitive(ty.clone()));
+            let ours = transform.result_type(&arrow);
+            // A uuid and a fixed of its width are one type here.
+            if theirs.is_err() {
+                prop_assert!(ours.is_err(), "{} of {}", transform, ty);
+                return Ok(());
+            }
+            let function = iceberg::transform::create_transform_function(&transform.to_ice()).unwrap();
+            let datum = value.to_datum(&ty).unwrap();
+            let theirs = function.transform_literal(&datum).unwrap();
+            let ours = transform.apply_literal(&arrow, &value).unwrap();
+            let theirs = theirs.map(|datum| {
+                Literal::from_primitive(datum.data_type(), datum.literal()).unwrap().to_bytes()
+            });
+            prop_assert_eq!(ours.map(|value| value.to_bytes()), theirs, "{} of {}", transform, value);
+        }
+
+        /// The spec has nanoseconds partitioned as the microseconds that they are in.
+        #[test]
+        fn nanoseconds_are_partitioned_as_their_microseconds(
+            nanos in any::<i64>(),
+            transform in any_transform(),
+        ) {
+            prop_assume!(!matches!(transform, Transform::Identity | Transform::Truncate(_)));
+            let micros = nanos.div_euclid(1000);
+            for (zone, nano, micro) in [
+                (None, Literal::TimestampNs(nanos), Literal::Timestamp(micros)),
+                (Some("UTC"), Literal::TimestampTzNs(nanos), Literal::TimestampTz(micros)),
+            ] {
+                let ty = |unit| DataType::Timestamp(unit, zone.map(Into::into));
+                let a = transform.apply_literal(&ty(TimeUnit::Nanosecond), &nano).unwrap();
+                let b = transform.apply_literal(&ty(TimeUnit::Microsecond), &micro).unwrap();
+                prop_assert_eq!(a, b, "{}", transform);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
     COMMENT_PROPERTY, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent, ViewChange,
-    change_schema, truncate, update_properties,
+    change_schema, replace_sort_order, truncate, update_properties,
 };
 
 use crate::commands::quoted;
@@ -69,6 +69,14 @@ impl Engine {
             AlterAction::SetProperties(set) => self.set_properties(&found, set, vec![]).await?,
             AlterAction::ResetProperties(remove) => {
                 self.set_properties(&found, HashMap::new(), remove).await?;
+            }
+            AlterAction::SortOrder(fields) => {
+                if found.kind == EntryKind::View {
+                    return Err(found.wrong_kind("rows are in the tables that the view reads"));
+                }
+                let catalog = found.catalog.as_ref();
+                let table = catalog.load_table(&found.ident).await?;
+                replace_sort_order(catalog, &table, &fields).await?;
             }
             AlterAction::Columns(changes) => {
                 if found.kind == EntryKind::View {

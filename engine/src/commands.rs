@@ -7,7 +7,7 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, EntryKind, Namespace, Table, TableIdent, Transform, View,
+    Catalog, DOC_META_KEY, EntryKind, Namespace, SortOrder, Table, TableIdent, Transform, View,
     iceberg_type_name,
 };
 
@@ -115,6 +115,7 @@ impl Engine {
             | Statement::Insert { .. }
             | Statement::CreateTable(_)
             | Statement::CreateView(_)
+            | Statement::CopyTo(_)
             | Statement::Explain(_) => Err(EngineError::internal("not a command")),
         }
     }
@@ -597,6 +598,17 @@ fn transform_sql(transform: Transform, column: &str) -> String {
     }
 }
 
+/// A sort order as CREATE TABLE spells it.
+fn order_sql(order: &SortOrder) -> String {
+    let fields = order.fields.iter().filter_map(|field| {
+        let column = transform_sql(field.transform, field.source_column.as_ref()?);
+        let direction = if field.descending { "DESC" } else { "ASC" };
+        let nulls = if field.nulls_first { "FIRST" } else { "LAST" };
+        Some(format!("{column} {direction} NULLS {nulls}"))
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
 /// Quotes a name unless it is a plain lower-case word.
 pub(crate) fn quoted(name: &str) -> String {
     let plain = name
@@ -656,6 +668,9 @@ fn create_statement(name: &FullName, table: &Table) -> Result<String, EngineErro
         .collect();
     if !partition.is_empty() {
         write!(out, "\nPARTITIONED BY ({})", partition.join(", ")).map_err(fail)?;
+    }
+    if let Some(order) = table.sort_order() {
+        write!(out, "\nORDER BY ({})", order_sql(&order)).map_err(fail)?;
     }
     if let Some(comment) = table.comment() {
         write!(out, "\nCOMMENT {}", literal(comment)).map_err(fail)?;

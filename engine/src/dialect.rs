@@ -29,6 +29,11 @@ impl Dialect for PostgreSqlDialect {
         false
     }
 
+    /// `{'name': 'type'}`, as in options of file functions.
+    fn supports_dictionary_syntax(&self) -> bool {
+        true
+    }
+
     fn supports_table_versioning(&self) -> bool {
         self.table_versions
     }

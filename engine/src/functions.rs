@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 
 use crate::casts;
 use crate::checked;
+use crate::files;
 use crate::grouping;
 use crate::integers::IntegerLiterals;
 use crate::intervals::{self, IntervalArithmetic};
@@ -31,9 +32,6 @@ use crate::temporal::{self, TemporalArithmetic};
 use crate::unknowns::UnknownLiterals;
 use crate::values;
 use crate::write;
-
-/// Table functions, which are replaced before planning.
-const FILE_FUNCTIONS: [&str; 3] = ["read_csv", "read_json", "read_parquet"];
 
 /// Registers the functions that any process of the cluster may meet in a plan.
 pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
@@ -219,7 +217,7 @@ pub(crate) fn names(state: &SessionState) -> Vec<String> {
         .chain(own.iter().map(|f| f.name().to_owned()))
         .chain(values::names())
         .chain(temporal::names().map(str::to_owned))
-        .chain(FILE_FUNCTIONS.map(str::to_owned))
+        .chain(files::function_names().map(str::to_owned))
         .chain(pg_catalog::function_names().map(str::to_owned))
         .chain(
             pg_catalog::plain::NAMES

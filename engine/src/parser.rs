@@ -14,9 +14,11 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 mod admin;
 mod call;
+mod copy;
 mod ddl;
 mod refused;
 mod trims;
+mod types;
 mod versions;
 
 pub(crate) use versions::VERSION_FUNCTION;
@@ -251,6 +253,7 @@ impl Grammar<'_> {
             "DROP" => self.drop(),
             "ALTER" => self.alter(),
             "COMMENT" => self.comment(),
+            "COPY" => self.copy(),
             "TRUNCATE" => self.truncate(),
             "VACUUM" => self.maintain("VACUUM"),
             "ANALYZE" | "ANALYSE" => self.maintain("ANALYZE"),
@@ -428,6 +431,8 @@ impl Grammar<'_> {
             if self.words(&["USING", "ICEBERG"]) {
             } else if self.words(&["PARTITIONED", "BY"]) || self.words(&["PARTITION", "BY"]) {
                 out.partition = self.partition_fields()?;
+            } else if self.words(&["ORDER", "BY"]) || self.words(&["SORTED", "BY"]) {
+                out.sort = self.sort_fields()?;
             } else if self.word("WITH") || self.word("TBLPROPERTIES") {
                 out.properties.extend(self.properties()?);
             } else if self.word("LOCATION") {

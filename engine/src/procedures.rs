@@ -65,20 +65,37 @@ const fn required(name: &'static str, kind: Kind) -> Parameter {
     }
 }
 
+/// What procedures that take files answer.
+const ADDED: &[&str] = &["added_files_count", "added_rows_count"];
+
 /// All procedures, by name.
-pub(crate) const PROCEDURES: &[Procedure] = &[Procedure {
-    name: "register_table",
-    parameters: &[
-        required("table", Kind::Table),
-        required("metadata_file", Kind::Text),
-    ],
-    columns: &[
-        "current_snapshot_id",
-        "total_records_count",
-        "total_data_files_count",
-    ],
-    about: "Enters a table that another catalog or engine wrote, by its metadata file. Nothing is copied.",
-}];
+pub(crate) const PROCEDURES: &[Procedure] = &[
+    Procedure {
+        name: "add_files",
+        parameters: &[required("table", Kind::Table), required("path", Kind::Text)],
+        columns: ADDED,
+        about: "Enters Parquet files (a path, folder or glob under the allowed roots) in a table. Nothing is copied; the files stay when the table goes.",
+    },
+    Procedure {
+        name: "attach_parquet",
+        parameters: &[required("table", Kind::Table), required("path", Kind::Text)],
+        columns: ADDED,
+        about: "Makes a table of Parquet files as they lie, partitioned by folders `key=value`. Nothing is copied; the files stay when the table goes.",
+    },
+    Procedure {
+        name: "register_table",
+        parameters: &[
+            required("table", Kind::Table),
+            required("metadata_file", Kind::Text),
+        ],
+        columns: &[
+            "current_snapshot_id",
+            "total_records_count",
+            "total_data_files_count",
+        ],
+        about: "Enters a table that another catalog or engine wrote, by its metadata file. Nothing is copied.",
+    },
+];
 
 /// How each procedure is called and what it does, for the reference.
 pub fn procedures() -> impl Iterator<Item = (String, &'static str)> {
@@ -268,6 +285,16 @@ impl Engine {
         call.name.clear();
         let arguments = Arguments::bind(procedure, call)?;
         match procedure.name {
+            "add_files" => {
+                let (table, path) = (arguments.table(0)?, arguments.text(1)?);
+                let added = Box::pin(self.add_files(&session, &table, path)).await?;
+                procedure.answer(added.counts())
+            }
+            "attach_parquet" => {
+                let (table, path) = (arguments.table(0)?, arguments.text(1)?);
+                let added = Box::pin(self.attach_parquet(&session, &table, path)).await?;
+                procedure.answer(added.counts())
+            }
             "register_table" => self.register_table(&session, procedure, &arguments).await,
             other => Err(EngineError::internal(format!("{other} is not called"))),
         }

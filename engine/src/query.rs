@@ -28,6 +28,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files;
 use crate::functions;
 use crate::headings::{self, Headings};
+use crate::hidden;
 use crate::inserts;
 use crate::integers;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
@@ -90,6 +91,7 @@ impl Engine {
         scope: Scope,
     ) -> Result<Planned, EngineError> {
         Box::pin(versions::mark(self, session, context, &mut statement)).await?;
+        hidden::show(&mut statement, &self.config.catalogs, &scope).await?;
         headings::name_inner(&mut statement);
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);
@@ -122,7 +124,8 @@ impl Engine {
             let none = HashMap::new();
             let bare = self.statement_state(session, context, placement, none, scope.clone())?;
             for call in &calls {
-                let table = files::open(call, &self.config.roots, &bare.state).await?;
+                let table =
+                    files::open(call, &self.config.roots, &self.config.stores, &bare.state).await?;
                 tables.insert(call.table.clone(), table);
             }
         }

@@ -17,6 +17,7 @@ use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
+use crate::hidden;
 use crate::lookup::{self, Found};
 use crate::metadata_tables::{self, MetadataTable};
 use crate::names;
@@ -332,7 +333,12 @@ impl SchemaProvider for StatementSchema {
     }
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
-        match self.find(name).await.map_err(EngineError::from) {
+        let (name, with_hidden) = hidden::unmarked(name);
+        match self
+            .find(name, with_hidden)
+            .await
+            .map_err(EngineError::from)
+        {
             Err(error)
                 if matches!(
                     error.kind,
@@ -354,7 +360,11 @@ impl SchemaProvider for StatementSchema {
 }
 
 impl StatementSchema {
-    async fn find(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+    async fn find(
+        &self,
+        name: &str,
+        with_hidden: bool,
+    ) -> DfResult<Option<Arc<dyn TableProvider>>> {
         if self.catalog == FILES_CATALOG {
             return Ok(self.view.files.get(name).cloned());
         }
@@ -362,7 +372,10 @@ impl StatementSchema {
         if self.schema != SEARCH_PATH {
             return match self.builtin(&self.schema, name).await? {
                 Some(view) => Ok(Some(view)),
-                None => self.relation(&name_of(&self.schema)).await.map(Some),
+                None => {
+                    let name = name_of(&self.schema);
+                    self.relation(&name, with_hidden).await.map(Some)
+                }
             };
         }
         // Built-in schemas may be in the search path.
@@ -371,7 +384,8 @@ impl StatementSchema {
                 return Ok(Some(view));
             }
         }
-        self.relation(&vec![name.to_owned()]).await.map(Some)
+        let name = vec![name.to_owned()];
+        self.relation(&name, with_hidden).await.map(Some)
     }
 
     /// A view of the server itself; `None` if `schema` is not one of its schemas.
@@ -389,7 +403,7 @@ impl StatementSchema {
     }
 
     /// A table, pinned, one of its metadata tables, or what stands for a view.
-    async fn relation(&self, name: &Name) -> DfResult<Arc<dyn TableProvider>> {
+    async fn relation(&self, name: &Name, with_hidden: bool) -> DfResult<Arc<dyn TableProvider>> {
         let scope = &self.view.scope;
         let Wanted {
             found,
@@ -413,7 +427,10 @@ impl StatementSchema {
             let table = MetadataTable::new(kind, table, snapshot, cache, zone);
             return Ok(Arc::new(table));
         }
-        let provider = versions::provider(table, version.as_ref(), cache)?;
+        let mut provider = versions::provider(table, version.as_ref(), cache)?;
+        if with_hidden {
+            provider = provider.with_hidden_columns();
+        }
         Ok(Arc::new(provider.with_time_zone(zone)))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast;
-use tarn_catalog::PartitionFieldDef;
+use tarn_catalog::{PartitionFieldDef, SortFieldDef};
 
 use crate::admin::Admin;
 
@@ -46,6 +46,8 @@ pub(crate) enum Statement {
     CreateTable(Box<CreateTable>),
     /// `CREATE VIEW`.
     CreateView(Box<CreateView>),
+    /// `COPY … TO 'path'`.
+    CopyTo(Box<CopyTo>),
     /// `DROP VIEW`.
     DropView {
         /// The views.
@@ -164,6 +166,7 @@ impl Statement {
             | Self::CreateTable(_)
             | Self::DropTable { .. }
             | Self::CreateView(_)
+            | Self::CopyTo(_)
             | Self::DropView { .. }
             | Self::Truncate { .. }
             | Self::Comment { .. }
@@ -199,6 +202,7 @@ impl Statement {
             Self::DropTable { .. } => "DROP TABLE",
             Self::CreateView(create) if create.alter => "ALTER VIEW",
             Self::CreateView(_) => "CREATE VIEW",
+            Self::CopyTo(_) => "COPY",
             Self::DropView { .. } => "DROP VIEW",
             Self::Truncate { delete: false, .. } => "TRUNCATE TABLE",
             Self::Truncate { delete: true, .. } => "DELETE",
@@ -222,6 +226,17 @@ impl Statement {
             Self::Call(_) => "CALL",
         }
     }
+}
+
+/// `COPY … TO 'path'`.
+#[derive(Debug)]
+pub(crate) struct CopyTo {
+    /// Gives the rows.
+    pub query: ast::Statement,
+    /// Where they go.
+    pub target: String,
+    /// Names in small letters, with what follows each.
+    pub options: Vec<(String, Vec<String>)>,
 }
 
 /// `CALL procedure(argument, name => argument, …)`.
@@ -272,6 +287,8 @@ pub(crate) enum AlterAction {
     SetProperties(HashMap<String, String>),
     /// `RESET (key, …)`, `UNSET TBLPROPERTIES (…)`.
     ResetProperties(Vec<String>),
+    /// `WRITE ORDERED BY …`; none for `WRITE UNORDERED`.
+    SortOrder(Vec<SortFieldDef>),
     /// `OWNER TO`: everything belongs to its catalog.
     Owner,
 }
@@ -377,6 +394,8 @@ pub(crate) struct CreateTable {
     pub columns: Vec<ast::ColumnDef>,
     /// `PARTITIONED BY (…)`.
     pub partition: Vec<PartitionFieldDef>,
+    /// `ORDER BY (…)`.
+    pub sort: Vec<SortFieldDef>,
     /// `WITH (…)`.
     pub properties: HashMap<String, String>,
     /// `LOCATION '…'`.
@@ -401,6 +420,7 @@ impl CreateTable {
             like: None,
             primary_key: vec![],
             partition: vec![],
+            sort: vec![],
             properties: HashMap::new(),
             location: None,
             comment: None,

@@ -93,7 +93,10 @@ impl SqlTypes {
                 None => return Ok(None),
             },
             SqlType::Map(key, value) => match (self.arrow_type(key)?, self.arrow_type(value)?) {
-                (Some(key), Some(value)) => map_of(key, value),
+                (Some(key_type), Some(value_type)) => map_of(
+                    noted(Field::new("key", key_type, false), key),
+                    noted(Field::new("value", value_type, true), value),
+                ),
                 _ => return Ok(None),
             },
             SqlType::Struct(fields, _) => {
@@ -106,7 +109,7 @@ impl SqlTypes {
                         .field_name
                         .as_ref()
                         .map_or_else(|| format!("c{i}"), crate::parser::fold);
-                    out.push(Field::new(name, ty, true));
+                    out.push(noted(Field::new(name, ty, true), &field.field_type));
                 }
                 DataType::Struct(Fields::from(out))
             }
@@ -114,13 +117,18 @@ impl SqlTypes {
                 Some(field) => field.data_type().clone(),
                 None => return Ok(None),
             },
-            SqlType::Custom(name, _) => match name.to_string().to_lowercase().as_str() {
+            SqlType::Custom(name, arguments) => match name.to_string().to_lowercase().as_str() {
+                "fixed" => match arguments.first().map(|width| width.parse::<i32>()) {
+                    Some(Ok(width @ 1..)) => DataType::FixedSizeBinary(width),
+                    _ => return Ok(None),
+                },
                 "long" => DataType::Int64,
                 "byte" | "short" => DataType::Int16,
                 "string" => DataType::Utf8View,
                 "timestamp_ntz" => self.timestamp(None, TimezoneInfo::None),
                 "timestamp_ltz" => self.timestamp(None, TimezoneInfo::Tz),
                 "timestamp_ns" => DataType::Timestamp(TimeUnit::Nanosecond, None),
+                "timestamptz_ns" => self.timestamp(Some(9), TimezoneInfo::Tz),
                 _ => return Ok(None),
             },
             _ => return Ok(None),
@@ -154,17 +162,16 @@ impl SqlTypes {
                 format!("column \"{column}\": type {sql} is not supported in a table"),
             )
             .with_hint(
-                "types: boolean, int, bigint, real, double precision, numeric(p, s), text, bytea, uuid, date, time, timestamp, timestamptz, type[]; structs and maps by CREATE TABLE AS",
+                "types: boolean, int, bigint, real, double precision, numeric(p, s), text, bytea, fixed(n), uuid, date, time, timestamp, timestamptz, type[], struct<name: type, …>, map<type, type>",
             )),
             Some(ty) => {
                 if let Some(kept) = widened(sql) {
                     notices::widened(column, &sql.to_string().to_lowercase(), kept);
                 }
                 let field = Field::new(column, ty, true);
-                Ok(if matches!(sql, SqlType::Uuid) {
-                    with_uuid(field)
-                } else {
-                    field
+                Ok(match sql {
+                    SqlType::Uuid => with_uuid(field),
+                    _ => field,
                 })
             }
         }
@@ -253,6 +260,9 @@ fn catalog_type(sql: &SqlType) -> Option<Field> {
 
 /// `field` with what its Arrow type does not tell of the SQL type.
 fn noted(field: Field, sql: &SqlType) -> Field {
+    if matches!(sql, SqlType::Uuid) {
+        return with_uuid(field);
+    }
     let json = match sql {
         SqlType::JSON => Some("json"),
         SqlType::JSONB => Some("jsonb"),
@@ -289,11 +299,8 @@ fn decimal(info: ExactNumberInfo) -> Result<DataType, EngineError> {
     }
 }
 
-fn map_of(key: DataType, value: DataType) -> DataType {
-    let entries = DataType::Struct(Fields::from(vec![
-        Field::new("key", key, false),
-        Field::new("value", value, true),
-    ]));
+fn map_of(key: Field, value: Field) -> DataType {
+    let entries = DataType::Struct(Fields::from(vec![key, value]));
     DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
@@ -295,7 +296,7 @@ fn check_places(
     check_properties(&creation.properties, roots, warehouse)
 }
 
-/// Refuses properties that put parts of a table outside of warehouse and allowed roots.
+/// Refuses properties that have no meaning, or that put parts of a table outside of warehouse and allowed roots.
 pub(crate) fn check_properties(
     properties: &HashMap<String, String>,
     roots: &AllowedRoots,
@@ -307,6 +308,7 @@ pub(crate) fn check_properties(
     {
         roots.check_location(place, warehouse)?;
     }
+    write::WriteOptions::of(properties).map_err(DataFusionError::from)?;
     Ok(())
 }
 
@@ -353,6 +355,7 @@ fn creation(
         ident,
         schema: Arc::new(schema),
         partition: create.partition.clone(),
+        sort: create.sort.clone(),
         location: create
             .location
             .clone()

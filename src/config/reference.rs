@@ -172,7 +172,7 @@ pub const REFERENCE: &[Key] = &[
     typed(
         "storage.allowed_roots",
         "[]",
-        "Folders and `s3://` prefixes that `read_parquet`, `read_csv` and `read_json` may read.",
+        "Folders and `s3://` prefixes that file functions may read and COPY may write.",
     ),
     key(
         "storage.s3.endpoint",

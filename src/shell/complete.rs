@@ -112,9 +112,13 @@ const KEYWORDS: &[&str] = &[
     "WHERE",
     "WINDOW",
     "WITH",
+    "read_avro",
+    "read_binary_file",
     "read_csv",
     "read_json",
+    "read_orc",
     "read_parquet",
+    "read_text",
 ];
 
 /// One table and its columns.

@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod clients;
+mod files;
 mod flight;
 mod harness;
 mod http_api;

@@ -170,13 +170,13 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
-/// Options of a server that may read the files that `tests/slt/files` names.
-fn options() -> ServerOptions {
-    ServerOptions::default().allow(&[&repository().join("tests/slt/data"), tpch::data()])
+/// Options of a server that may read the files that `tests/slt/files` names, and write into `out`.
+fn options(out: &Path) -> ServerOptions {
+    ServerOptions::default().allow(&[&repository().join("tests/slt/data"), tpch::data(), out])
 }
 
-/// Runs every file against `server`, those with `label` included.
-async fn run_files(server: &Server, label: &'static str, setup: &[&str]) {
+/// Runs every file against `server`, which may write into `out`, those with `label` included.
+async fn run_files(server: &Server, out: &Path, label: &'static str, setup: &[&str]) {
     let root = repository().join("tests/slt");
     let wanted = std::env::var("TARN_SLT").unwrap_or_default();
     let mut paths = Vec::new();
@@ -212,6 +212,7 @@ async fn run_files(server: &Server, label: &'static str, setup: &[&str]) {
         runner.with_column_validator(sqllogictest::strict_column_validator);
         runner.set_var("DATA".to_owned(), root.join("data").display().to_string());
         runner.set_var("TPCH".to_owned(), tpch::data().display().to_string());
+        runner.set_var("OUT".to_owned(), out.display().to_string());
         if let Err(error) = runner.run_file_async(path).await {
             failures.push(error.to_string());
         }
@@ -231,12 +232,14 @@ async fn run_files(server: &Server, label: &'static str, setup: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_passes_on_one_process() {
-    let server = options().start().await;
-    run_files(&server, "local", &[]).await;
+    let out = tempfile::tempdir().unwrap();
+    let server = options(out.path()).start().await;
+    run_files(&server, out.path(), "local", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_file_passes_on_three_workers() {
-    let server = options().workers(3).start().await;
-    run_files(&server, "workers", &[ALWAYS_DISTRIBUTE]).await;
+    let out = tempfile::tempdir().unwrap();
+    let server = options(out.path()).workers(3).start().await;
+    run_files(&server, out.path(), "workers", &[ALWAYS_DISTRIBUTE]).await;
 }

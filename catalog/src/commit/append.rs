@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use iceberg::spec as ice;
 
 use super::manifest_write::{self, ENTRIES_MAX};
+use super::merge;
 use super::truncate::has_live_files;
 use super::{NewDataFile, NewManifests, Session, SnapshotOperation};
 use crate::error::{CatalogError, Result};
@@ -83,9 +84,13 @@ impl SnapshotOperation for Append {
         for file in self.files_by_spec.values().flatten() {
             changes.add_data_file(file);
         }
+        // What an earlier try merged are manifests of another head.
+        let stale = std::mem::take(&mut session.merged);
+        session.discard(head.stores(), &stale).await;
+        let version = head.metadata().format_version();
         let added = match &session.manifests {
-            Some(written) => written.clone(),
-            None => self.write(head, session).await?,
+            Some((of, written)) if *of == version => written.clone(),
+            _ => self.write(head, session).await?,
         };
         let mut manifests = added;
         if let Some(parent) = head.current_snapshot() {
@@ -95,6 +100,7 @@ impl SnapshotOperation for Append {
                 manifests.push(with_counts(head, manifest).await?);
             }
         }
+        let manifests = merge::merged(head, manifests, session).await?;
         Ok(NewManifests { manifests, changes })
     }
 }
@@ -107,7 +113,8 @@ impl Append {
                 written.push(manifest_write::write_data(head, *spec_id, chunk, session).await?);
             }
         }
-        session.manifests = Some(written.clone());
+        let version = head.metadata().format_version();
+        session.manifests = Some((version, written.clone()));
         Ok(written)
     }
 }

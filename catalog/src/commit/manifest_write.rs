@@ -42,7 +42,7 @@ pub(super) async fn write_data(
     finish(head, &memory, writer, session).await
 }
 
-/// Writes one manifest that says that `entries`, which `manifest` lists, are deleted.
+/// Writes one manifest that says that `entries`, all live files that `manifest` lists, are deleted.
 pub(super) async fn write_deleted(
     head: &Table,
     manifest: &ice::ManifestFile,
@@ -52,18 +52,133 @@ pub(super) async fn write_deleted(
     let target = Target::new(head, manifest.partition_spec_id)?;
     let memory = FileIO::new_with_memory();
     let mut writer = target.writer(&memory, manifest.content, session)?;
+    let mut row_ids = RowIds::of(manifest);
     for entry in entries {
         // Numbers that an entry leaves out are those of its manifest.
         let number = |own: Option<i64>| own.unwrap_or(manifest.sequence_number);
+        let file = match manifest.content {
+            ice::ManifestContentType::Data => {
+                let row_id = row_ids.next(entry.data_file());
+                with_row_id(entry.data_file(), row_id, manifest.partition_spec_id)?
+            }
+            ice::ManifestContentType::Deletes => entry.data_file().clone(),
+        };
         writer
             .add_delete_file(
-                entry.data_file().clone(),
+                file,
                 number(entry.sequence_number),
                 Some(number(entry.file_sequence_number)),
             )
             .map_err(encode_error)?;
     }
     finish(head, &memory, writer, session).await
+}
+
+/// Writes one manifest with the live files of `sources`, which are data manifests of one partition spec.
+///
+/// Files that this commit adds stay added; all others keep the snapshot, the sequence numbers and in format version 3
+/// the row ids that they have.
+pub(super) async fn write_merged(
+    head: &Table,
+    sources: &[(&ice::ManifestFile, ice::Manifest)],
+    session: &mut Session,
+) -> Result<ice::ManifestFile> {
+    let Some((first, _)) = sources.first() else {
+        return Err(CatalogError::internal("no manifests to merge"));
+    };
+    let target = Target::new(head, first.partition_spec_id)?;
+    let memory = FileIO::new_with_memory();
+    let mut writer = target.writer(&memory, ice::ManifestContentType::Data, session)?;
+    for (manifest, content) in sources {
+        let mut row_ids = RowIds::of(manifest);
+        for entry in content.entries().iter().filter(|entry| entry.is_alive()) {
+            let snapshot_id = entry.snapshot_id.unwrap_or(manifest.added_snapshot_id);
+            let file = entry.data_file();
+            if snapshot_id == session.snapshot_id {
+                writer
+                    .add_file(file.clone(), INHERIT_SEQUENCE_NUMBER)
+                    .map_err(encode_error)?;
+                continue;
+            }
+            let row_id = row_ids.next(file);
+            let file = with_row_id(file, row_id, manifest.partition_spec_id)?;
+            let number = |own: Option<i64>| own.unwrap_or(manifest.sequence_number);
+            writer
+                .add_existing_file(
+                    file,
+                    snapshot_id,
+                    number(entry.sequence_number),
+                    Some(number(entry.file_sequence_number)),
+                )
+                .map_err(encode_error)?;
+        }
+    }
+    finish(head, &memory, writer, session).await
+}
+
+/// Row ids of the files of one manifest, in its order.
+///
+/// Source: Iceberg spec, "First Row ID Inheritance".
+struct RowIds {
+    next: Option<i64>,
+}
+
+impl RowIds {
+    fn of(manifest: &ice::ManifestFile) -> Self {
+        let first = manifest.first_row_id;
+        Self {
+            next: first.and_then(|first| i64::try_from(first).ok()),
+        }
+    }
+
+    /// The row id of the first row of the next live data file; `None` before format version 3.
+    fn next(&mut self, file: &ice::DataFile) -> Option<i64> {
+        if let Some(own) = file.first_row_id() {
+            return Some(own);
+        }
+        let id = self.next?;
+        let rows = i64::try_from(file.record_count()).unwrap_or(0);
+        self.next = Some(id.saturating_add(rows));
+        Some(id)
+    }
+}
+
+/// The same file with its row id written out: it would inherit another one from another manifest.
+fn with_row_id(file: &ice::DataFile, row_id: Option<i64>, spec_id: i32) -> Result<ice::DataFile> {
+    if row_id == file.first_row_id() {
+        return Ok(file.clone());
+    }
+    let mut builder = ice::DataFileBuilder::default();
+    builder
+        .content(file.content_type())
+        .file_path(file.file_path().to_owned())
+        .file_format(file.file_format())
+        .partition(file.partition().clone())
+        .partition_spec_id(spec_id)
+        .record_count(file.record_count())
+        .file_size_in_bytes(file.file_size_in_bytes())
+        .column_sizes(file.column_sizes().clone())
+        .value_counts(file.value_counts().clone())
+        .null_value_counts(file.null_value_counts().clone())
+        .nan_value_counts(file.nan_value_counts().clone())
+        .lower_bounds(file.lower_bounds().clone())
+        .upper_bounds(file.upper_bounds().clone())
+        .key_metadata(file.key_metadata().map(<[u8]>::to_vec))
+        .split_offsets(file.split_offsets().map(<[i64]>::to_vec))
+        .equality_ids(file.equality_ids())
+        .first_row_id(row_id)
+        .referenced_data_file(file.referenced_data_file())
+        .content_offset(file.content_offset())
+        .content_size_in_bytes(file.content_size_in_bytes());
+    if let Some(id) = file.sort_order_id() {
+        builder.sort_order_id(id);
+    }
+    builder.build().map_err(|error| {
+        CatalogError::internal(format!(
+            "data file \"{}\" is incomplete: {error}",
+            file.file_path()
+        ))
+    })
 }
 
 /// Spec and schema of a manifest that is to be written.

@@ -10,10 +10,11 @@
 
 mod append;
 mod manifest_write;
+mod merge;
 mod retry;
 mod truncate;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,9 +25,11 @@ use iceberg::{TableRequirement, TableUpdate};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, StagedTable, TableCommit};
+use crate::creation::{FORMAT_VERSION_PROPERTY, format_version};
 use crate::error::{CatalogError, ErrorCode, Result};
 use crate::literal::Literal;
 use crate::manifest::read_manifest_list;
+use crate::properties::{self, SUMMARY_PARTITIONS_MAX, check_properties};
 use crate::storage::Stores;
 use crate::summary::Changes;
 use crate::table::{LoadedMetadata, MAIN_BRANCH, Table, default_retention};
@@ -105,8 +108,12 @@ pub(crate) struct Session {
     pub(crate) snapshot_id: i64,
     /// Extra entries of the summary.
     pub(crate) properties: HashMap<String, String>,
-    /// Manifests written so far; reused by later tries.
-    pub(crate) manifests: Option<Vec<ice::ManifestFile>>,
+    /// Manifests of new files written so far, and the format version they are of; reused by later tries.
+    pub(crate) manifests: Option<(ice::FormatVersion, Vec<ice::ManifestFile>)>,
+    /// Manifests that the last try merged of others.
+    pub(crate) merged: Vec<String>,
+    /// What the manifest list of the last try lists.
+    listed: HashSet<String>,
     /// Every metadata file written so far, to be removed after a definite failure.
     written: Vec<String>,
 }
@@ -117,8 +124,29 @@ impl Session {
             snapshot_id: new_snapshot_id(),
             properties,
             manifests: None,
+            merged: Vec::new(),
+            listed: HashSet::new(),
             written: Vec::new(),
         }
+    }
+
+    /// Deletes metadata files that no try will need.
+    pub(crate) async fn discard(&mut self, stores: &Stores, files: &[String]) {
+        if !files.is_empty() {
+            delete_files(stores, files).await;
+            self.written.retain(|written| !files.contains(written));
+        }
+    }
+
+    /// Deletes what was written and is not in the snapshot that was committed with the manifest list `list`.
+    async fn discard_unlisted(&mut self, stores: &Stores, list: &str) {
+        let unlisted: Vec<String> = self
+            .written
+            .iter()
+            .filter(|written| *written != list && !self.listed.contains(*written))
+            .cloned()
+            .collect();
+        self.discard(stores, &unlisted).await;
     }
 
     pub(crate) fn record_written(&mut self, location: impl Into<String>) {
@@ -213,18 +241,31 @@ pub async fn create_with_files(
     result
 }
 
-/// Sets and removes table properties.
+/// Sets and removes table properties. `format-version` upgrades the table and is not stored.
 ///
 /// # Errors
-/// As [`Catalog::commit`]; `Invalid` for a reserved property.
+/// As [`Catalog::commit`]; `Invalid` for a reserved property, for one whose value has no meaning, and for an earlier
+/// format version.
 #[allow(clippy::implicit_hasher)] // one concrete type through the `Catalog` trait
 pub async fn update_properties(
     catalog: &dyn Catalog,
     table: &Table,
-    set: HashMap<String, String>,
+    mut set: HashMap<String, String>,
     remove: Vec<String>,
 ) -> Result<Table> {
     let mut updates = Vec::new();
+    check_properties(&set)?;
+    if let Some(version) = set.remove(FORMAT_VERSION_PROPERTY) {
+        let format_version = format_version(Some(&version))?;
+        if format_version < table.metadata().format_version() {
+            return Err(CatalogError::invalid(format!(
+                "table \"{}\" has format version {} and cannot go back to {version}",
+                table.ident(),
+                table.format_version()
+            )));
+        }
+        updates.push(TableUpdate::UpgradeFormatVersion { format_version });
+    }
     if !set.is_empty() {
         updates.push(TableUpdate::SetProperties { updates: set });
     }
@@ -318,11 +359,15 @@ async fn run_session(
                 reason: "it was dropped and made again".to_owned(),
             });
         }
+        head.check_writable()?;
         operation.validate(base, &head).await?;
         let (snapshot, list) = new_snapshot(&head, operation, session).await?;
         let commit = snapshot_commit(&head, snapshot);
         match catalog.commit(base.ident(), commit).await {
-            Ok(table) => return Ok(table),
+            Ok(table) => {
+                session.discard_unlisted(base.stores(), &list).await;
+                return Ok(table);
+            }
             Err(CatalogError::CommitStateUnknown { table, source, .. }) => {
                 if let Some(table) = find_snapshot(catalog, base, session.snapshot_id).await {
                     return Ok(table);
@@ -334,8 +379,9 @@ async fn run_session(
                 });
             }
             Err(error) if error.code() == ErrorCode::Conflict => {
-                delete_files(base.stores(), std::slice::from_ref(&list)).await;
-                session.written.retain(|written| *written != list);
+                session
+                    .discard(base.stores(), std::slice::from_ref(&list))
+                    .await;
                 if !policy.wait().await {
                     return Err(error);
                 }
@@ -390,6 +436,11 @@ async fn new_snapshot(
     session: &mut Session,
 ) -> Result<(ice::Snapshot, String)> {
     let new = operation.manifests(head, session).await?;
+    session.listed = new
+        .manifests
+        .iter()
+        .map(|manifest| manifest.manifest_path.clone())
+        .collect();
     let metadata = head.metadata();
     let parent = metadata.current_snapshot();
     let list = manifest_write::ManifestListInput {
@@ -406,10 +457,12 @@ async fn new_snapshot(
     session.record_written(list.location.clone());
     let location = list.location.clone();
     let row_range = manifest_write::write_list(head, list).await?;
-    let summary = new.changes.summary(
+    let mut summary = new.changes.summary(
         parent.map(|snapshot| &snapshot.summary().additional_properties),
         &session.properties,
     );
+    let limit = properties::number(head.properties(), SUMMARY_PARTITIONS_MAX);
+    summary.extend(new.changes.partition_summaries(head, limit.unwrap_or(0)));
     let builder = ice::Snapshot::builder()
         .with_snapshot_id(session.snapshot_id)
         .with_parent_snapshot_id(parent.map(|snapshot| snapshot.snapshot_id()))

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use uuid::Uuid;
 
+use crate::properties::{self, RETRIES, RETRY_TOTAL, RETRY_WAIT_MAX, RETRY_WAIT_MIN};
+
 /// Tries after the first. Java's default is 4, which ten busy writers exhaust.
 const RETRIES_DEFAULT: u32 = 20;
 /// No property may ask for more.
@@ -29,20 +31,15 @@ pub(crate) struct RetryPolicy {
 
 impl RetryPolicy {
     pub(crate) fn of(properties: &HashMap<String, String>) -> Self {
-        let number = |key: &str| {
-            properties
-                .get(key)
-                .and_then(|text| text.trim().parse().ok())
-        };
+        let number = |key: &str| properties::number(properties, key);
         let millis = |key: &str, default| number(key).map_or(default, Duration::from_millis);
-        let retries = number("commit.retry.num-retries").map_or(RETRIES_DEFAULT, |n: u64| {
-            u32::try_from(n).unwrap_or(RETRIES_MAX)
-        });
-        let total = millis("commit.retry.total-timeout-ms", TOTAL_DEFAULT);
+        let retries =
+            number(RETRIES).map_or(RETRIES_DEFAULT, |n| u32::try_from(n).unwrap_or(RETRIES_MAX));
+        let total = millis(RETRY_TOTAL, TOTAL_DEFAULT);
         Self {
             retries_left: retries.min(RETRIES_MAX),
-            wait: millis("commit.retry.min-wait-ms", WAIT_MIN_DEFAULT),
-            wait_max: millis("commit.retry.max-wait-ms", WAIT_MAX_DEFAULT),
+            wait: millis(RETRY_WAIT_MIN, WAIT_MIN_DEFAULT),
+            wait_max: millis(RETRY_WAIT_MAX, WAIT_MAX_DEFAULT),
             deadline: Instant::now() + total.min(TOTAL_DEFAULT),
         }
     }

@@ -28,8 +28,8 @@ impl SnapshotOperation for Truncate {
 
     async fn manifests(&self, head: &Table, session: &mut Session) -> Result<NewManifests> {
         // What an earlier try wrote lists the files of another head.
-        let stale = std::mem::take(&mut session.written);
-        super::delete_files(head.stores(), &stale).await;
+        let stale = session.written.clone();
+        session.discard(head.stores(), &stale).await;
         let mut changes = Changes::default();
         let mut manifests = Vec::new();
         let Some(parent) = head.current_snapshot() else {

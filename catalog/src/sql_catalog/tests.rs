@@ -4,6 +4,7 @@ mod evolution;
 mod metadata;
 mod revision;
 mod views;
+mod writing;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -112,6 +113,7 @@ fn creation(name: &str, properties: &[(&str, &str)]) -> TableCreation {
         ident: Lake::ident(name),
         schema: Arc::new(schema),
         partition: vec![],
+        sort: vec![],
         location: None,
         properties,
         primary_key: vec![],

@@ -1,11 +1,12 @@
 //! Rows as CSV (RFC 4180): a header line, NULL as an empty field, an empty text quoted.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::json::column_text;
+use super::readable::readable;
 
 /// Writes the rows of one result.
 pub(crate) struct CsvEncoder {
@@ -33,12 +34,13 @@ impl CsvEncoder {
     }
 
     pub(crate) fn rows(&self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        let columns = self
-            .schema
+        let batch = readable(batch)?;
+        let schema = batch.schema();
+        let columns = schema
             .fields()
             .iter()
             .zip(batch.columns())
-            .map(|(field, array)| Column::new(field, array.as_ref()))
+            .map(|(field, array)| Column::new(field, array))
             .collect::<Result<Vec<_>, _>>()?;
         let mut out = vec![];
         for row in 0..batch.num_rows() {
@@ -63,7 +65,7 @@ enum Column<'a> {
 const FORMAT: FormatOptions<'static> = FormatOptions::new();
 
 impl<'a> Column<'a> {
-    fn new(field: &arrow::datatypes::FieldRef, array: &'a dyn Array) -> Result<Self, ArrowError> {
+    fn new(field: &arrow::datatypes::FieldRef, array: &'a ArrayRef) -> Result<Self, ArrowError> {
         Ok(match array.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Strings(array),
             ty if ty.is_nested() => Self::Json(column_text(field, array)?),

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use serde_json::json;
 use tarn_engine::sql_type_name;
+
+use super::readable::{readable, readable_column};
 
 /// What stands behind the rows.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +60,9 @@ impl JsonEncoder {
     /// `[1,"a"],[2,"b"]`, with a comma before all but the first.
     pub(crate) fn document_rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         let mut out = vec![];
-        let mut encoders = encoders(batch, &self.schema, &self.options)?;
+        let batch = readable(batch)?;
+        let schema = batch.schema();
+        let mut encoders = encoders(&batch, &schema, &self.options)?;
         for row in 0..batch.num_rows() {
             if !std::mem::take(&mut self.first) {
                 out.push(b',');
@@ -98,7 +102,9 @@ impl JsonEncoder {
             .map(|f| json!(f.name()).to_string())
             .collect();
         let mut out = vec![];
-        let mut encoders = encoders(batch, &self.schema, &self.options)?;
+        let batch = readable(batch)?;
+        let schema = batch.schema();
+        let mut encoders = encoders(&batch, &schema, &self.options)?;
         for row in 0..batch.num_rows() {
             out.push(b'{');
             for (i, (encoder, name)) in encoders.iter_mut().zip(&names).enumerate() {
@@ -118,12 +124,13 @@ impl JsonEncoder {
 /// One value of a column as JSON text, for formats that hold nested values as text.
 pub(crate) fn column_text(
     field: &FieldRef,
-    array: &dyn Array,
+    array: &ArrayRef,
 ) -> Result<Vec<Option<String>>, ArrowError> {
+    let (field, array) = readable_column(field, array)?;
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
         .with_encoder_factory(Arc::new(Floats));
-    let mut encoder = make_encoder(field, array, &options)?;
+    let mut encoder = make_encoder(&field, array.as_ref(), &options)?;
     Ok((0..array.len())
         .map(|row| {
             if encoder.is_null(row) {
@@ -217,7 +224,7 @@ impl<F: Fn(usize) -> (f64, Option<String>)> Encoder for Float<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, StringArray};
+    use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray};
 
     #[test]
     fn a_document_keeps_digits_and_shows_what_is_not_a_number() {

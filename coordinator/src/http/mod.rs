@@ -10,6 +10,7 @@ mod document;
 mod json;
 mod problem;
 mod queries;
+mod readable;
 mod request;
 mod routes;
 mod serve;

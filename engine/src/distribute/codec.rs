@@ -7,13 +7,15 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::{scan, write};
+use crate::{files, scan, write};
 
 /// First byte of an encoded node: which module decodes the rest.
 const TAG_SCAN: u8 = 1;
 const TAG_WRITE: u8 = 2;
+const TAG_FILES: u8 = 3;
+const TAG_EQUALITY: u8 = 4;
 
-/// Encodes and decodes scans and writes; the same on coordinator and workers.
+/// Encodes and decodes scans, writes and readers of files; the same on coordinator and workers.
 #[derive(Debug)]
 pub struct TarnCodec;
 
@@ -28,6 +30,8 @@ impl PhysicalExtensionCodec for TarnCodec {
         match buf.split_first() {
             Some((&TAG_SCAN, rest)) => scan::try_decode(rest, inputs, ctx, proto_converter),
             Some((&TAG_WRITE, rest)) => write::try_decode(rest, inputs, ctx, proto_converter),
+            Some((&TAG_FILES, rest)) => files::try_decode(rest, inputs, ctx, proto_converter),
+            Some((&TAG_EQUALITY, rest)) => scan::try_decode_equality(rest, inputs),
             _ => not_impl_err!("a plan node that this version of Tarn does not know"),
         }
     }
@@ -46,6 +50,16 @@ impl PhysicalExtensionCodec for TarnCodec {
         buf.truncate(start);
         buf.push(TAG_WRITE);
         if write::try_encode(&node, buf, proto_converter)? {
+            return Ok(());
+        }
+        buf.truncate(start);
+        buf.push(TAG_FILES);
+        if files::try_encode(&node, buf, proto_converter)? {
+            return Ok(());
+        }
+        buf.truncate(start);
+        buf.push(TAG_EQUALITY);
+        if scan::try_encode_equality(&node, buf)? {
             return Ok(());
         }
         buf.truncate(start);

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use tarn_catalog::{PartitionFieldDef, Transform};
+use tarn_catalog::{PartitionFieldDef, SortFieldDef, Transform};
 
 use super::{Grammar, Parsed, fold, fold_name};
 use crate::error::{EngineError, ErrorKind};
@@ -230,6 +230,14 @@ impl Grammar<'_> {
             let _ = self.words(&["IF", "EXISTS"]);
             return Ok(AlterAction::ResetProperties(self.property_keys()?));
         }
+        if self.words(&["WRITE", "UNORDERED"]) {
+            return Ok(AlterAction::SortOrder(vec![]));
+        }
+        if self.words(&["WRITE", "ORDERED", "BY"])
+            || self.words(&["WRITE", "LOCALLY", "ORDERED", "BY"])
+        {
+            return Ok(AlterAction::SortOrder(self.sort_fields()?));
+        }
         let mut changes = vec![];
         loop {
             self.column_change(&mut changes)?;
@@ -264,7 +272,7 @@ impl Grammar<'_> {
             let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
             let list = several && self.parser.consume_token(&Token::LParen);
             loop {
-                let column = self.parser.parse_column_def()?;
+                let column = self.column_definition()?;
                 changes.push(ColumnChange::Add {
                     column,
                     if_not_exists,
@@ -298,7 +306,7 @@ impl Grammar<'_> {
         let found = self.parser.peek_token();
         Err(EngineError::unsupported(format!("ALTER TABLE … {found}"))
             .with_hint(
-                "ALTER TABLE takes RENAME TO, RENAME COLUMN, ADD COLUMN, DROP COLUMN, ALTER COLUMN, SET SCHEMA, SET (…) and RESET (…)",
+                "ALTER TABLE takes RENAME TO, RENAME COLUMN, ADD COLUMN, DROP COLUMN, ALTER COLUMN, SET SCHEMA, SET (…), RESET (…), WRITE ORDERED BY and WRITE UNORDERED",
             )
             .into())
     }
@@ -316,7 +324,7 @@ impl Grammar<'_> {
             return Err(EngineError::unsupported("a default value of a column").into());
         }
         if self.words(&["SET", "DATA", "TYPE"]) || self.word("TYPE") {
-            let to = self.parser.parse_data_type()?;
+            let to = self.data_type()?;
             if self.word("USING") {
                 return Err(EngineError::unsupported("ALTER COLUMN … TYPE … USING")
                     .with_hint(
@@ -428,7 +436,7 @@ impl Grammar<'_> {
             self.parser.expect_token(&Token::RParen)?;
             return Ok(());
         }
-        let (columns, constraints) = self.parser.parse_columns()?;
+        let (columns, constraints) = self.column_list()?;
         out.columns = columns;
         for constraint in constraints {
             match constraint {
@@ -465,31 +473,43 @@ impl Grammar<'_> {
         Ok(fields)
     }
 
-    /// `column`, `day(column)`, `bucket(16, column)`, `bucket(column, 16)`, each with `AS name`.
-    fn partition_field(&mut self) -> Parsed<PartitionFieldDef> {
-        let place = self.parser.peek_token().span.start;
-        let head = self.parser.parse_identifier()?;
-        let (transform, column) = if self.parser.consume_token(&Token::LParen) {
-            let mut column = None;
-            let mut width = None;
-            loop {
-                if matches!(self.parser.peek_token().token, Token::Number(..)) {
-                    width = Some(self.parser.parse_literal_uint()?);
-                } else {
-                    column = Some(fold(&self.parser.parse_identifier()?));
-                }
-                if !self.parser.consume_token(&Token::Comma) {
-                    break;
-                }
+    /// What rows are sorted by, in parentheses or not. NULLs are where PostgreSQL has them: last, or first of what
+    /// descends.
+    pub(super) fn sort_fields(&mut self) -> Parsed<Vec<SortFieldDef>> {
+        let list = self.parser.consume_token(&Token::LParen);
+        let mut fields = vec![];
+        loop {
+            let (column, transform) = self.transformed_column()?;
+            let descending = self.word("DESC");
+            if !descending {
+                let _ = self.word("ASC");
             }
-            self.parser.expect_token(&Token::RParen)?;
-            let Some(column) = column else {
-                return self.expected("a column name in the partition transform");
+            let nulls_first = if self.words(&["NULLS", "FIRST"]) {
+                true
+            } else if self.words(&["NULLS", "LAST"]) {
+                false
+            } else {
+                descending
             };
-            (transform(&head.value, width, place)?, column)
-        } else {
-            (Transform::Identity, fold(&head))
-        };
+            fields.push(SortFieldDef {
+                column,
+                transform,
+                descending,
+                nulls_first,
+            });
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        if list {
+            self.parser.expect_token(&Token::RParen)?;
+        }
+        Ok(fields)
+    }
+
+    /// A transformed column, with `AS name`.
+    fn partition_field(&mut self) -> Parsed<PartitionFieldDef> {
+        let (column, transform) = self.transformed_column()?;
         let name = if self.word("AS") {
             Some(fold(&self.parser.parse_identifier()?))
         } else {
@@ -500,6 +520,43 @@ impl Grammar<'_> {
             transform,
             name,
         })
+    }
+
+    /// `column`, `day(column)`, `bucket(16, column)`, `bucket(column, 16)`; a field of a struct as `column.field`.
+    fn transformed_column(&mut self) -> Parsed<(String, Transform)> {
+        let place = self.parser.peek_token().span.start;
+        let head = self.parser.parse_identifier()?;
+        if self.parser.consume_token(&Token::LParen) {
+            let mut column = None;
+            let mut width = None;
+            loop {
+                if matches!(self.parser.peek_token().token, Token::Number(..)) {
+                    width = Some(self.parser.parse_literal_uint()?);
+                } else {
+                    let head = self.parser.parse_identifier()?;
+                    column = Some(self.field_path(&head)?);
+                }
+                if !self.parser.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            self.parser.expect_token(&Token::RParen)?;
+            let Some(column) = column else {
+                return self.expected("a column name in the partition transform");
+            };
+            return Ok((column, transform(&head.value, width, place)?));
+        }
+        Ok((self.field_path(&head)?, Transform::Identity))
+    }
+
+    /// The rest of a column's dotted path behind its first name.
+    fn field_path(&mut self, head: &ast::Ident) -> Parsed<String> {
+        let mut path = fold(head);
+        while self.parser.consume_token(&Token::Period) {
+            path.push('.');
+            path.push_str(&fold(&self.parser.parse_identifier()?));
+        }
+        Ok(path)
     }
 
     pub(super) fn on_commit(&mut self) -> Parsed<()> {

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::query;
+use crate::files;
 use crate::parser::{fold, fold_name};
 use crate::pg_catalog::{PG_CATALOG, is_ours, is_relation, sets};
 
@@ -20,21 +21,16 @@ pub(super) fn rewrite(statement: &mut Statement) {
     let _ = VisitMut::visit(statement, &mut Rewriter);
 }
 
-/// Functions that are tables already.
-const TABLES: [&str; 6] = [
-    "generate_series",
-    "range",
-    "read_csv",
-    "read_json",
-    "read_parquet",
-    "unnest",
-];
+/// Functions that are tables already, besides those that read files.
+const TABLES: [&str; 3] = ["generate_series", "range", "unnest"];
 
 /// Whether a function gives one value for its arguments.
 fn gives_value(name: &str) -> bool {
     static NAMES: LazyLock<HashSet<String>> =
         LazyLock::new(|| crate::functions::function_names().into_iter().collect());
-    !TABLES.contains(&name) && (is_ours(name) || NAMES.contains(name))
+    !TABLES.contains(&name)
+        && files::function_named(name).is_none()
+        && (is_ours(name) || NAMES.contains(name))
 }
 
 struct Rewriter;

@@ -11,6 +11,7 @@ use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource};
 use datafusion::datasource::source::DataSource;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::from_proto::parse_physical_sort_exprs;
@@ -21,9 +22,10 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::{PhysicalPlanNode, PhysicalSortExprNodeCollection};
 use prost::Message;
 
-use super::conform::Evolution;
-use super::deletes::FileDeletes;
+use super::conform::{Evolution, FileConstants};
+use super::deletes::{DeleteCache, FileDeletes};
 use super::error::ScanError;
+use super::layout;
 use super::leaf::{IcebergScan, ScanFacts, as_scan};
 use super::source::IcebergSource;
 
@@ -44,6 +46,10 @@ struct Extras {
     nan_columns: Vec<String>,
     /// By key of the data file in its store.
     deletes: HashMap<String, FileDeletes>,
+    /// By key of the data file in its store.
+    constants: HashMap<String, FileConstants>,
+    /// The last constant column of the plan inside stands for the row number: protobuf has no virtual columns.
+    row_number: bool,
     limit: Option<u64>,
     preserve_order: bool,
 }
@@ -71,15 +77,23 @@ pub fn try_encode(
     config.expr_adapter_factory = None;
     // DataFusion writes a limit in 32 bits; ours goes beside.
     config.limit = None;
-    let with_deletes = scan.files().filter_map(|file| {
-        let deletes = file.extension::<FileDeletes>()?;
-        Some((file.object_meta.location.to_string(), deletes.clone()))
-    });
+    let schema = source.table_schema();
+    let row_number = !schema.virtual_columns().is_empty();
+    if row_number {
+        let constants = schema.table_partition_cols().iter();
+        let constants: Vec<_> = constants.chain(schema.virtual_columns()).cloned().collect();
+        let flat = TableSchema::builder(Arc::clone(schema.file_schema()))
+            .with_table_partition_cols(constants)
+            .build();
+        config.file_source = layout::with_table_schema(source.parquet(), flat)?;
+    }
     let extras = Extras {
         facts: scan.facts().clone(),
         evolution: Evolution::clone(scan.evolution()),
         nan_columns: source.nan_columns().to_vec(),
-        deletes: with_deletes.collect(),
+        deletes: of_files(scan),
+        constants: of_files(scan),
+        row_number,
         limit: scan.config().limit.map(|limit| limit as u64),
         preserve_order: scan.config().preserve_order,
     };
@@ -133,9 +147,30 @@ pub fn try_decode(
         .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>())
         .cloned()
         .ok_or_else(|| broken("the plan inside is no file scan"))?;
+    config.file_groups = config
+        .file_groups
+        .into_iter()
+        .map(|group| attach(group, &extras))
+        .collect();
+    let mut parquet = Arc::clone(config.file_source());
+    if extras.row_number {
+        let flat = parquet.table_schema();
+        let Some((number, constants)) = flat.table_partition_cols().split_last() else {
+            return Err(broken("it has no row number"));
+        };
+        let schema = TableSchema::builder(Arc::clone(flat.file_schema()))
+            .with_table_partition_cols(constants.to_vec())
+            .with_virtual_columns(vec![Arc::clone(number)])
+            .build();
+        parquet = layout::with_table_schema(&parquet, schema)?;
+    }
+    let evolution = Arc::new(extras.evolution);
+    let deletes = DeleteCache::for_files(config.file_groups.iter().flat_map(FileGroup::iter));
     let mut source: Arc<dyn FileSource> = Arc::new(IcebergSource::new(
-        Arc::clone(config.file_source()),
+        parquet,
         extras.nan_columns,
+        Arc::clone(&evolution),
+        deletes,
     ));
     if !message.order.is_empty() {
         let order = PhysicalSortExprNodeCollection::decode(&message.order[..])
@@ -154,25 +189,31 @@ pub fn try_decode(
         .limit
         .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     config.preserve_order = extras.preserve_order;
-    if !extras.deletes.is_empty() {
-        config.file_groups = config
-            .file_groups
-            .into_iter()
-            .map(|group| attach(group, &extras.deletes))
-            .collect();
-    }
-    let scan = IcebergScan::new(config, Arc::new(extras.facts), Arc::new(extras.evolution));
+    let scan = IcebergScan::new(config, Arc::new(extras.facts), evolution);
     Ok(scan.into_plan())
 }
 
-fn attach(group: FileGroup, deletes: &HashMap<String, FileDeletes>) -> FileGroup {
+/// An extension of the scan's files, by key.
+fn of_files<T: Clone + Send + Sync + 'static>(scan: &IcebergScan) -> HashMap<String, T> {
+    let with = scan.files().filter_map(|file| {
+        let found = file.extension::<T>()?;
+        Some((file.object_meta.location.to_string(), found.clone()))
+    });
+    with.collect()
+}
+
+fn attach(group: FileGroup, extras: &Extras) -> FileGroup {
     let files = group.into_inner().into_iter();
-    let attached = files.map(
-        |file| match deletes.get(file.object_meta.location.as_ref()) {
-            Some(found) => file.with_extension(found.clone()),
-            None => file,
-        },
-    );
+    let attached = files.map(|mut file| {
+        let key = file.object_meta.location.to_string();
+        if let Some(found) = extras.deletes.get(&key) {
+            file = file.with_extension(found.clone());
+        }
+        if let Some(found) = extras.constants.get(&key) {
+            file = file.with_extension(found.clone());
+        }
+        file
+    });
     FileGroup::new(attached.collect())
 }
 

@@ -11,7 +11,8 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
-use tarn_catalog::{DOC_META_KEY, Literal};
+use parquet_variant_compute::{VariantArray, unshred_variant, variant_to_json};
+use tarn_catalog::{DOC_META_KEY, Literal, TYPE_META_KEY};
 
 use super::error::ScanError;
 use super::value::{promotes, scalar};
@@ -21,6 +22,9 @@ const STRICT: CastOptions<'static> = CastOptions {
     safe: false,
     format_options: arrow::util::display::FormatOptions::new(),
 };
+
+/// Names of the extension types of columns that the Parquet reader makes start so.
+const VIRTUAL: &str = "parquet.virtual.";
 
 /// In place of the id of a field that has none, such as a map's entries.
 const NO_ID: i32 = -1;
@@ -44,6 +48,21 @@ pub struct Evolution {
     /// Ids of the fields below a nested column, parents first, by the column's id. Types in plans do without them,
     /// because a `bigint[]` of a table and one of an expression are to be one type.
     pub nested: Vec<(i32, Vec<i32>)>,
+    /// What one file holds in columns that it lacks, by field id. Known file by file, so it does not travel here.
+    #[serde(skip)]
+    pub constants: FileConstants,
+}
+
+/// Values that every row of one data file has in columns that the file may lack: those of its partition by identity.
+///
+/// Travels as an extension of its `PartitionedFile`, and beside the plan on the wire. Files that were written for Hive
+/// and taken over leave such columns out.
+///
+/// Source: Iceberg spec, "Column Projection".
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileConstants {
+    /// Value by field id; `None` is NULL.
+    pub values: Vec<(i32, Option<Literal>)>,
 }
 
 /// The schema as plans see it, without the ids of nested fields, and those ids for [`Evolution::nested`].
@@ -107,8 +126,9 @@ pub(crate) enum Matching {
     Ids,
     /// The file carries none, and the table maps names to ids.
     Mapping(HashMap<Vec<String>, i32>),
-    /// The file carries none and the table has no mapping: by name.
-    Names,
+    /// The file carries none and the table has no mapping: columns have ids by their places, from 1, as in the
+    /// reference implementation; what is inside of them is found by name.
+    Places,
 }
 
 impl Matching {
@@ -119,17 +139,27 @@ impl Matching {
         }
         match &evolution.names {
             Some(names) => Self::Mapping(names.iter().cloned().collect()),
-            None => Self::Names,
+            None => Self::Places,
         }
     }
 
     /// Position of the file's field that holds `wanted`. `path` is that of the parent in the file.
     pub(crate) fn find(&self, wanted: &Field, file: &Fields, path: &[String]) -> Option<usize> {
         let id = field_id(wanted);
+        if matches!(self, Self::Places) && path.is_empty() && id.is_some_and(|id| id > 0) {
+            let place = usize::try_from(id?).ok()?.checked_sub(1)?;
+            // What the reader adds comes after the columns of the file.
+            let stored = |field: &FieldRef| {
+                field
+                    .extension_type_name()
+                    .is_none_or(|name| !name.starts_with(VIRTUAL))
+            };
+            return file.get(place).filter(|field| stored(field)).map(|_| place);
+        }
         file.iter().position(|candidate| match self {
             _ if id.is_none() => candidate.name() == wanted.name(),
             Self::Ids => field_id(candidate) == id,
-            Self::Names => candidate.name() == wanted.name(),
+            Self::Places => candidate.name() == wanted.name(),
             Self::Mapping(names) => {
                 let mut path = path.to_vec();
                 path.push(candidate.name().clone());
@@ -163,6 +193,10 @@ pub(crate) enum Shape {
     List(Box<Shape>),
     /// A map whose keys or values change.
     Map(Box<Shape>, Box<Shape>),
+    /// A variant, shredded or not, as JSON.
+    Variant,
+    /// Timestamps of a column with time zone that the file stores without one: they are UTC, as in Hive's files.
+    Instant,
 }
 
 /// Where a struct's child comes from.
@@ -210,6 +244,23 @@ pub(crate) fn shape(
             .chain([name.to_owned()])
             .collect::<Vec<_>>()
     };
+    if let Some(foreign) = wanted.metadata().get(TYPE_META_KEY) {
+        let base = foreign.split('(').next().unwrap_or_default();
+        return match (base, found.data_type()) {
+            ("variant", D::Struct(_)) => Ok(Shape::Variant),
+            ("geometry" | "geography" | "unknown", from) if from == wanted.data_type() => {
+                Ok(Shape::Same)
+            }
+            ("geometry" | "geography" | "unknown", from) if promotes(from, wanted.data_type()) => {
+                Ok(Shape::Cast)
+            }
+            _ => Err(ScanError::Foreign {
+                column: wanted.name().clone(),
+                ty: foreign.clone(),
+                found: found.data_type().to_string(),
+            }),
+        };
+    }
     match (wanted.data_type(), found.data_type()) {
         (D::Struct(wanted_children), D::Struct(found_children)) => {
             let mut children = Vec::with_capacity(wanted_children.len());
@@ -247,20 +298,30 @@ pub(crate) fn shape(
             let value = shape(value, found_value, matching, evolution, &below("value"))?;
             Ok(Shape::Map(Box::new(key), Box::new(value)))
         }
+        (D::Timestamp(_, Some(_)), D::Timestamp(_, None)) => Ok(Shape::Instant),
         (to, from) if to == from => Ok(Shape::Same),
         (to, from) if promotes(from, to) && !to.is_nested() => Ok(Shape::Cast),
         _ => Err(refused()),
     }
 }
 
-/// The value of a field that the file does not have: its initial default, else NULL.
+/// The value of a field that the file does not have: that of the file's partition, else its initial default, else
+/// NULL.
 ///
 /// # Errors
 /// [`ScanError::RequiredMissing`] if it is required and has no default.
 pub(crate) fn missing(wanted: &Field, evolution: &Evolution) -> Result<ScalarValue, ScanError> {
-    let id = field_id(wanted).unwrap_or(-1);
-    if let Some((_, default)) = evolution.defaults.iter().find(|(field, _)| *field == id) {
-        return scalar(default, wanted.data_type()).ok_or_else(|| ScanError::Value {
+    let id = field_id(wanted).unwrap_or(NO_ID);
+    let constants = &evolution.constants.values;
+    let constant = constants.iter().find(|(field, _)| *field == id);
+    let default = evolution.defaults.iter().find(|(field, _)| *field == id);
+    let known = match (constant, default) {
+        (Some((_, constant)), _) => constant.as_ref(),
+        (None, Some((_, default))) => Some(default),
+        (None, None) => None,
+    };
+    if let Some(value) = known {
+        return scalar(value, wanted.data_type()).ok_or_else(|| ScanError::Value {
             column: wanted.name().clone(),
             wanted: wanted.data_type().to_string(),
         });
@@ -285,6 +346,12 @@ pub(crate) fn apply(shape: &Shape, array: &ArrayRef, to: &DataType) -> Result<Ar
     match (shape, to) {
         (Shape::Same, _) => Ok(Arc::clone(array)),
         (Shape::Cast, _) => Ok(cast_with_options(array, to, &STRICT)?),
+        (Shape::Variant, _) => json_of(array, to),
+        (Shape::Instant, DataType::Timestamp(unit, _)) => {
+            let utc = DataType::Timestamp(*unit, Some("UTC".into()));
+            let instants = cast_with_options(array, &utc, &STRICT)?;
+            Ok(cast_with_options(&instants, to, &STRICT)?)
+        }
         (Shape::Struct(children), DataType::Struct(fields)) => {
             let source = array.as_struct_opt().ok_or_else(|| unexpected(array, to))?;
             struct_of(children, source, fields)
@@ -335,6 +402,25 @@ pub(crate) fn apply(shape: &Shape, array: &ArrayRef, to: &DataType) -> Result<Ar
         }
         _ => Err(unexpected(array, to)),
     }
+}
+
+/// Variants as JSON, whatever part of them is shredded into columns.
+fn json_of(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let variants = unshred_variant(&VariantArray::try_new(array)?)?;
+    let binary = |column: &ArrayRef| cast_with_options(column, &DataType::Binary, &STRICT);
+    let parts = vec![
+        binary(variants.metadata_column())?,
+        binary(variants.value_column())?,
+    ];
+    let fields = ["metadata", "value"].map(|name| Field::new(name, DataType::Binary, true));
+    let nulls = variants.nulls().cloned();
+    let plain: ArrayRef = Arc::new(StructArray::try_new(
+        Fields::from(fields.to_vec()),
+        parts,
+        nulls,
+    )?);
+    let json: ArrayRef = Arc::new(variant_to_json(&plain)?);
+    Ok(cast_with_options(&json, to, &STRICT)?)
 }
 
 fn struct_of(children: &[Child], source: &StructArray, fields: &Fields) -> Result<ArrayRef> {

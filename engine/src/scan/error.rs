@@ -52,6 +52,16 @@ pub enum ScanError {
         /// What is wrong.
         reason: String,
     },
+    /// Deletes compare a column that is not one of the table's.
+    #[error(
+        "table \"{table}\": equality deletes compare the column with field id {id}, which is no column of the table or inside of a list or map; compact the table with the engine that wrote them"
+    )]
+    EqualityColumn {
+        /// `namespace.table`.
+        table: String,
+        /// Its field id.
+        id: i32,
+    },
     /// A required column is not in the file.
     #[error(
         "required column \"{column}\" (field id {id}) is missing in the data file and has no initial default; make the column optional or rewrite the file"
@@ -71,6 +81,18 @@ pub enum ScanError {
         found: String,
         /// Type of the table.
         wanted: String,
+    },
+    /// A column of a type that is not read.
+    #[error(
+        "column \"{column}\" has type {ty}, which is {found} in the data file and not read; leave the column out of the query"
+    )]
+    Foreign {
+        /// Column of the table.
+        column: String,
+        /// Its Iceberg type.
+        ty: String,
+        /// Type in the file.
+        found: String,
     },
     /// A value in metadata does not fit its column.
     #[error("value of column \"{column}\" in metadata does not fit type {wanted}")]
@@ -95,7 +117,10 @@ impl ScanError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Metadata { source, .. } => source.code(),
-            Self::NotParquet { .. } | Self::Deletes { .. } => ErrorCode::Unsupported,
+            Self::NotParquet { .. }
+            | Self::Deletes { .. }
+            | Self::EqualityColumn { .. }
+            | Self::Foreign { .. } => ErrorCode::Unsupported,
             Self::CorruptDeletes { .. }
             | Self::RequiredMissing { .. }
             | Self::Promotion { .. }
@@ -112,6 +137,8 @@ impl ScanError {
             Self::Metadata { source, .. } => EngineError::kind_of(source),
             Self::NotParquet { .. }
             | Self::Deletes { .. }
+            | Self::EqualityColumn { .. }
+            | Self::Foreign { .. }
             | Self::CorruptDeletes { .. }
             | Self::RequiredMissing { .. }
             | Self::Promotion { .. }

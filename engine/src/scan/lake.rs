@@ -82,6 +82,7 @@ impl Lake {
                     name: None,
                 })
                 .collect(),
+            sort: vec![],
             location: None,
             properties: properties
                 .iter()

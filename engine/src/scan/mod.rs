@@ -7,7 +7,11 @@ mod adapter;
 mod codec;
 mod conform;
 mod deletes;
+mod equality;
+mod equality_codec;
+mod equality_plan;
 mod error;
+mod layout;
 mod leaf;
 mod placement;
 mod projection;
@@ -16,19 +20,27 @@ mod pruning;
 mod source;
 mod stats;
 mod value;
+mod whole;
 
+#[cfg(test)]
+mod deleted_tests;
 #[cfg(test)]
 pub(crate) mod lake;
 #[cfg(test)]
 mod tests;
 
 pub use codec::{try_decode, try_encode};
-pub use conform::Evolution;
+pub use conform::{Evolution, FileConstants};
 pub use deletes::{DeleteSource, FileDeletes};
+pub use equality::{
+    ComparedColumn, EqualityDeleteExec, EqualityDeletes, EqualityFile, EqualitySet,
+};
+pub use equality_codec::{try_decode as try_decode_equality, try_encode as try_encode_equality};
 pub use error::ScanError;
 pub use leaf::{IcebergScan, ScanFacts, as_scan};
 pub use placement::{bytes, scale_up};
 pub use provider::IcebergTableProvider;
 
-pub(crate) use conform::field_id;
+pub(crate) use conform::{Matching, field_id, missing, shape};
+pub(crate) use layout::hidden_names;
 pub(crate) use projection::{bytes_above, text_above};

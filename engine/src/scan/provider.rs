@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::{DFSchema, Result, Statistics};
+use datafusion::common::{ColumnStatistics, DFSchema, Result, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
+};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -22,19 +24,27 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion_datasource::PartitionedFile;
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use tarn_catalog::{
     CatalogError, DataFile, DeleteFile, DeleteIndex, DeleteKind, FileFormat, ManifestCache,
     ManifestInfo, MappedField, Snapshot, SnapshotFiles, Stores, Table, snapshot_files,
 };
 
-use super::conform::{Evolution, field_id, split_nested_ids};
-use super::deletes::{DeleteSource, FileDeletes};
+use super::conform::{Evolution, FileConstants, field_id, split_nested_ids};
+use super::deletes::{DeleteCache, DeleteSource, FileDeletes};
+use super::equality::{EVERYWHERE, EqualityDeleteExec, EqualityDeletes};
+use super::equality_plan::EqualityPlan;
 use super::error::ScanError;
+use super::layout::{Constant, Hidden, Layout, Wanted, hidden_columns};
 use super::leaf::{IcebergScan, ScanFacts};
 use super::placement::balance;
 use super::pruning::{FileStats, ManifestStats, Pruner, Source};
 use super::source::IcebergSource;
-use super::stats::{column_bytes, file_statistics, sources, table_statistics};
+use super::stats::{add_distinct, column_bytes, file_statistics, sources, table_statistics};
+use super::whole::{self, WholeFiles};
+
+/// Unit in which Parquet's INT96 is read.
+const INT96_UNIT: &str = "us";
 
 /// A table at a snapshot.
 #[derive(Debug, Clone)]
@@ -47,6 +57,13 @@ pub struct IcebergTableProvider {
     /// As plans see it, without the ids of nested fields.
     planned: SchemaRef,
     nested_ids: Vec<(i32, Vec<i32>)>,
+    /// Columns after the schema's that are there to be named, if they are.
+    hidden: Vec<(Hidden, FieldRef)>,
+    /// As plans see it, with the hidden columns.
+    shown: SchemaRef,
+    /// Deletes besides the snapshot's.
+    #[cfg(test)]
+    pub(crate) more_deletes: Vec<Arc<DeleteFile>>,
 }
 
 impl IcebergTableProvider {
@@ -71,13 +88,31 @@ impl IcebergTableProvider {
         cache: ManifestCache,
     ) -> Self {
         let (planned, nested_ids) = split_nested_ids(&schema);
+        let planned = Arc::new(planned);
         Self {
             table,
             snapshot,
             cache,
             schema,
-            planned: Arc::new(planned),
+            shown: Arc::clone(&planned),
+            planned,
             nested_ids,
+            hidden: Vec::new(),
+            #[cfg(test)]
+            more_deletes: Vec::new(),
+        }
+    }
+
+    /// The same table with the columns `_file`, `_pos`, `_partition`, `_spec_id` and, in format version 3, `_row_id` and
+    /// `_last_updated_sequence_number` after its own. A column of its own by such a name takes its place.
+    #[must_use]
+    pub fn with_hidden_columns(self) -> Self {
+        let hidden = hidden_columns(&self.table, &self.schema);
+        let shown = with_hidden(&self.planned, &hidden);
+        Self {
+            hidden,
+            shown,
+            ..self
         }
     }
 
@@ -90,9 +125,11 @@ impl IcebergTableProvider {
         let metadata = self.schema.metadata().clone();
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         let (planned, nested_ids) = split_nested_ids(&schema);
+        let planned = Arc::new(planned);
         Self {
             schema,
-            planned: Arc::new(planned),
+            shown: with_hidden(&planned, &self.hidden),
+            planned,
             nested_ids,
             ..self
         }
@@ -131,6 +168,11 @@ impl IcebergTableProvider {
             pruner.keep(&[ManifestStats { manifest, spec }]) != [false]
         };
         let files = snapshot_files(&self.table, snapshot, &self.cache, &keep).await;
+        #[cfg(test)]
+        let files = files.map(|mut files| {
+            files.deletes.extend(self.more_deletes.iter().cloned());
+            files
+        });
         files.map(Some).map_err(|source| self.metadata(source))
     }
 
@@ -147,17 +189,21 @@ impl IcebergTableProvider {
                 names
             }),
             nested: self.nested_ids.clone(),
+            constants: FileConstants::default(),
         })
     }
 
+    fn resolved(&self, path: &str) -> Result<Path, ScanError> {
+        let resolved = self.table.stores().resolve(path);
+        let (_, key) = resolved.map_err(|source| self.metadata(source))?;
+        Ok(key)
+    }
+
     /// The deletes of a data file, or why they cannot be applied.
-    fn deletes(
-        &self,
-        file: &DataFile,
-        found: &[Arc<DeleteFile>],
-    ) -> Result<Option<FileDeletes>, ScanError> {
+    fn deletes(&self, file: &DataFile, found: Vec<Arc<DeleteFile>>) -> Result<Found, ScanError> {
+        let mut deletes = Found::default();
         if found.is_empty() {
-            return Ok(None);
+            return Ok(deletes);
         }
         let refuse = |what: &str| ScanError::Deletes {
             table: self.table.ident().to_string(),
@@ -171,14 +217,12 @@ impl IcebergTableProvider {
             if Stores::root_url(path).map_err(|source| self.metadata(source))? != root {
                 return Err(refuse(&format!("deletes in another store (\"{path}\")")));
             }
-            let (_, key) = self
-                .table
-                .stores()
-                .resolve(path)
-                .map_err(|source| self.metadata(source))?;
-            let key = key.to_string();
+            let key = self.resolved(path)?.to_string();
             files.push(match (delete.kind, delete.format) {
-                (DeleteKind::Position, FileFormat::Parquet) => DeleteSource::Positions { key },
+                (DeleteKind::Position, FileFormat::Parquet) => DeleteSource::Positions {
+                    key,
+                    size: delete.size_bytes,
+                },
                 (DeleteKind::DeletionVector, _) => {
                     let (Some(offset), Some(size)) = (
                         unsigned(delete.content_offset),
@@ -188,27 +232,32 @@ impl IcebergTableProvider {
                     };
                     DeleteSource::Vector { key, offset, size }
                 }
-                (DeleteKind::Equality, _) => return Err(refuse("equality deletes")),
+                (DeleteKind::Equality, _) => {
+                    deletes.equality.push((delete, key));
+                    continue;
+                }
                 (DeleteKind::Position, format) => {
-                    return Err(refuse(&format!("position deletes in {format:?} files")));
+                    return Err(refuse(&format!(
+                        "position deletes in a {format:?} file (\"{path}\")"
+                    )));
                 }
             });
         }
-        let data_file = file.path.clone();
-        Ok(Some(FileDeletes {
-            data_file,
+        deletes.positions = (!files.is_empty()).then(|| FileDeletes {
+            data_file: file.path.clone(),
             record_count: file.record_count,
             files,
-        }))
+        });
+        Ok(deletes)
     }
 
-    /// A data file as the reader wants it, with the root of its store.
+    /// A data file as the reader wants it, and its equality deletes.
     fn partitioned(
         &self,
         stats: &FileStats<'_>,
         index: &DeleteIndex,
         sources: &[Option<Source>],
-    ) -> Result<(String, PartitionedFile), ScanError> {
+    ) -> Result<(PartitionedFile, Vec<(Arc<DeleteFile>, String)>), ScanError> {
         let file = stats.file;
         if file.format != FileFormat::Parquet {
             return Err(ScanError::NotParquet {
@@ -217,14 +266,10 @@ impl IcebergTableProvider {
                 format: format!("{:?}", file.format),
             });
         }
-        let root = Stores::root_url(&file.path).map_err(|source| self.metadata(source))?;
-        let (_, location) = self
-            .table
-            .stores()
-            .resolve(&file.path)
-            .map_err(|source| self.metadata(source))?;
-        let deletes = self.deletes(file, &index.for_file(file))?;
-        let statistics = file_statistics(stats, sources, deletes.is_some());
+        let location = self.resolved(&file.path)?;
+        let deletes = self.deletes(file, index.for_file(file))?;
+        let some = deletes.positions.is_some() || !deletes.equality.is_empty();
+        let statistics = file_statistics(stats, sources, some);
         let mut partitioned = PartitionedFile::new_from_meta(ObjectMeta {
             location,
             // Files never change; a constant lets footers be cached by path and size.
@@ -234,10 +279,13 @@ impl IcebergTableProvider {
             version: None,
         })
         .with_statistics(Arc::new(statistics));
-        if let Some(deletes) = deletes {
-            partitioned = partitioned.with_extension(deletes);
+        if let Some(positions) = deletes.positions {
+            partitioned = partitioned.with_extension(positions);
         }
-        Ok((root.to_string(), partitioned))
+        if let Some(constants) = stats.constants() {
+            partitioned = partitioned.with_extension(constants);
+        }
+        Ok((partitioned, deletes.equality))
     }
 
     /// The files that are read, by root of their store. `limit`: rows that are enough, if any rows will do.
@@ -245,9 +293,10 @@ impl IcebergTableProvider {
         &self,
         live: &SnapshotFiles,
         pruner: Option<&Pruner>,
+        whole: Option<&WholeFiles>,
         sources: &[Option<Source>],
         limit: Option<usize>,
-    ) -> Result<Chosen, ScanError> {
+    ) -> Result<Chosen> {
         let all: Vec<FileStats<'_>> = live
             .data
             .iter()
@@ -256,7 +305,11 @@ impl IcebergTableProvider {
                 spec: self.table.spec_by_id(file.spec_id),
             })
             .collect();
-        let keep = pruner.map_or_else(|| vec![true; all.len()], |pruner| pruner.keep(&all));
+        let mut keep = pruner.map_or_else(|| vec![true; all.len()], |pruner| pruner.keep(&all));
+        if let Some(whole) = whole {
+            let passed = whole.keep(&all)?;
+            keep = keep.iter().zip(passed).map(|(a, b)| *a && b).collect();
+        }
         let index = DeleteIndex::new(&live.deletes);
         let limit = limit
             .filter(|_| live.deletes.is_empty())
@@ -268,21 +321,107 @@ impl IcebergTableProvider {
                 continue;
             }
             rows = rows.saturating_add(file.record_count);
-            let (root, partitioned) = self.partitioned(stats, &index, sources)?;
-            let place = chosen.entry(root).or_default();
-            place.data.push(Arc::clone(file));
-            place.files.push(partitioned);
+            let root = Stores::root_url(&file.path).map_err(|source| self.metadata(source))?;
+            let (partitioned, equality) = self.partitioned(stats, &index, sources)?;
+            let place = chosen.entry(root.to_string()).or_default();
+            let (files, scope) = if equality.is_empty() {
+                (&mut place.clean, EVERYWHERE)
+            } else {
+                let scope = place.equality.add(&self.table, file, &equality)?;
+                (&mut place.dirty, scope)
+            };
+            files.data.push(Arc::clone(file));
+            files.files.push(partitioned);
+            files.scopes.push(scope);
         }
         Ok(chosen)
     }
 
-    /// One leaf per store. Nearly always there is one store.
+    /// The store's data, and what is left of it after equality deletes.
+    fn read(
+        &self,
+        state: &dyn Session,
+        request: &mut Request<'_>,
+        root: &str,
+        place: Place,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let wanted = self.wanted(request.projection);
+        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        let dirty = !place.dirty.files.is_empty();
+        if !place.clean.files.is_empty() || !dirty {
+            let layout = Layout::new(&self.planned, &self.table, wanted.clone());
+            plans.push(
+                self.leaf(state, request, root, place.clean, &layout)?
+                    .into_plan(),
+            );
+            request.told();
+        }
+        if dirty {
+            let evolution = &request.evolution;
+            let compared = place
+                .equality
+                .columns(&self.table, &self.planned, evolution)?;
+            let kept = wanted.len();
+            let mut columns = wanted;
+            columns.extend(
+                compared
+                    .columns
+                    .iter()
+                    .map(|column| Wanted::Column(column.at)),
+            );
+            columns.push(Wanted::Constant(Constant::Sequence));
+            columns.push(Wanted::Constant(Constant::Scope));
+            let last = columns.len() - 1;
+            let layout = Layout::new(&compared.schema, &self.table, columns);
+            let mut evolution = Evolution::clone(&request.evolution);
+            evolution.defaults.extend(compared.defaults.iter().cloned());
+            let own = Request {
+                // Some of the first rows may be deleted.
+                limit: None,
+                evolution: Arc::new(evolution.clone()),
+                ..request.clone()
+            };
+            let leaf = self.leaf(state, &own, root, place.dirty, &layout)?;
+            request.told();
+            let deletes = EqualityDeletes {
+                table: self.table.ident().to_string(),
+                root: root.to_owned(),
+                kept,
+                sequence: last - 1,
+                scope: last,
+                sets: place.equality.sets(&compared, kept),
+                evolution,
+            };
+            let node = EqualityDeleteExec::try_new(leaf.into_plan(), Arc::new(deletes))?;
+            plans.push(Arc::new(node));
+        }
+        Ok(plans)
+    }
+
+    /// The columns of a projection over the schema that plans see.
+    fn wanted(&self, projection: Option<&Vec<usize>>) -> Vec<Wanted> {
+        let own = self.planned.fields().len();
+        let column = |at: usize| match at.checked_sub(own) {
+            Some(hidden) => self
+                .hidden
+                .get(hidden)
+                .map(|(hidden, _)| Wanted::Hidden(*hidden)),
+            None => Some(Wanted::Column(at)),
+        };
+        match projection {
+            Some(projection) => projection.iter().filter_map(|at| column(*at)).collect(),
+            None => (0..self.shown.fields().len()).filter_map(column).collect(),
+        }
+    }
+
+    /// A scan of `files`, which are in one store.
     fn leaf(
         &self,
         state: &dyn Session,
         request: &Request<'_>,
         root: &str,
-        place: Place,
+        mut files: Files,
+        layout: &Layout,
     ) -> Result<IcebergScan> {
         let url = ObjectStoreUrl::parse(root)?;
         let runtime = state.runtime_env();
@@ -299,25 +438,44 @@ impl IcebergTableProvider {
             store,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let global = state.config_options().execution.parquet.clone();
+        let mut global = state.config_options().execution.parquet.clone();
+        // Old timestamps of Spark and Hive: in nanoseconds they would not reach the year 1 or 9999.
+        let unit = || INT96_UNIT.to_owned();
+        global.coerce_int96.get_or_insert_with(unit);
         let hint = global.metadata_size_hint;
         let options = TableParquetOptions {
             global,
             ..TableParquetOptions::default()
         };
-        let mut parquet = ParquetSource::new(Arc::clone(&self.planned))
+        let schema = layout.table_schema()?;
+        let columns = schema.table_schema().fields().len();
+        let mut parquet = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(factory));
         if let Some(hint) = hint {
             parquet = parquet.with_metadata_size_hint(hint);
         }
-        let source = IcebergSource::new(Arc::new(parquet), nan_columns(&place.data, &self.schema));
+        let parquet: Arc<dyn FileSource> = Arc::new(parquet);
+        let projected = parquet.try_pushdown_projection(&layout.projection()?)?;
+        let each = files.files.iter_mut().zip(&files.data).zip(&files.scopes);
+        for ((partitioned, file), scope) in each {
+            let spec = self.table.spec_by_id(file.spec_id);
+            partitioned.partition_values = layout.constants_of(file, spec, *scope, &self.table)?;
+            if let Some(statistics) = &mut partitioned.statistics {
+                pad(Arc::make_mut(statistics), columns);
+            }
+        }
+        let source = IcebergSource::new(
+            projected.unwrap_or(parquet),
+            nan_columns(&files.data, &self.schema),
+            Arc::clone(&request.evolution),
+            DeleteCache::for_files(files.files.iter()),
+        );
         let facts = ScanFacts {
-            column_bytes: column_bytes(place.data.iter().map(Arc::as_ref), &self.schema),
+            column_bytes: column_bytes(files.data.iter().map(Arc::as_ref), &self.schema),
             ..request.facts.clone()
         };
-        let columns = self.schema.fields().len();
-        let groups = balance(place.files, state.config().target_partitions());
+        let groups = balance(files.files, state.config().target_partitions());
         let known = |groups: &[Vec<PartitionedFile>]| {
             let files = groups.iter().flatten();
             let each: Vec<&Statistics> = files
@@ -325,7 +483,11 @@ impl IcebergTableProvider {
                 .collect();
             table_statistics(&each, columns)
         };
-        let statistics = known(&groups);
+        let mut statistics = known(&groups);
+        if let Some(snapshot) = &self.snapshot {
+            let counts = self.table.distinct_counts(snapshot.id);
+            add_distinct(&mut statistics, &self.schema, &counts);
+        }
         let groups = groups.into_iter().map(|files| {
             let statistics = known(std::slice::from_ref(&files));
             FileGroup::new(files).with_statistics(Arc::new(statistics))
@@ -335,7 +497,6 @@ impl IcebergTableProvider {
             .with_file_groups(groups)
             .with_statistics(statistics)
             .with_limit(request.limit)
-            .with_projection_indices(request.projection.cloned())?
             .build();
         Ok(IcebergScan::new(
             config,
@@ -345,16 +506,35 @@ impl IcebergTableProvider {
     }
 }
 
+/// The deletes of one data file.
+#[derive(Default)]
+struct Found {
+    positions: Option<FileDeletes>,
+    equality: Vec<(Arc<DeleteFile>, String)>,
+}
+
 /// The files of one store.
 #[derive(Debug, Default)]
 struct Place {
+    /// Those without equality deletes.
+    clean: Files,
+    dirty: Files,
+    equality: EqualityPlan,
+}
+
+/// Files of one leaf.
+#[derive(Debug, Default)]
+struct Files {
     data: Vec<Arc<DataFile>>,
     files: Vec<PartitionedFile>,
+    /// Numbers of the files' partitions.
+    scopes: Vec<i32>,
 }
 
 type Chosen = BTreeMap<String, Place>;
 
 /// What the leaves of one scan share.
+#[derive(Clone)]
 struct Request<'a> {
     projection: Option<&'a Vec<usize>>,
     limit: Option<usize>,
@@ -362,10 +542,19 @@ struct Request<'a> {
     evolution: Arc<Evolution>,
 }
 
+impl Request<'_> {
+    /// What was pruned is told once, by the first leaf.
+    fn told(&mut self) {
+        let facts = &mut self.facts;
+        (facts.files_total, facts.files_pruned) = (0, 0);
+        (facts.manifests_total, facts.manifests_pruned) = (0, 0);
+    }
+}
+
 #[async_trait]
 impl TableProvider for IcebergTableProvider {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.planned)
+        Arc::clone(&self.shown)
     }
 
     fn table_type(&self) -> TableType {
@@ -376,7 +565,15 @@ impl TableProvider for IcebergTableProvider {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let decided = whole::decided(&self.table, &self.planned, filters);
+        let decided = decided.into_iter().map(|decided| {
+            if decided {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        });
+        Ok(decided.collect())
     }
 
     async fn scan(
@@ -389,9 +586,9 @@ impl TableProvider for IcebergTableProvider {
         let filter = conjunction(filters.iter().cloned());
         let pruner = match &filter {
             Some(filter) => {
-                let schema = DFSchema::try_from(Arc::clone(&self.planned))?;
+                let schema = DFSchema::try_from(Arc::clone(&self.shown))?;
                 let filter = state.create_physical_expr(filter.clone(), &schema)?;
-                Pruner::new(filter, &self.planned)
+                Pruner::new(filter, &self.shown)
             }
             None => None,
         };
@@ -415,8 +612,10 @@ impl TableProvider for IcebergTableProvider {
         };
         let mut chosen = Chosen::default();
         if let Some(live) = &live {
-            chosen = self.choose(live, pruner.as_ref(), &sources, enough)?;
-            let kept: u64 = chosen.values().map(|place| place.files.len() as u64).sum();
+            let whole = WholeFiles::new(&self.table, &self.planned, filters, state)?;
+            chosen = self.choose(live, pruner.as_ref(), whole.as_ref(), &sources, enough)?;
+            let kept = |place: &Place| place.clean.files.len() + place.dirty.files.len();
+            let kept = chosen.values().map(kept).sum::<usize>() as u64;
             facts.files_total = live.data.len() as u64;
             facts.files_pruned = facts.files_total - kept;
             facts.manifests_total = live.manifests_total as u64;
@@ -436,13 +635,7 @@ impl TableProvider for IcebergTableProvider {
         };
         let mut leaves = Vec::with_capacity(chosen.len());
         for (root, place) in chosen {
-            leaves.push(self.leaf(state, &request, &root, place)?.into_plan());
-            // What was pruned is told once.
-            (request.facts.files_total, request.facts.files_pruned) = (0, 0);
-            (
-                request.facts.manifests_total,
-                request.facts.manifests_pruned,
-            ) = (0, 0);
+            leaves.extend(self.read(state, &mut request, &root, place)?);
         }
         match <[_; 1]>::try_from(leaves) {
             Ok([leaf]) => Ok(leaf),
@@ -453,6 +646,22 @@ impl TableProvider for IcebergTableProvider {
     fn statistics(&self) -> Option<Statistics> {
         None
     }
+}
+
+fn with_hidden(planned: &SchemaRef, hidden: &[(Hidden, FieldRef)]) -> SchemaRef {
+    let fields = planned.fields().iter();
+    let fields = fields.chain(hidden.iter().map(|(_, field)| field));
+    let fields: Fields = fields.cloned().collect();
+    Arc::new(Schema::new_with_metadata(
+        fields,
+        planned.metadata().clone(),
+    ))
+}
+
+/// Adds columns of which nothing is known.
+fn pad(statistics: &mut Statistics, columns: usize) {
+    let known = &mut statistics.column_statistics;
+    known.resize_with(columns, ColumnStatistics::new_unknown);
 }
 
 /// The field with the zone of its timestamps changed, at every depth.

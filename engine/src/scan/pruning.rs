@@ -16,7 +16,7 @@ use tarn_catalog::{
     ByField, DataFile, Literal, ManifestInfo, PartitionField, PartitionSpec, Transform, literal_at,
 };
 
-use super::conform::field_id;
+use super::conform::{FileConstants, field_id};
 use super::projection::{Range, highest, lowest, source_range};
 use super::value::scalar;
 
@@ -54,6 +54,23 @@ pub(crate) struct FileStats<'a> {
 }
 
 impl FileStats<'_> {
+    /// Partition values of columns that the file does not seem to have: nothing is counted of them.
+    pub(crate) fn constants(&self) -> Option<FileConstants> {
+        let file = self.file;
+        let fields = self.spec.map_or(&[][..], |spec| &spec.fields[..]);
+        let absent = fields.iter().zip(&file.partition).filter(|(field, _)| {
+            let id = field.source_id;
+            field.transform == Transform::Identity
+                && file.value_counts.get(id).is_none()
+                && file.column_sizes.get(id).is_none()
+                && file.null_counts.get(id).is_none()
+        });
+        let values: Vec<_> = absent
+            .map(|(field, value)| (field.source_id, value.clone()))
+            .collect();
+        (!values.is_empty()).then_some(FileConstants { values })
+    }
+
     fn partition(&self, id: i32) -> impl Iterator<Item = (&PartitionField, Option<&Literal>)> {
         let fields = self.spec.map_or(&[][..], |spec| &spec.fields[..]);
         let values = self.file.partition.iter().map(Option::as_ref);

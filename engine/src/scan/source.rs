@@ -3,7 +3,7 @@
 //! Everything but opening a file is `ParquetSource`'s own work: projections, filters (dynamic ones too), row-group
 //! order, metrics. Knows files and their deletes. Refuses to know tables and snapshots.
 
-use std::fmt::Formatter;
+use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,8 +11,11 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
-use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource};
+use datafusion::datasource::physical_plan::{
+    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource,
+};
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
@@ -26,7 +29,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::RowSelection;
+use tarn_catalog::TYPE_META_KEY;
 
+use super::adapter::FieldIdAdapterFactory;
+use super::conform::{Evolution, FileConstants};
 use super::deletes::{DeleteCache, FileDeletes};
 
 /// A Parquet source that takes deleted rows out.
@@ -39,15 +45,23 @@ pub(crate) struct IcebergSource {
     /// Floating-point columns that may hold NaN. Parquet statistics leave NaN out, while Arrow sorts it above every
     /// number, so a filter over such a column must not prune.
     nan_columns: Arc<Vec<String>>,
+    evolution: Arc<Evolution>,
 }
 
 impl IcebergSource {
-    pub(crate) fn new(parquet: Arc<dyn FileSource>, nan_columns: Vec<String>) -> Self {
+    /// `deletes` reads the deletes of the files of this scan.
+    pub(crate) fn new(
+        parquet: Arc<dyn FileSource>,
+        nan_columns: Vec<String>,
+        evolution: Arc<Evolution>,
+        deletes: DeleteCache,
+    ) -> Self {
         Self {
             parquet,
-            deletes: DeleteCache::default(),
+            deletes,
             order: None,
             nan_columns: Arc::new(nan_columns),
+            evolution,
         }
     }
 
@@ -106,6 +120,14 @@ impl FileSource for IcebergSource {
             inner,
             store,
             deletes: self.deletes.clone(),
+            own: OwnMorselizers {
+                parquet: Arc::clone(&self.parquet),
+                evolution: Arc::clone(&self.evolution),
+                url: config.object_store_url.clone(),
+                limit: config.limit,
+                preserve_order: config.preserve_order,
+                partition,
+            },
         }))
     }
 
@@ -214,33 +236,80 @@ fn reads_nested(filter: &Arc<dyn PhysicalExpr>, schema: &TableSchema) -> bool {
     filter
         .exists(|expr| {
             Ok(expr.downcast_ref::<Column>().is_some_and(|column| {
-                schema
-                    .field_with_name(column.name())
-                    .is_ok_and(|field| field.data_type().is_nested())
+                // A variant is nested in the file.
+                schema.field_with_name(column.name()).is_ok_and(|field| {
+                    field.data_type().is_nested() || field.metadata().contains_key(TYPE_META_KEY)
+                })
             }))
         })
         .unwrap_or(true)
 }
 
-#[derive(Debug)]
 struct DeletingMorselizer {
     inner: Arc<dyn Morselizer>,
     store: Arc<dyn ObjectStore>,
     deletes: DeleteCache,
+    own: OwnMorselizers,
+}
+
+impl Debug for DeletingMorselizer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeletingMorselizer").finish_non_exhaustive()
+    }
+}
+
+/// Makes a morselizer for one file that has [`FileConstants`]: the adapter of expressions does not know which file it
+/// adapts to, so such a file gets its own.
+struct OwnMorselizers {
+    parquet: Arc<dyn FileSource>,
+    evolution: Arc<Evolution>,
+    url: ObjectStoreUrl,
+    limit: Option<usize>,
+    preserve_order: bool,
+    partition: usize,
+}
+
+impl OwnMorselizers {
+    fn of(
+        &self,
+        constants: &FileConstants,
+        store: &Arc<dyn ObjectStore>,
+    ) -> Result<Arc<dyn Morselizer>> {
+        let evolution = Evolution {
+            constants: constants.clone(),
+            ..Evolution::clone(&self.evolution)
+        };
+        let adapter = Arc::new(FieldIdAdapterFactory::new(Arc::new(evolution)));
+        let config = FileScanConfigBuilder::new(self.url.clone(), Arc::clone(&self.parquet))
+            .with_limit(self.limit)
+            .with_preserve_order(self.preserve_order)
+            .with_expr_adapter(Some(adapter))
+            .build();
+        let morselizer =
+            self.parquet
+                .create_morselizer(Arc::clone(store), &config, self.partition)?;
+        Ok(Arc::from(morselizer))
+    }
 }
 
 impl Morselizer for DeletingMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let name: Arc<str> = Arc::from(file.object_meta.location.as_ref());
+        let inner = match file.extension::<FileConstants>() {
+            Some(constants) => self
+                .own
+                .of(constants, &self.store)
+                .map_err(|error| in_file(&name, error))?,
+            None => Arc::clone(&self.inner),
+        };
         if file.extension::<FileDeletes>().is_none() {
-            let inner = self
-                .inner
+            let inner = inner
                 .plan_file(file)
                 .map_err(|error| in_file(&name, error))?;
             return Ok(Box::new(NamedPlanner { inner, name }));
         }
         Ok(Box::new(DeletesPlanner {
-            inner: Arc::clone(&self.inner),
+            inner,
             store: Arc::clone(&self.store),
             deletes: self.deletes.clone(),
             file,

@@ -3,9 +3,10 @@
 //! Knows data files and columns. Refuses to know plans.
 //!
 //! A file's own minima and maxima are marked exact, because DataFusion prunes files (by dynamic filters and `TopK`) only
-//! with exact ones. That is sound for what a single file's statistics are used for: no value lies outside them, and
-//! where minimum equals maximum and no value is NULL, every value is that one. For the table they are inexact: a bound
-//! may have been truncated or belong to a deleted row, so MIN and MAX are never answered from them.
+//! with exact ones. Where they and the count of NULLs leave one value, DataFusion would not read the column at all: that
+//! is right for partition values only, so elsewhere the count of NULLs is inexact, and bounds that contradict the data
+//! can prune rows but never make some up. For the table all are inexact: a bound may have been truncated or belong to a
+//! deleted row, so MIN and MAX are never answered from them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -46,11 +47,16 @@ pub(crate) fn file_statistics(
         };
         let known = stats.known(source);
         let exact = |value: Option<ScalarValue>| value.map_or(Precision::Absent, Precision::Exact);
+        let nulls = known.nulls.and_then(|nulls| usize::try_from(nulls).ok());
+        let one_value = known.range.lower.is_some() && known.range.lower == known.range.upper;
         ColumnStatistics {
-            null_count: known
-                .nulls
-                .and_then(|nulls| usize::try_from(nulls).ok())
-                .map_or(Precision::Absent, Precision::Exact),
+            null_count: match nulls {
+                None => Precision::Absent,
+                Some(nulls) if has_deletes || !known.constant && (one_value || nulls == rows) => {
+                    Precision::Inexact(nulls)
+                }
+                Some(nulls) => Precision::Exact(nulls),
+            },
             min_value: exact(known.range.lower),
             max_value: exact(known.range.upper),
             ..ColumnStatistics::new_unknown()
@@ -69,7 +75,7 @@ pub(crate) fn file_statistics(
     }
 }
 
-/// Statistics of all files together. Rows are exact if they are in every file; all else is inexact.
+/// Statistics of all files together. Rows and NULLs are exact if they are in every file; all else is inexact.
 pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statistics {
     let sum = |a: Precision<usize>, b: &Precision<usize>| a.add(b);
     let num_rows = files
@@ -91,7 +97,7 @@ pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statist
         let valued =
             each.filter(|(column, rows)| column.null_count.get_value() != rows.get_value());
         ColumnStatistics {
-            null_count: nulls.to_inexact(),
+            null_count: nulls,
             min_value: extreme(
                 valued.clone().map(|(column, _)| &column.min_value),
                 Ordering::Less,
@@ -108,6 +114,27 @@ pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statist
         num_rows,
         total_byte_size: total_byte_size.to_inexact(),
         column_statistics,
+    }
+}
+
+/// Adds how many different values columns have, by field id. Never exact: they are estimates, of another snapshot too.
+pub(crate) fn add_distinct(
+    statistics: &mut Statistics,
+    schema: &SchemaRef,
+    counts: &HashMap<i32, u64>,
+) {
+    if counts.is_empty() {
+        return;
+    }
+    let rows = statistics.num_rows.get_value().copied();
+    let columns = statistics.column_statistics.iter_mut();
+    for (column, field) in columns.zip(schema.fields()) {
+        let count = field_id(field).and_then(|id| counts.get(&id));
+        let count = count.and_then(|count| usize::try_from(*count).ok());
+        if let Some(count) = count {
+            let count = rows.map_or(count, |rows| count.min(rows));
+            column.distinct_count = Precision::Inexact(count);
+        }
     }
 }
 

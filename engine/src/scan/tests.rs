@@ -8,10 +8,11 @@ use arrow::array::{
     ArrayRef, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
     RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use datafusion::common::Result;
 use datafusion::datasource::MemTable;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::SessionContext;
@@ -24,7 +25,7 @@ use parquet::arrow::ArrowWriter;
 use proptest::prelude::*;
 use tarn_catalog::{Literal, Table, Transform};
 
-use super::deletes::{DeleteSource, FileDeletes};
+use super::deletes::{DeleteCache, DeleteSource, FileDeletes};
 use super::lake::{Lake, field, lines};
 use super::leaf::{ScanFacts, as_scan};
 use super::source::IcebergSource;
@@ -32,7 +33,7 @@ use super::{Evolution, IcebergScan};
 use crate::distribute::TarnCodec;
 use crate::error::{EngineError, ErrorKind};
 
-fn write_parquet(path: &Path, batch: &RecordBatch) {
+pub(super) fn write_parquet(path: &Path, batch: &RecordBatch) {
     let file = File::create(path).expect("a new file");
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
     writer.write(batch).expect("rows are written");
@@ -42,7 +43,7 @@ fn write_parquet(path: &Path, batch: &RecordBatch) {
 /// A scan of one hand-written file as a table of `schema`.
 fn file_scan(
     path: &Path,
-    schema: &SchemaRef,
+    schema: impl Into<TableSchema>,
     evolution: Evolution,
     deletes: Option<FileDeletes>,
 ) -> IcebergScan {
@@ -51,11 +52,14 @@ fn file_scan(
     if let Some(deletes) = deletes {
         file = file.with_extension(deletes);
     }
-    let source = IcebergSource::new(Arc::new(ParquetSource::new(Arc::clone(schema))), Vec::new());
+    let evolution = Arc::new(evolution);
+    let parquet = Arc::new(ParquetSource::new(schema));
+    let deletes = DeleteCache::for_files([&file].into_iter());
+    let source = IcebergSource::new(parquet, Vec::new(), Arc::clone(&evolution), deletes);
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
         .with_file_groups(vec![FileGroup::new(vec![file])])
         .build();
-    IcebergScan::new(config, Arc::new(ScanFacts::default()), Arc::new(evolution))
+    IcebergScan::new(config, Arc::new(ScanFacts::default()), evolution)
 }
 
 async fn read(scan: IcebergScan) -> Result<Vec<String>> {
@@ -130,6 +134,17 @@ async fn types_widen_as_iceberg_allows() {
 }
 
 #[tokio::test]
+async fn timestamps_without_zone_are_utc_in_a_column_with_one() {
+    let plain = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some("+02:00".into()));
+    let values: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]));
+    let file = vec![(field("t", plain, true, 1), values)];
+    let table = vec![field("t", zoned, true, 1)];
+    let expected = ["1970-01-01T02:00:00+02:00"];
+    check_evolution(file, table, Evolution::default(), &expected).await;
+}
+
+#[tokio::test]
 async fn a_new_required_column_reads_as_its_initial_default() {
     let file = vec![(field("a", DataType::Int32, true, 1), ints(&[1]))];
     let table = vec![
@@ -189,7 +204,7 @@ async fn nested_fields_follow_their_ids() {
 }
 
 #[tokio::test]
-async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
+async fn a_file_without_ids_is_read_by_mapping_else_by_place() {
     let file = || {
         vec![
             (Field::new("old", DataType::Int32, true), ints(&[1])),
@@ -202,11 +217,11 @@ async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
             field("b", DataType::Int32, true, 2),
         ]
     };
-    check_evolution(file(), table(), Evolution::default(), &["NULL|2"]).await;
+    check_evolution(file(), table(), Evolution::default(), &["1|2"]).await;
     let names = Some(vec![
         (vec!["old".to_owned()], 1),
         (vec!["a".to_owned()], 1),
-        (vec!["b".to_owned()], 2),
+        (vec!["c".to_owned()], 2),
     ]);
     check_evolution(
         file(),
@@ -215,7 +230,7 @@ async fn a_file_without_ids_is_read_by_mapping_else_by_name() {
             names,
             ..Evolution::default()
         },
-        &["1|2"],
+        &["1|NULL"],
     )
     .await;
 }
@@ -297,12 +312,23 @@ async fn deleted_positions_are_not_read_in_any_byte_range() {
                 .to_string()
                 .trim_start_matches('/')
                 .to_owned(),
+            size: std::fs::metadata(&deleted).expect("the file exists").len(),
         }],
     };
-    let scan = file_scan(&data, &schema, Evolution::default(), Some(found));
+    let number =
+        Field::new("number", DataType::Int64, false).with_extension_type(parquet::arrow::RowNumber);
+    let numbered = TableSchema::builder(Arc::clone(&schema))
+        .with_virtual_columns(vec![Arc::new(number)])
+        .build();
     let expected: Vec<i64> = (0..10_000).filter(|n| n % 3 != 0).collect();
     for partitions in [1, 4] {
-        let plan = scan.clone().into_plan();
+        let scan = file_scan(
+            &data,
+            numbered.clone(),
+            Evolution::default(),
+            Some(found.clone()),
+        );
+        let plan = scan.into_plan();
         let config = SessionContext::new().copied_config();
         let mut options = config.options().as_ref().clone();
         options.optimizer.repartition_file_min_size = 1;
@@ -315,11 +341,16 @@ async fn deleted_positions_are_not_read_in_any_byte_range() {
             .expect("the scan runs");
         let values = batches.iter().flat_map(|batch| {
             use arrow::array::AsArray;
-            batch
-                .column(0)
-                .as_primitive::<Int64Type>()
-                .values()
-                .to_vec()
+            let values = |at: usize| {
+                batch
+                    .column(at)
+                    .as_primitive::<Int64Type>()
+                    .values()
+                    .to_vec()
+            };
+            // A row's number is its place in the file, whatever else is read of it.
+            assert_eq!(values(0), values(1));
+            values(0)
         });
         let mut values: Vec<i64> = values.collect();
         values.sort_unstable();
@@ -328,7 +359,7 @@ async fn deleted_positions_are_not_read_in_any_byte_range() {
 }
 
 /// The plan as a worker gets it.
-fn over_wire(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+pub(super) fn over_wire(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     let converter = DeduplicatingProtoConverter {};
     let bytes =
         physical_plan_to_bytes_with_proto_converter(Arc::clone(plan), &TarnCodec, &converter)
@@ -343,7 +374,7 @@ fn over_wire(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     .expect("the plan is decoded")
 }
 
-fn events() -> Schema {
+pub(super) fn events() -> Schema {
     Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("s", DataType::Utf8, true),
@@ -352,9 +383,9 @@ fn events() -> Schema {
     ])
 }
 
-type Row = (i64, Option<String>, Option<i64>, Option<f64>);
+pub(super) type Row = (i64, Option<String>, Option<i64>, Option<f64>);
 
-fn batch(rows: &[Row]) -> RecordBatch {
+pub(super) fn batch(rows: &[Row]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
         Arc::new(
@@ -417,7 +448,7 @@ async fn an_empty_table_has_one_partition_and_no_rows() {
     assert!(table.current_snapshot().is_none());
 }
 
-fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+pub(super) fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
     let mut plan = Arc::clone(plan);
     while as_scan(&plan).is_none() {
         plan = Arc::clone(plan.children().first().expect("a scan at the bottom"));
@@ -615,7 +646,7 @@ async fn a_column_with_time_zone_is_read_filtered_and_shipped_in_the_zone_of_the
     assert_eq!(batches.iter().flat_map(lines).collect::<Vec<_>>(), expected);
 }
 
-fn partitions() -> impl Strategy<Value = Vec<(&'static str, Transform)>> {
+pub(super) fn partitions() -> impl Strategy<Value = Vec<(&'static str, Transform)>> {
     prop_oneof![
         Just(vec![]),
         Just(vec![("s", Transform::Identity)]),
@@ -630,7 +661,7 @@ fn partitions() -> impl Strategy<Value = Vec<(&'static str, Transform)>> {
     ]
 }
 
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+pub(super) fn rows() -> impl Strategy<Value = Vec<Row>> {
     let text = prop_oneof![Just(None), "[ab]{0,3}".prop_map(Some)];
     let time = prop_oneof![
         Just(None),
@@ -645,7 +676,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec((-20i64..20, text, time, number), 0..12)
 }
 
-fn predicate() -> impl Strategy<Value = String> {
+pub(super) fn predicate() -> impl Strategy<Value = String> {
     let operator = prop_oneof![
         Just("="),
         Just("<>"),
@@ -705,7 +736,7 @@ async fn check_pruned(
 }
 
 /// How many tables the property is tried on: few in CI, more by `TARN_PROPERTY_CASES`.
-fn cases() -> u32 {
+pub(super) fn cases() -> u32 {
     let wanted = std::env::var("TARN_PROPERTY_CASES").ok();
     wanted.and_then(|cases| cases.parse().ok()).unwrap_or(24)
 }

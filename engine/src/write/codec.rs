@@ -10,12 +10,12 @@ use datafusion_proto::physical_plan::PhysicalProtoConverterExtension;
 use datafusion_proto::protobuf::Schema as SchemaMessage;
 use prost::Message;
 use serde::{Deserialize, Serialize};
-use tarn_catalog::{PartitionField, PartitionSpec, Transform};
+use tarn_catalog::{ObjectLayout, PartitionField, PartitionSpec, Transform};
 
 use super::error::WriteError;
-use super::exec::IcebergWriteExec;
+use super::exec::{IcebergWriteExec, InputNeeds};
 use super::options::WriteOptions;
-use super::target::WriteTarget;
+use super::target::{Order, WriteTarget};
 
 #[derive(Clone, PartialEq, Message)]
 struct WriteMessage {
@@ -34,7 +34,10 @@ struct Rest {
     prefix: String,
     spec_id: i32,
     fields: Vec<FieldRest>,
+    order: Option<Order>,
+    layout: Option<ObjectLayout>,
     options: WriteOptions,
+    clustered: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,7 +111,10 @@ pub fn try_encode(
             .into_iter()
             .map(FieldRest::encode)
             .collect::<Result<_>>()?,
+        order: target.order,
+        layout: target.layout,
         options: target.options,
+        clustered: write.clustered(),
     };
     let rest = serde_json::to_vec(&rest).map_err(|error| broken(&error.to_string()))?;
     let message = WriteMessage {
@@ -155,11 +161,19 @@ pub fn try_decode(
                 .map(FieldRest::decode)
                 .collect::<Result<_>>()?,
         },
+        order: rest.order,
+        layout: rest.layout,
         options: rest.options,
+    };
+    // What the input had to be like was seen to where the write was planned.
+    let needs = InputNeeds {
+        clustered: rest.clustered,
+        ..InputNeeds::default()
     };
     Ok(Arc::new(IcebergWriteExec::new(
         Arc::clone(input),
         Arc::new(target),
+        needs,
     )))
 }
 

@@ -13,18 +13,20 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{
+    Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr,
+};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    Partitioning, PlanProperties, ReplaceChildrenOptions,
+    InputDistributionRequirements, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
-use futures::TryStreamExt;
-use tarn_catalog::NewDataFile;
+use tarn_catalog::{NewDataFile, Transform};
 
-use super::target::WriteTarget;
+use super::overflow::write_all;
+use super::target::{Order, WriteTarget};
 use super::task::{TaskCounts, WriteTask};
 
 /// Name of the output column.
@@ -38,18 +40,32 @@ static OUTPUT: LazyLock<SchemaRef> = LazyLock::new(|| {
     )]))
 });
 
+/// What the input of a write has to be like. The optimizer sees to it.
+#[derive(Debug, Clone, Default)]
+pub struct InputNeeds {
+    /// Rows of one partition stand together, so that one file is open at a time.
+    pub(crate) clustered: bool,
+    /// Rows of one value of this come to one task.
+    pub(crate) key: Option<Arc<dyn PhysicalExpr>>,
+    /// The order of the rows in each task.
+    pub(crate) ordering: Option<LexOrdering>,
+    /// One task writes all.
+    pub(crate) single: bool,
+}
+
 /// Writes rows to a table's data files.
 #[derive(Debug, Clone)]
 pub struct IcebergWriteExec {
     input: Arc<dyn ExecutionPlan>,
     target: Arc<WriteTarget>,
+    needs: InputNeeds,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl IcebergWriteExec {
     /// Writes the rows of `input`, whose first columns are the table's by position.
-    pub fn new(input: Arc<dyn ExecutionPlan>, target: Arc<WriteTarget>) -> Self {
+    pub fn new(input: Arc<dyn ExecutionPlan>, target: Arc<WriteTarget>, needs: InputNeeds) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&OUTPUT)),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
@@ -59,9 +75,15 @@ impl IcebergWriteExec {
         Self {
             input,
             target,
+            needs,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
+    }
+
+    /// Whether rows of one partition stand together in the input.
+    pub(crate) fn clustered(&self) -> bool {
+        self.needs.clustered
     }
 
     /// What is written to.
@@ -95,6 +117,19 @@ fn to_batch(files: &[NewDataFile]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::clone(&OUTPUT), vec![column])?)
 }
 
+fn order_text(order: &Order) -> String {
+    let fields = order.fields.iter().map(|field| {
+        let column = match field.route.transform {
+            Transform::Identity => field.column.clone(),
+            transform => format!("{transform}({})", field.column),
+        };
+        let direction = if field.descending { " DESC" } else { "" };
+        let nulls = if field.nulls_first { "FIRST" } else { "LAST" };
+        format!("{column}{direction} NULLS {nulls}")
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
 impl DisplayAs for IcebergWriteExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
         let partition = self
@@ -110,6 +145,9 @@ impl DisplayAs for IcebergWriteExec {
                 write!(f, "IcebergWriteExec: table={}", self.target.table)?;
                 if !partition.is_empty() {
                     write!(f, ", partition=[{partition}]")?;
+                }
+                if let Some(order) = &self.target.order {
+                    write!(f, ", order=[{}]", order_text(order))?;
                 }
                 Ok(())
             }
@@ -135,15 +173,31 @@ impl ExecutionPlan for IcebergWriteExec {
         vec![false]
     }
 
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        let wanted = match &self.needs {
+            InputNeeds { single: true, .. } => Distribution::SinglePartition,
+            InputNeeds { key: Some(key), .. } => {
+                Distribution::KeyPartitioned(vec![Arc::clone(key)])
+            }
+            InputNeeds { key: None, .. } => Distribution::UnspecifiedDistribution,
+        };
+        InputDistributionRequirements::new(vec![wanted])
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        vec![self.needs.ordering.clone().map(OrderingRequirements::from)]
+    }
+
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        // More partitions would only make more and smaller files.
-        vec![false]
+        // Where rows are not routed, more tasks would only make more and smaller files.
+        vec![self.needs.key.is_some()]
     }
 
     fn apply_expressions(
         &self,
         _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
+        // What is needed of the input is not computed here.
         Ok(TreeNodeRecursion::Continue)
     }
 
@@ -154,7 +208,11 @@ impl ExecutionPlan for IcebergWriteExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [input] = <[_; 1]>::try_from(children)
             .map_err(|_| DataFusionError::Internal("IcebergWriteExec has one child".to_owned()))?;
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.target))))
+        Ok(Arc::new(Self::new(
+            input,
+            Arc::clone(&self.target),
+            self.needs.clone(),
+        )))
     }
 
     fn with_new_children(
@@ -172,29 +230,28 @@ impl ExecutionPlan for IcebergWriteExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let mut input = self.input.execute(partition, Arc::clone(&context))?;
+        let input = self.input.execute(partition, Arc::clone(&context))?;
         let store = context
             .runtime_env()
             .object_store(ObjectStoreUrl::parse(&self.target.root)?)?;
+        // Storing what is buffered is to a file what spilling is to a sort.
         let reservation = MemoryConsumer::new(format!("IcebergWriteExec[{partition}]"))
+            .with_can_spill(true)
             .register(context.memory_pool());
         let counter = |name| MetricBuilder::new(&self.metrics).counter(name, partition);
         let counts = TaskCounts {
             rows: counter("rows_written"),
             bytes: counter("bytes_written"),
             files: counter("files_written"),
+            sorted: counter("rows_sorted"),
         };
         let output_rows = MetricBuilder::new(&self.metrics).output_rows(partition);
         let elapsed = MetricBuilder::new(&self.metrics).elapsed_compute(partition);
         let target = Arc::clone(&self.target);
+        let clustered = self.needs.clustered;
         let write = async move {
-            let mut task = WriteTask::new(target, store, partition, reservation, counts)?;
-            while let Some(batch) = input.try_next().await? {
-                let timer = elapsed.timer();
-                task.write(&batch).await?;
-                timer.done();
-            }
-            let files = task.finish().await?;
+            let task = WriteTask::new(target, store, partition, reservation, counts, clustered)?;
+            let files = write_all(task, input, &elapsed, context).await?;
             output_rows.add(files.len());
             to_batch(&files)
         };

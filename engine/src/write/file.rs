@@ -100,8 +100,12 @@ impl OpenFile {
         &self.path
     }
 
-    /// Finishes the file.
-    pub(crate) async fn close(mut self, spec_id: i32) -> Result<NewDataFile> {
+    /// Finishes the file, whose rows are in the order `sort_order_id`.
+    pub(crate) async fn close(
+        mut self,
+        spec_id: i32,
+        sort_order_id: Option<i32>,
+    ) -> Result<NewDataFile> {
         let footer = match self.writer.finish().await {
             Ok(footer) => footer,
             Err(error) => {
@@ -125,7 +129,7 @@ impl OpenFile {
             lower_bounds: collected.lower_bounds,
             upper_bounds: collected.upper_bounds,
             split_offsets,
-            sort_order_id: None,
+            sort_order_id,
         })
     }
 
@@ -149,21 +153,26 @@ impl OpenFile {
 }
 
 /// A [`BufWriter`] that may be given up at any time: that one panics once its last part is on its way.
-struct Upload {
+pub(crate) struct Upload {
     buffer: BufWriter,
     completing: bool,
 }
 
 impl Upload {
-    fn new(buffer: BufWriter) -> Self {
+    pub(crate) fn new(buffer: BufWriter) -> Self {
         Self {
             buffer,
             completing: false,
         }
     }
 
+    /// Adds bytes.
+    pub(crate) async fn put(&mut self, bytes: Bytes) -> object_store::Result<()> {
+        self.buffer.put(bytes).await
+    }
+
     /// Gives the upload up. One that failed to complete has already done so itself.
-    async fn abort(mut self) -> object_store::Result<()> {
+    pub(crate) async fn abort(mut self) -> object_store::Result<()> {
         if self.completing {
             return Ok(());
         }

@@ -10,12 +10,16 @@ mod codec;
 mod error;
 mod exec;
 mod file;
+mod functions;
 mod metrics;
 mod options;
+mod overflow;
 mod plan;
 mod target;
 mod task;
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,8 @@ pub use cleanup::{data_location, remove_files};
 pub use codec::{try_decode, try_encode};
 pub use error::WriteError;
 pub use exec::{DATA_FILE_COLUMN, IcebergWriteExec, output_schema, parse_report};
-pub use options::{MetricsMode, WriteOptions};
-pub use plan::{functions, write_plan};
+pub(crate) use file::Upload;
+pub use functions::functions;
+pub use options::{DistributionMode, MetricsMode, WriteOptions};
+pub use plan::write_plan;
 pub use target::WriteTarget;

@@ -33,6 +33,11 @@ const BLOOM_ENABLED: &str = "write.parquet.bloom-filter-enabled.column.";
 const BLOOM_RATE: &str = "write.parquet.bloom-filter-fpp.column.";
 const METRICS_COLUMN: &str = "write.metadata.metrics.column.";
 const METRICS_DEFAULT: &str = "write.metadata.metrics.default";
+const METRICS_INFERRED_MAX: &str = "write.metadata.metrics.max-inferred-column-defaults";
+/// Default of [`METRICS_INFERRED_MAX`].
+const INFERRED_MAX: u64 = 100;
+const DISTRIBUTION: &str = "write.distribution-mode";
+const FORMAT: &str = "write.format.default";
 
 /// Which metrics of a column go into the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +75,31 @@ impl MetricsMode {
     }
 }
 
+/// Which rows come to which task. Source: Iceberg, "Write properties".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DistributionMode {
+    /// Rows stay where they are: a file of each partition from each task.
+    None,
+    /// Rows of one partition come to one task.
+    Hash,
+    /// Rows are sorted as a whole, by one task.
+    Range,
+}
+
+impl DistributionMode {
+    fn of(properties: &HashMap<String, String>) -> Result<Option<Self>, WriteError> {
+        let Some(text) = properties.get(DISTRIBUTION) else {
+            return Ok(None);
+        };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "none" => Ok(Some(Self::None)),
+            "hash" => Ok(Some(Self::Hash)),
+            "range" => Ok(Some(Self::Range)),
+            _ => Err(property(DISTRIBUTION, text, "use none, hash or range")),
+        }
+    }
+}
+
 /// How data files are written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WriteOptions {
@@ -85,7 +115,10 @@ pub struct WriteOptions {
     /// Columns with a bloom filter, and its false-positive rate.
     bloom: Vec<(String, f64)>,
     metrics_default: MetricsMode,
+    /// Columns that have the default mode, if nobody chose it; the others of a wide table have none.
+    metrics_inferred_max: Option<u64>,
     metrics: HashMap<String, MetricsMode>,
+    distribution: Option<DistributionMode>,
 }
 
 impl WriteOptions {
@@ -115,9 +148,17 @@ impl WriteOptions {
         let mut metrics = HashMap::new();
         let mut bloom = Vec::new();
         for (name, text) in properties {
+            if let Some(column) = name.strip_prefix(BLOOM_ENABLED)
+                && !["true", "false"].contains(&text.trim().to_ascii_lowercase().as_str())
+            {
+                let column = format!("{BLOOM_ENABLED}{column}");
+                return Err(property(&column, text, "use true or false"));
+            }
             if let Some(column) = name.strip_prefix(METRICS_COLUMN) {
                 metrics.insert(column.to_owned(), MetricsMode::parse(name, text)?);
-            } else if let Some(column) = name.strip_prefix(BLOOM_ENABLED).filter(|_| text == "true")
+            } else if let Some(column) = name
+                .strip_prefix(BLOOM_ENABLED)
+                .filter(|_| text.trim().eq_ignore_ascii_case("true"))
             {
                 let name = format!("{BLOOM_RATE}{column}");
                 let rate = match properties.get(&name) {
@@ -131,6 +172,18 @@ impl WriteOptions {
             }
         }
         bloom.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some(format) = properties.get(FORMAT)
+            && !format.trim().eq_ignore_ascii_case("parquet")
+        {
+            return Err(property(FORMAT, format, "only parquet is written"));
+        }
+        let inferred_max = match properties.get(METRICS_INFERRED_MAX) {
+            None => INFERRED_MAX,
+            Some(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| property(METRICS_INFERRED_MAX, text, "use a whole number"))?,
+        };
         let options = Self {
             codec: properties
                 .get("write.parquet.compression-codec")
@@ -148,10 +201,44 @@ impl WriteOptions {
                 None => MetricsMode::Truncate(BOUND_WIDTH),
                 Some(text) => MetricsMode::parse(METRICS_DEFAULT, text)?,
             },
+            metrics_inferred_max: (!properties.contains_key(METRICS_DEFAULT))
+                .then_some(inferred_max),
             metrics,
+            distribution: DistributionMode::of(properties)?,
         };
         options.compression()?;
         Ok(options)
+    }
+
+    /// Which rows come to which task: as the table says, else those of a partition to one.
+    pub fn distribution(&self, partitioned: bool) -> DistributionMode {
+        self.distribution.unwrap_or(if partitioned {
+            DistributionMode::Hash
+        } else {
+            DistributionMode::None
+        })
+    }
+
+    /// Settles the metrics of each of `columns`, the dotted paths of all leaves in the order of the schema.
+    ///
+    /// Columns in `sorted`, by which rows are sorted, have bounds unless somebody chose otherwise.
+    pub(crate) fn settle_metrics(&mut self, columns: &[String], sorted: &[String]) {
+        let bounds = match self.metrics_default {
+            MetricsMode::None | MetricsMode::Counts => MetricsMode::Truncate(BOUND_WIDTH),
+            mode @ (MetricsMode::Truncate(_) | MetricsMode::Full) => mode,
+        };
+        for column in sorted {
+            self.metrics.entry(column.clone()).or_insert(bounds);
+        }
+        let Some(max) = self.metrics_inferred_max else {
+            return;
+        };
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        for column in columns.iter().skip(max) {
+            self.metrics
+                .entry(column.clone())
+                .or_insert(MetricsMode::None);
+        }
     }
 
     /// Which metrics of the column at the dotted path are kept.
@@ -269,6 +356,41 @@ mod tests {
         .expect("these are valid properties");
         assert_eq!(options.metrics_mode("x"), MetricsMode::Counts);
         assert_eq!(options.metrics_mode("a.b"), MetricsMode::Truncate(4));
+    }
+
+    #[test]
+    fn wide_tables_have_metrics_of_their_first_columns_and_of_those_they_are_sorted_by() {
+        let columns: Vec<String> = (0..5).map(|n| format!("c{n}")).collect();
+        let mut inferred = options(&[
+            (METRICS_INFERRED_MAX, "2"),
+            ("write.metadata.metrics.column.c4", "counts"),
+        ])
+        .expect("these are valid properties");
+        inferred.settle_metrics(&columns, &["c3".to_owned()]);
+        let modes = columns.iter().map(|column| inferred.metrics_mode(column));
+        let truncated = MetricsMode::Truncate(BOUND_WIDTH);
+        assert_eq!(
+            modes.collect::<Vec<_>>(),
+            [
+                truncated,
+                truncated,
+                MetricsMode::None,
+                truncated,
+                MetricsMode::Counts
+            ]
+        );
+        let mut chosen = options(&[(METRICS_INFERRED_MAX, "2"), (METRICS_DEFAULT, "full")])
+            .expect("these are valid properties");
+        chosen.settle_metrics(&columns, &[]);
+        assert_eq!(chosen.metrics_mode("c3"), MetricsMode::Full);
+    }
+
+    #[test]
+    fn other_formats_and_modes_are_refused_by_name() {
+        for (name, value) in [(FORMAT, "orc"), (DISTRIBUTION, "random")] {
+            let error = options(&[(name, value)]).expect_err("not possible");
+            assert!(error.to_string().contains(name), "{error}");
+        }
     }
 
     #[test]
