@@ -321,6 +321,23 @@ impl Writing<'_> {
     }
 }
 
+impl Drop for Writing<'_> {
+    /// Gives up what a cancelled COPY was writing: parts of an upload would stay in a bucket, unseen.
+    fn drop(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        if open.is_empty() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                for (_, (_, file)) in open {
+                    file.abort().await;
+                }
+            });
+        }
+    }
+}
+
 /// The name of a value's folder behind `=`.
 fn folder(value: Option<&str>) -> String {
     match value {

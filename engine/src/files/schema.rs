@@ -166,9 +166,8 @@ pub(crate) fn united<'a>(
 /// The type that holds all values of both, without losing any.
 pub(crate) fn unified(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType::{
-        Binary, BinaryView, Date32, Decimal128, FixedSizeList, Float32, Float64, Int8, Int16,
-        Int32, Int64, LargeBinary, LargeList, LargeUtf8, List, Null, Struct, Timestamp, UInt8,
-        UInt16, UInt32, UInt64, Utf8, Utf8View,
+        Binary, BinaryView, Date32, Decimal128, FixedSizeList, Float32, Float64, LargeBinary,
+        LargeList, LargeUtf8, List, Null, Struct, Timestamp, Utf8, Utf8View,
     };
     if a == b {
         return Some(a.clone());
