@@ -214,11 +214,15 @@ async fn witnesses_read_every_partition_transform() {
     let server = ServerOptions::default().start().await;
     let mut tables = Vec::new();
     for (kind, value, transforms) in TRANSFORMS {
-        for transform in *transforms {
+        for (transform, version) in transforms
+            .iter()
+            .flat_map(|transform| [(transform, 2), (transform, 3)])
+        {
             let table = format!("main.t{}", tables.len());
             server
                 .sql(&format!(
-                    "CREATE TABLE {table} (id bigint, v {kind}) PARTITIONED BY ({transform})"
+                    "CREATE TABLE {table} (id bigint, v {kind}) PARTITIONED BY ({transform})
+                     WITH ('format-version' = '{version}')"
                 ))
                 .await;
             server

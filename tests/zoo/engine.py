@@ -101,6 +101,8 @@ class Table:
         self.writer = SPARK
         self.questions = []
         self.generic = False
+        # What the refusal of a damaged table names, and the metadata file that the catalog would not read any more.
+        self.refusal, self.location_kept = [], None
 
     # ---- changing it
 
@@ -111,7 +113,7 @@ class Table:
         return result
 
     def create(self, columns, more="", version=2, **properties):
-        """CREATE TABLE with one file a commit, whatever the size of the machine."""
+        """CREATE TABLE; underscores in the names of properties stand for hyphens."""
         pairs = {"format-version": version} | {key.replace("_", "-"): value for key, value in properties.items()}
         self.create_with(columns, more, pairs)
 
@@ -121,7 +123,7 @@ class Table:
         self.sql(f"CREATE TABLE {{t}} ({columns}) USING iceberg {more} LOCATION '{{at}}' TBLPROPERTIES ({listed})")
 
     def insert(self, rows, columns=""):
-        """One commit of one file (for each partition): `rows` is a query or VALUES."""
+        """One commit: `rows` is a query or VALUES."""
         self.sql(f"INSERT INTO {{t}} {columns} {rows}")
 
     def properties(self, **pairs):
@@ -204,9 +206,9 @@ class Table:
 
     def keep(self, fixtures):
         """Copies what a reader can reach, with the writer's answers."""
-        location = self.metadata_location()
+        location = self.location_kept or self.metadata_location()
         queries = [
             {"sql": sql, "columns": columns, "rows": sorted(rows, key=json.dumps)}
-            for sql, columns, rows in self.answers()
+            for sql, columns, rows in ([] if self.refusal else self.answers())
         ]
-        kept.keep(fixtures, self.zoo.bucket, self.name, self.writer, self.what, location, queries)
+        kept.keep(fixtures, self.zoo.bucket, self.name, self.writer, self.what, location, queries, self.refusal)

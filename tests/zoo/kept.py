@@ -7,12 +7,15 @@ import shutil
 import tarfile
 
 
-def keep(fixtures, bucket, name, writer, what, location, queries):
-    """Keeps the table `name` of the folder `bucket`, whose metadata file is at `location`."""
+def keep(fixtures, bucket, name, writer, what, location, queries, refusal=()):
+    """Keeps the table `name` of the folder `bucket`, whose metadata file is at `location`.
+
+    A table that must be refused has no queries but words that the refusal says.
+    """
     folder = os.path.join(fixtures, name)
     shutil.rmtree(folder, ignore_errors=True)
     keep_files(os.path.join(bucket, name), name, location, folder)
-    write_answer(folder, writer, what, location, queries)
+    write_answer(folder, writer, what, location, queries, refusal)
 
 
 def keep_files(source, name, location, folder):
@@ -33,7 +36,7 @@ def keep_files(source, name, location, folder):
                 archive.addfile(member, data)
 
 
-def write_answer(folder, writer, what, location, queries):
+def write_answer(folder, writer, what, location, queries, refusal):
     """`answer.json`: one line a row, so that a difference is one line of a diff."""
     def line(value):
         return json.dumps(value, ensure_ascii=False)
@@ -44,6 +47,8 @@ def write_answer(folder, writer, what, location, queries):
         rows = f"[\n{rows}\n   ]" if rows else "[]"
         blocks.append(f'  {{"sql": {line(query["sql"])},\n   "columns": {line(query["columns"])},\n   "rows": {rows}}}')
     head = [f'"writer": {line(writer)}', f'"what": {line(what)}', f'"metadata": {line(location)}']
+    if refusal:
+        head.append(f'"refusal": {line(list(refusal))}')
     text = "{" + ",\n ".join(head) + ',\n "queries": [\n' + ",\n".join(blocks) + "\n ]}\n"
     json.loads(text)
     with open(os.path.join(folder, "answer.json"), "w", encoding="utf-8") as file:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 
+import damaged
 import deletes
 import engine
 import evolution
@@ -22,7 +23,7 @@ import migrated
 import plain
 import version3
 
-MODULES = [plain, deletes, evolution, history, migrated, version3]
+MODULES = [plain, deletes, evolution, history, migrated, version3, damaged]
 
 
 def tables_of(module):

@@ -24,17 +24,27 @@ const TYPES: &[&str] = &[
     "CREATE TABLE w.empty (id bigint)",
 ];
 
+/// What makes tables that live through an upgrade to version 3.
+const UPGRADED: &[&str] = &[
+    "CREATE TABLE w.upgraded (id bigint, s varchar) PARTITIONED BY (bucket(2, id))",
+    "INSERT INTO w.upgraded SELECT i, 's' || i FROM generate_series(1, 20) AS g(i)",
+    "ALTER TABLE w.upgraded SET ('format-version' = '3')",
+    "INSERT INTO w.upgraded SELECT i, 's' || i FROM generate_series(21, 30) AS g(i)",
+];
+
 /// Creates and fills a table for each type and transform that Spark reads, and gives their names.
-async fn every_transform(server: &Server) -> Vec<String> {
+async fn every_transform(server: &Server, version: u8) -> Vec<String> {
     let mut tables = Vec::new();
     for (kind, value, transforms) in TRANSFORMS {
         if *kind == "time" {
             continue; // Spark's tables have no such type.
         }
         for transform in *transforms {
-            let table = format!("lake.main.t{}", tables.len());
-            let create =
-                format!("CREATE TABLE {table} (id bigint, v {kind}) PARTITIONED BY ({transform})");
+            let table = format!("lake.main.v{version}_t{}", tables.len());
+            let create = format!(
+                "CREATE TABLE {table} (id bigint, v {kind}) PARTITIONED BY ({transform})
+                 WITH ('format-version' = '{version}')"
+            );
             server.sql(&create).await;
             let insert = format!(
                 "INSERT INTO {table} SELECT i, CASE WHEN i % 11 > 0 THEN {value} END
@@ -50,14 +60,17 @@ async fn every_transform(server: &Server) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_zoo_lets_spark_read_what_tarn_wrote() {
     let server = ServerOptions::default().start().await;
-    for statement in [TYPES, PARTITIONED, NESTED, EVOLVED].concat() {
+    for statement in [TYPES, PARTITIONED, NESTED, EVOLVED, UPGRADED].concat() {
         server.sql(statement).await;
     }
-    let mut tables = every_transform(&server).await;
+    let mut tables = every_transform(&server, 2).await;
+    let lineage = every_transform(&server, 3).await;
+    tables.extend(lineage.iter().cloned());
     let written = [
         "w.types",
         "w.empty",
         "w.partitioned",
+        "w.upgraded",
         "w.nested",
         "e.t",
         "e.emptied",
@@ -68,6 +81,14 @@ async fn the_zoo_lets_spark_read_what_tarn_wrote() {
         .iter()
         .map(|table| format!("SELECT * FROM {table}"))
         .collect();
+    let rows_with_ids = lineage
+        .iter()
+        .map(String::as_str)
+        .chain(["lake.w.upgraded"]);
+    queries
+        .extend(rows_with_ids.map(|table| {
+            format!("SELECT id, _row_id, _last_updated_sequence_number FROM {table}")
+        }));
     queries.extend(CONDITIONS.iter().map(|condition| {
         let condition = condition.replace("TIMESTAMPTZ", "TIMESTAMP");
         format!("SELECT * FROM lake.w.partitioned WHERE {condition}")
@@ -91,7 +112,7 @@ async fn the_zoo_lets_spark_read_what_tarn_wrote() {
         }
     }
     assert!(
-        compared > 100 * TRANSFORMS.len(),
+        compared > 300 * TRANSFORMS.len(),
         "Spark read {compared} rows"
     );
     assert!(
