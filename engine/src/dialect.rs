@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn bounds_of_a_symmetric_between_stand_in_either_order() {
-        let parse = |sql: &str| Parser::parse_sql(&PostgreSqlDialect {}, sql);
+        let parse = |sql: &str| Parser::parse_sql(&PostgreSqlDialect::default(), sql);
         let found = parse("SELECT a NOT BETWEEN SYMMETRIC b + 1 AND 2 AND c").unwrap();
         assert_eq!(
             found[0].to_string(),
