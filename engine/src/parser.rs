@@ -42,8 +42,8 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     if let Some(lock) = refused::row_lock(&tokens) {
         return Err(EngineError::unsupported(format!("SELECT … {lock}")));
     }
-    trims::complete(&mut tokens);
     tables::complete(&mut tokens);
+    trims::complete(&mut tokens);
     let dialect = PostgreSqlDialect {
         table_versions: versions::mark(&mut tokens),
     };

@@ -109,7 +109,7 @@ impl Encoder {
         match self {
             Self::Json(json) => json.document_rows(batch),
             Self::NdJson(json) => json.lines(batch),
-            Self::Csv(csv) => csv.rows(batch),
+            Self::Csv(_) => csv::CsvEncoder::rows(batch),
             Self::Arrow { schema, writer } => {
                 writer.write(&recast(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()))

@@ -33,7 +33,7 @@ impl CsvEncoder {
         out
     }
 
-    pub(crate) fn rows(&self, batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    pub(crate) fn rows(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         let batch = readable(batch)?;
         let schema = batch.schema();
         let columns = schema
@@ -140,7 +140,7 @@ mod tests {
         .unwrap();
         let encoder = CsvEncoder::new(batch.schema());
         let mut out = encoder.head();
-        out.extend(encoder.rows(&batch).unwrap());
+        out.extend(CsvEncoder::rows(&batch).unwrap());
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "n,s\n1,\"a,\"\"b\"\"\"\n,\"\"\n"

@@ -107,9 +107,8 @@ impl WholeFiles {
     ) -> Result<Option<Self>> {
         let all: Vec<&Expr> = filters.iter().collect();
         let decided = decided(table, schema, &all);
-        let wanted = filters.iter().zip(decided);
-        let wanted = wanted.filter_map(|(filter, decided)| decided.then(|| filter.clone()));
-        let Some(filter) = conjunction(wanted) else {
+        let wanted = filters.iter().zip(decided).filter(|(_, decided)| *decided);
+        let Some(filter) = conjunction(wanted.map(|(filter, _)| filter.clone())) else {
             return Ok(None);
         };
         let used = filter.column_refs();

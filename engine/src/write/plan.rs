@@ -55,9 +55,10 @@ pub fn write_plan(
         && !partition.is_empty()
         && columns.reach(&partition);
     let ordering = ordering(&mut target, &mut columns, &partition, mode)?;
-    let key = match hashed {
-        true => Some(columns.key(&partition)?),
-        false => None,
+    let key = if hashed {
+        Some(columns.key(&partition)?)
+    } else {
+        None
     };
     let mut plan: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(columns.done, input)?);
     if let Some(key) = &key {

@@ -362,7 +362,7 @@ async fn rows_of_a_file_are_in_the_order_of_the_table() {
             // Texts descend, NULL last.
             let name: Vec<i32> = name.bytes().map(|byte| -i32::from(byte)).collect();
             (
-                row.starts_with("|") || row.starts_with("NULL"),
+                row.starts_with('|') || row.starts_with("NULL"),
                 name,
                 id.div_euclid(7),
                 -id,
