@@ -108,7 +108,7 @@ pub(super) async fn read(
 }
 
 impl Footer {
-    /// The columns of `table` that the file has; those of `folders` may be missing.
+    /// The columns of `table` that the file has, by ids or by `names`; those of `folders` may be missing.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidParameter`], naming the file: for a type that cannot be read as the table's, a required
@@ -117,6 +117,7 @@ impl Footer {
         &self,
         file: &Found,
         table: &Schema,
+        names: &[(Vec<String>, i32)],
         folders: &HashSet<&str>,
     ) -> Result<Vec<Fitted>, EngineError> {
         let refused = |why: String| {
@@ -125,13 +126,11 @@ impl Footer {
                 format!("\"{}\" does not fit the table: {why}", file.name),
             )
         };
-        let evolution = Evolution::default();
-        // Without ids, names decide: that is what the mapping will say.
-        let matching = if self.has_ids {
-            Matching::Ids
-        } else {
-            Matching::Names
+        let evolution = Evolution {
+            names: Some(names.to_vec()),
+            ..Evolution::default()
         };
+        let matching = Matching::of(self.schema.fields(), &evolution);
         let mut out = vec![];
         for wanted in table.fields() {
             let Some(at) = matching.find(wanted, self.schema.fields(), &[]) else {
@@ -141,7 +140,7 @@ impl Footer {
                 continue;
             };
             let found = self.schema.field(at);
-            if found.name() != wanted.name() {
+            if self.has_ids && found.name() != wanted.name() {
                 return Err(refused(format!(
                     "its column \"{}\" has the field id of \"{}\"; it was written for another table",
                     found.name(),

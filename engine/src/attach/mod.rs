@@ -172,6 +172,12 @@ fn data_files(
     known: &HashSet<String>,
 ) -> Result<Vec<NewDataFile>, EngineError> {
     let schema = table.arrow_schema();
+    let mapping = match table.name_mapping()? {
+        Some(mapping) => mapping,
+        None => mapping_of(table),
+    };
+    let mut names = vec![];
+    flatten(&mapping.fields, &[], &mut names);
     let mut seen = HashSet::new();
     let mut files = vec![];
     for (found, footer) in listing.files.iter().zip(footers) {
@@ -195,7 +201,7 @@ fn data_files(
             .filter_map(|field| field.source_column.as_deref())
             .filter(|name| keys.iter().any(|(key, _)| key == name))
             .collect();
-        let columns = footer.fitted(found, &schema, &from_folders)?;
+        let columns = footer.fitted(found, &schema, &names, &from_folders)?;
         let metrics = footer.metrics(&columns)?;
         let partition = partition::values(found, table, &keys, &metrics)?;
         files.push(NewDataFile {
@@ -289,16 +295,28 @@ fn missing_properties(
 }
 
 /// The name mapping of a table's columns as they are called now.
-fn mapping_text(table: &Table) -> Result<String, EngineError> {
+fn mapping_of(table: &Table) -> NameMapping {
     let schema = table.arrow_schema();
-    let mapping = NameMapping {
-        fields: schema
-            .fields()
-            .iter()
-            .map(|field| mapped(field, field.name()))
-            .collect(),
-    };
-    serde_json::to_string(&mapping).map_err(|error| EngineError::internal(error.to_string()))
+    let fields = schema.fields().iter();
+    NameMapping {
+        fields: fields.map(|field| mapped(field, field.name())).collect(),
+    }
+}
+
+fn mapping_text(table: &Table) -> Result<String, EngineError> {
+    serde_json::to_string(&mapping_of(table))
+        .map_err(|error| EngineError::internal(error.to_string()))
+}
+
+/// Paths of names with the ids that they mean.
+fn flatten(fields: &[MappedField], above: &[String], out: &mut Vec<(Vec<String>, i32)>) {
+    for field in fields {
+        for name in &field.names {
+            let path: Vec<String> = above.iter().chain([name]).cloned().collect();
+            out.extend(field.field_id.map(|id| (path.clone(), id)));
+            flatten(field.fields.as_deref().unwrap_or_default(), &path, out);
+        }
+    }
 }
 
 fn mapped(field: &Field, name: &str) -> MappedField {

@@ -36,6 +36,8 @@ use writer::OpenFile;
 
 /// Files of one COPY that are written at the same time; of more partitions, those that waited longest are finished.
 const OPEN_FILES_MAX: usize = 64;
+/// Memory that rows may take which wait for a file of their partition, so that many partitions are not many small files.
+const WAITING_BYTES_MAX: usize = 256 << 20;
 /// Memory that rows of all open files may take before they are written out.
 const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Times a query is planned before it gives up on workers; as for SELECT.
@@ -142,6 +144,8 @@ impl Engine {
             leftovers,
             id: Uuid::now_v7().simple().to_string(),
             open: HashMap::new(),
+            waiting: HashMap::new(),
+            waiting_bytes: 0,
             begun: 0,
             turn: 0,
         };
@@ -168,6 +172,9 @@ struct Writing<'a> {
     id: String,
     /// With the turn of the last rows of each.
     open: HashMap<Folders, (u64, OpenFile)>,
+    /// Rows that are in no file yet, with their bytes.
+    waiting: HashMap<Folders, (usize, Vec<RecordBatch>)>,
+    waiting_bytes: usize,
     begun: usize,
     turn: u64,
 }
@@ -179,8 +186,12 @@ impl Writing<'_> {
             let batch = batch?;
             count += batch.num_rows() as u64;
             for (folders, part) in self.parts(&batch)? {
-                self.write(folders, &part).await?;
+                self.take(folders, part).await?;
             }
+        }
+        let waiting: Vec<Folders> = self.waiting.keys().cloned().collect();
+        for folders in waiting {
+            self.store(folders).await?;
         }
         // No rows are a file without rows, so that readers find the columns.
         if self.begun == 0 && self.options.partition_by.is_empty() {
@@ -243,6 +254,38 @@ impl Writing<'_> {
                 Ok((key, take_record_batch(&rows, &wanted)?))
             })
             .collect()
+    }
+
+    /// Writes rows, or lets them wait for more of their partition.
+    async fn take(&mut self, folders: Folders, rows: RecordBatch) -> Result<(), EngineError> {
+        if folders.is_empty() {
+            return self.write(folders, &rows).await;
+        }
+        let bytes = rows.get_array_memory_size();
+        let (known, waiting) = self.waiting.entry(folders).or_default();
+        *known += bytes;
+        waiting.push(rows);
+        self.waiting_bytes += bytes;
+        while self.waiting_bytes > WAITING_BYTES_MAX {
+            let most = self.waiting.iter().max_by_key(|(_, (bytes, _))| *bytes);
+            let Some(folders) = most.map(|(folders, _)| folders.clone()) else {
+                break;
+            };
+            self.store(folders).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of a partition that wait.
+    async fn store(&mut self, folders: Folders) -> Result<(), EngineError> {
+        let Some((bytes, waiting)) = self.waiting.remove(&folders) else {
+            return Ok(());
+        };
+        self.waiting_bytes -= bytes;
+        for rows in waiting {
+            self.write(folders.clone(), &rows).await?;
+        }
+        Ok(())
     }
 
     async fn write(&mut self, folders: Folders, rows: &RecordBatch) -> Result<(), EngineError> {
