@@ -37,8 +37,8 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, EngineError> {
     if let Some(lock) = refused::row_lock(&tokens) {
         return Err(EngineError::unsupported(format!("SELECT … {lock}")));
     }
-    tables::complete(&mut tokens);
     trims::complete(&mut tokens);
+    tables::complete(&mut tokens);
     let parser = Parser::new(&dialect)
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(tokens);
