@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::properties::boolean;
+use crate::table::Table;
 use crate::transform::hash_bytes;
 
 /// Table property that spreads data files.
@@ -70,6 +72,47 @@ impl ObjectLayout {
             None if self.partitioned => format!("{entropy}/{name}"),
             None => format!("{entropy}-{name}"),
         }
+    }
+}
+
+impl Table {
+    /// Where new data files go: `write.data.path`, else `<location>/data`.
+    ///
+    /// The older names of the property, `write.folder-storage.path` and for files that are spread
+    /// `write.object-storage.path`, are heeded as Java heeds them.
+    pub fn data_location(&self) -> String {
+        let properties = self.properties();
+        let spread = boolean(properties, OBJECT_STORAGE_PROPERTY, false);
+        let names = if spread {
+            &[
+                "write.data.path",
+                "write.object-storage.path",
+                "write.folder-storage.path",
+            ][..]
+        } else {
+            &["write.data.path", "write.folder-storage.path"]
+        };
+        self.location_or(names, "data")
+    }
+
+    /// Where new metadata files go: `write.metadata.path`, else `<location>/metadata`.
+    pub fn metadata_directory(&self) -> String {
+        self.location_or(&["write.metadata.path"], "metadata")
+    }
+
+    fn location_or(&self, properties: &[&str], folder: &str) -> String {
+        let mut named = properties
+            .iter()
+            .filter_map(|name| self.properties().get(*name));
+        match named.next() {
+            Some(path) => path.trim_end_matches('/').to_owned(),
+            None => format!("{}/{folder}", self.location()),
+        }
+    }
+
+    /// How data files are spread below [`Self::data_location`]; `None` if they are not.
+    pub fn object_layout(&self) -> Option<ObjectLayout> {
+        ObjectLayout::of(self.properties(), self.location(), &self.data_location())
     }
 }
 
