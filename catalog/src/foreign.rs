@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use serde_json::Value;
 
 use crate::error::{CatalogError, Result};
-use crate::schema::field_id;
+use crate::literal::Literal;
+use crate::schema::{self, field_id};
 use crate::table::Table;
 
 /// Arrow field metadata that names an Iceberg type which the Arrow type alone does not tell.
@@ -218,7 +219,36 @@ impl Foreign {
     }
 }
 
+/// A top-level column that a table has or had.
+#[derive(Clone, Debug)]
+pub struct TableColumn {
+    /// Its last name and type, with its id in the metadata.
+    pub field: FieldRef,
+    /// What rows hold that are older than the column (format version 3).
+    pub initial_default: Option<Literal>,
+}
+
 impl Table {
+    /// A top-level column that the table has or had, by field id.
+    pub fn column_by_id(&self, id: i32) -> Option<TableColumn> {
+        let metadata = self.metadata();
+        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
+        schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
+        let current = std::iter::once(metadata.current_schema());
+        current.chain(schemas).find_map(|schema| {
+            let fields = schema.as_struct().fields();
+            let field = fields.iter().find(|field| field.id == id)?;
+            let shown = Arc::new(schema::field_to_arrow(field, &field.name));
+            Some(TableColumn {
+                field: match self.foreign() {
+                    Some(foreign) => foreign.shown_field(&shown),
+                    None => shown,
+                },
+                initial_default: schema::initial_defaults(schema).remove(&id),
+            })
+        })
+    }
+
     /// Refuses a table whose metadata cannot be written again as it was.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
 pub use evolution::{SchemaChange, change_schema};
-pub use foreign::TYPE_META_KEY;
+pub use foreign::{TYPE_META_KEY, TableColumn};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use layout::ObjectLayout;
 pub use literal::{Literal, literal_at, literals_to_array};
@@ -59,7 +59,7 @@ pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
     COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NameMapping, PartitionField,
-    PartitionSpec, Snapshot, Table, TableColumn, TableRef,
+    PartitionSpec, Snapshot, Table, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use iceberg::spec as ice;
 use serde::{Deserialize, Serialize};
 
@@ -86,15 +86,6 @@ pub struct PartitionField {
     pub source_column: Option<String>,
     /// Arrow type of the partition value.
     pub result_type: DataType,
-}
-
-/// A top-level column that a table has or had.
-#[derive(Clone, Debug)]
-pub struct TableColumn {
-    /// Its last name and type, with its id in the metadata.
-    pub field: FieldRef,
-    /// What rows hold that are older than the column (format version 3).
-    pub initial_default: Option<Literal>,
 }
 
 /// One snapshot of a table.
@@ -485,39 +476,6 @@ impl Table {
     /// what a file written before the column existed holds.
     pub fn initial_defaults(&self) -> HashMap<i32, Literal> {
         schema::initial_defaults(self.metadata().current_schema())
-    }
-
-    /// A top-level column that the table has or had, by field id.
-    pub fn column_by_id(&self, id: i32) -> Option<TableColumn> {
-        let metadata = self.metadata();
-        let mut schemas: Vec<_> = metadata.schemas_iter().collect();
-        schemas.sort_by_key(|schema| std::cmp::Reverse(schema.schema_id()));
-        let current = std::iter::once(metadata.current_schema());
-        current.chain(schemas).find_map(|schema| {
-            let fields = schema.as_struct().fields();
-            let field = fields.iter().find(|field| field.id == id)?;
-            let shown = Arc::new(schema::field_to_arrow(field, &field.name));
-            Some(TableColumn {
-                field: match self.foreign() {
-                    Some(foreign) => foreign.shown_field(&shown),
-                    None => shown,
-                },
-                initial_default: schema::initial_defaults(schema).remove(&id),
-            })
-        })
-    }
-
-    /// All specs, the newest first.
-    pub fn partition_specs(&self) -> Vec<&PartitionSpec> {
-        let mut specs: Vec<_> = self
-            .inner
-            .loaded
-            .specs
-            .values()
-            .map(|bound| &bound.spec)
-            .collect();
-        specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
-        specs
     }
 
     /// The spec that new files are written with.

@@ -116,7 +116,9 @@ fn partition_type(table: &Table) -> DataType {
 
 fn partition_fields(table: &Table) -> Vec<(i32, FieldRef)> {
     let mut fields: Vec<(i32, FieldRef)> = Vec::new();
-    for spec in table.partition_specs() {
+    let mut specs: Vec<&PartitionSpec> = table.specs().collect();
+    specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
+    for spec in specs {
         let live = |transform| !matches!(transform, Transform::Void);
         for field in spec.fields.iter().filter(|field| live(field.transform)) {
             let known = |(id, other): &(i32, FieldRef)| {
