@@ -60,7 +60,7 @@ pub(crate) struct Container<'a> {
 }
 
 impl<'a> Container<'a> {
-    pub(crate) fn open(bytes: &'a [u8]) -> Result<Self> {
+    pub(crate) fn open(bytes: &'a [u8], fixed: Fixed) -> Result<Self> {
         let rest = bytes.strip_prefix(MAGIC).ok_or("it is no Avro file")?;
         let mut rest = Cursor(rest);
         let mut metadata = HashMap::new();
@@ -80,7 +80,7 @@ impl<'a> Container<'a> {
         let schema: Value =
             serde_json::from_str(&schema).map_err(|error| format!("its Avro schema: {error}"))?;
         Ok(Self {
-            schema: parse_schema(&schema, &mut HashMap::new(), 0)?,
+            schema: parse_schema(&schema, &mut Types::of(fixed), 0)?,
             codec: text("avro.codec").unwrap_or_else(|| "null".to_owned()),
             sync,
             rest,
@@ -160,7 +160,29 @@ fn unpack(codec: &str, packed: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn parse_schema(json: &Value, named: &mut HashMap<String, Schema>, depth: usize) -> Result<Schema> {
+/// How values of type fixed are written, other than those with a logical type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fixed {
+    /// As the schema says: their bytes alone.
+    AsDeclared,
+    /// As bytes, with a length in front.
+    WithLength,
+}
+
+/// The named types of a schema so far.
+struct Types {
+    named: HashMap<String, Schema>,
+    fixed: Fixed,
+}
+
+impl Types {
+    fn of(fixed: Fixed) -> Self {
+        let named = HashMap::new();
+        Self { named, fixed }
+    }
+}
+
+fn parse_schema(json: &Value, types: &mut Types, depth: usize) -> Result<Schema> {
     if depth > DEPTH_MAX {
         return Err("its Avro schema is nested too deep".to_owned());
     }
@@ -177,13 +199,13 @@ fn parse_schema(json: &Value, named: &mut HashMap<String, Schema>, depth: usize)
             "string" => Schema::String,
             other => {
                 let unknown = || format!("its Avro schema names an unknown type \"{other}\"");
-                named.get(other).cloned().ok_or_else(unknown)?
+                types.named.get(other).cloned().ok_or_else(unknown)?
             }
         }),
         Value::Array(branches) => {
             let branches = branches
                 .iter()
-                .map(|branch| parse_schema(branch, named, below));
+                .map(|branch| parse_schema(branch, types, below));
             Ok(Schema::Union(Arc::new(branches.collect::<Result<_>>()?)))
         }
         Value::Object(object) => {
@@ -194,26 +216,33 @@ fn parse_schema(json: &Value, named: &mut HashMap<String, Schema>, depth: usize)
                     let fields = part("fields")?
                         .as_array()
                         .ok_or_else(|| no_part("fields"))?;
-                    let fields = fields.iter().map(|field| parse_field(field, named, below));
+                    let fields = fields.iter().map(|field| parse_field(field, types, below));
                     Schema::Record(Arc::new(fields.collect::<Result<_>>()?))
                 }
                 Some("array") => {
-                    Schema::Array(Arc::new(parse_schema(part("items")?, named, below)?))
+                    Schema::Array(Arc::new(parse_schema(part("items")?, types, below)?))
                 }
-                Some("map") => Schema::Map(Arc::new(parse_schema(part("values")?, named, below)?)),
+                Some("map") => Schema::Map(Arc::new(parse_schema(part("values")?, types, below)?)),
                 Some("enum") => Schema::Enum,
+                Some("fixed")
+                    if types.fixed == Fixed::WithLength && !object.contains_key("logicalType") =>
+                {
+                    Schema::Bytes
+                }
                 Some("fixed") => {
                     let size = part("size")?
                         .as_u64()
                         .and_then(|size| usize::try_from(size).ok());
                     Schema::Fixed(size.ok_or_else(|| no_part("size"))?)
                 }
-                _ => return parse_schema(kind, named, below),
+                _ => return parse_schema(kind, types, below),
             };
             if let Some(name) = object.get("name").and_then(Value::as_str) {
-                named.insert(name.to_owned(), schema.clone());
+                types.named.insert(name.to_owned(), schema.clone());
                 if let Some(space) = object.get("namespace").and_then(Value::as_str) {
-                    named.insert(format!("{space}.{name}"), schema.clone());
+                    types
+                        .named
+                        .insert(format!("{space}.{name}"), schema.clone());
                 }
             }
             Ok(schema)
@@ -222,7 +251,7 @@ fn parse_schema(json: &Value, named: &mut HashMap<String, Schema>, depth: usize)
     }
 }
 
-fn parse_field(json: &Value, named: &mut HashMap<String, Schema>, depth: usize) -> Result<Field> {
+fn parse_field(json: &Value, types: &mut Types, depth: usize) -> Result<Field> {
     let part = |key: &str| json.get(key).ok_or_else(|| no_part(key));
     let id = json.get("field-id").and_then(Value::as_i64);
     Ok(Field {
@@ -231,7 +260,7 @@ fn parse_field(json: &Value, named: &mut HashMap<String, Schema>, depth: usize) 
             .ok_or_else(|| no_part("name"))?
             .to_owned(),
         id: id.and_then(|id| i32::try_from(id).ok()),
-        schema: parse_schema(part("type")?, named, depth)?,
+        schema: parse_schema(part("type")?, types, depth)?,
     })
 }
 
@@ -427,7 +456,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<(Option<i64>, Vec<String>)>> {
-        let container = Container::open(bytes)?;
+        let container = Container::open(bytes, Fixed::AsDeclared)?;
         let schema = container.schema.clone();
         let mut out = Vec::new();
         container.for_each(|cursor| {
@@ -450,7 +479,7 @@ mod tests {
         Ok(out)
     }
 
-    /// Two records: (-2, ["x", "yz"]) and (NULL, []).
+    /// Two records: -2 with the texts x and yz, and NULL with none.
     const BLOCK: [u8; 10] = [2, 3, 4, 2, b'x', 4, b'y', b'z', 0, 0];
 
     fn block() -> Vec<u8> {

@@ -68,9 +68,9 @@ impl Foreign {
     pub(crate) fn take_out(metadata: &mut Value) -> Option<Self> {
         let mut found = Self::default();
         if let Some(schemas) = metadata.get_mut("schemas").and_then(Value::as_array_mut) {
-            schemas
-                .iter_mut()
-                .for_each(|schema| found.fields(schema, 0));
+            for schema in schemas {
+                found.fields(schema, 0);
+            }
         }
         if let Some(schema) = metadata.get_mut("schema") {
             found.fields(schema, 0);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use iceberg::spec as ice;
 
-use crate::avro::{Container, Cursor, Field, Result, Scalar, Schema};
+use crate::avro::{Container, Cursor, Field, Fixed, Result, Scalar, Schema};
 use crate::by_field::ByField;
 use crate::literal::{Literal, big_endian};
 use crate::manifest::{
@@ -33,29 +33,33 @@ pub(crate) fn decode(
     info: &ice::ManifestFile,
     table: &Table,
 ) -> crate::error::Result<ManifestFiles> {
-    let mut files = ManifestFiles {
-        data: Vec::new(),
-        deletes: Vec::new(),
-    };
-    let reader = Reader { info, table };
-    let read = reader.read(bytes, &mut |entry| match entry.file {
-        _ if entry.status == EntryStatus::Deleted => {}
-        ContentFile::Data(file) => files.data.push(file),
-        ContentFile::Delete(file) => files.deletes.push(file),
-    });
-    let counts = (info.added_files_count, info.existing_files_count);
-    let checked = read.and_then(|()| {
-        if let (Some(added), Some(existing)) = counts {
+    let read = |fixed| {
+        let mut files = ManifestFiles {
+            data: Vec::new(),
+            deletes: Vec::new(),
+        };
+        let reader = Reader { info, table, fixed };
+        reader.read(bytes, &mut |entry| match entry.file {
+            _ if entry.status == EntryStatus::Deleted => {}
+            ContentFile::Data(file) => files.data.push(file),
+            ContentFile::Delete(file) => files.deletes.push(file),
+        })?;
+        if let (Some(added), Some(existing)) = (info.added_files_count, info.existing_files_count) {
             let expected = u64::from(added) + u64::from(existing);
             let found = (files.data.len() + files.deletes.len()) as u64;
             if found < expected {
                 return Err(format!("it lists {found} of its {expected} files"));
             }
         }
-        Ok(())
-    });
-    checked.map_err(|reason| corrupt("manifest", &info.manifest_path, reason))?;
-    Ok(files)
+        Ok(files)
+    };
+    either_way(read).map_err(|reason| corrupt("manifest", &info.manifest_path, reason))
+}
+
+/// Reads as the Avro schema says, and if that fails as Java writes: it gives partition values of type fixed a length, which
+/// their schema does not have. The error is that of the first way.
+fn either_way<T>(read: impl Fn(Fixed) -> Result<T>) -> Result<T> {
+    read(Fixed::AsDeclared).or_else(|error| read(Fixed::WithLength).map_err(|_| error))
 }
 
 /// Decodes every line of a manifest, removed files also.
@@ -67,17 +71,19 @@ pub(crate) fn decode_entries(
     info: &ice::ManifestFile,
     table: &Table,
 ) -> crate::error::Result<Vec<ManifestEntry>> {
-    let mut entries = Vec::new();
-    let reader = Reader { info, table };
-    reader
-        .read(bytes, &mut |entry| entries.push(entry))
-        .map_err(|reason| corrupt("manifest", &info.manifest_path, reason))?;
-    Ok(entries)
+    let read = |fixed| {
+        let mut entries = Vec::new();
+        let reader = Reader { info, table, fixed };
+        reader.read(bytes, &mut |entry| entries.push(entry))?;
+        Ok(entries)
+    };
+    either_way(read).map_err(|reason| corrupt("manifest", &info.manifest_path, reason))
 }
 
 struct Reader<'a> {
     info: &'a ice::ManifestFile,
     table: &'a Table,
+    fixed: Fixed,
 }
 
 /// An entry as it is written.
@@ -110,7 +116,7 @@ struct Entry {
 
 impl Reader<'_> {
     fn read(&self, bytes: &[u8], each: &mut dyn FnMut(ManifestEntry)) -> Result<()> {
-        let container = Container::open(bytes)?;
+        let container = Container::open(bytes, self.fixed)?;
         let schema = container.schema.clone();
         let first = self.info.first_row_id;
         let mut next_row_id = first.and_then(|first| i64::try_from(first).ok());
@@ -169,7 +175,7 @@ impl Reader<'_> {
             101 => entry.format = Some(format(&needed(text(cursor, field)?, field)?)?),
             102 => entry.partition = self.partition(cursor, &field.schema)?,
             103 => {
-                entry.record_count = Some(count(needed(integer(cursor, field)?, field)?, field)?)
+                entry.record_count = Some(count(needed(integer(cursor, field)?, field)?, field)?);
             }
             104 => entry.size_bytes = Some(count(needed(integer(cursor, field)?, field)?, field)?),
             108 => entry.column_sizes = counts(cursor, field)?,
@@ -214,8 +220,11 @@ impl Reader<'_> {
                 continue;
             };
             let value = cursor.scalar(&written.schema)?;
-            values[place] = literal(bound.types[place].as_ref(), value)
-                .ok_or_else(|| format!("partition field \"{}\" is malformed", written.name))?;
+            if value != Scalar::Null {
+                let literal = literal(bound.types[place].as_ref(), value)
+                    .ok_or_else(|| format!("partition field \"{}\" is malformed", written.name))?;
+                values[place] = Some(literal);
+            }
         }
         Ok(values)
     }
@@ -354,17 +363,20 @@ fn count(value: i64, field: &Field) -> Result<u64> {
     u64::try_from(value).map_err(|_| wrong(field))
 }
 
-fn whole(value: Scalar<'_>) -> Option<Option<i64>> {
+/// A whole number; `None` if the value is none, NULL included.
+fn whole(value: Scalar<'_>) -> Option<i64> {
     match value {
-        Scalar::Null => Some(None),
-        Scalar::Int(value) => Some(Some(i64::from(value))),
-        Scalar::Long(value) => Some(Some(value)),
+        Scalar::Int(value) => Some(i64::from(value)),
+        Scalar::Long(value) => Some(value),
         _ => None,
     }
 }
 
 fn integer(cursor: &mut Cursor<'_>, field: &Field) -> Result<Option<i64>> {
-    whole(cursor.scalar(&field.schema)?).ok_or_else(|| wrong(field))
+    match cursor.scalar(&field.schema)? {
+        Scalar::Null => Ok(None),
+        value => whole(value).map(Some).ok_or_else(|| wrong(field)),
+    }
 }
 
 fn text(cursor: &mut Cursor<'_>, field: &Field) -> Result<Option<String>> {
@@ -378,7 +390,7 @@ fn text(cursor: &mut Cursor<'_>, field: &Field) -> Result<Option<String>> {
 fn integers(cursor: &mut Cursor<'_>, field: &Field) -> Result<Vec<i64>> {
     let mut values = Vec::new();
     cursor.items(&field.schema, |cursor, item| {
-        let value = whole(cursor.scalar(item)?).flatten();
+        let value = whole(cursor.scalar(item)?);
         values.push(value.ok_or_else(|| wrong(field))?);
         Ok(())
     })?;
@@ -395,7 +407,7 @@ fn pairs<'a>(
         let [key, value] = cursor.record(item)? else {
             return Err(wrong(field));
         };
-        let key = whole(cursor.scalar(&key.schema)?).flatten();
+        let key = whole(cursor.scalar(&key.schema)?);
         let value = cursor.scalar(&value.schema)?;
         each(key.and_then(|key| i32::try_from(key).ok()), value)
     })
@@ -404,7 +416,7 @@ fn pairs<'a>(
 fn counts(cursor: &mut Cursor<'_>, field: &Field) -> Result<ByField<u64>> {
     let mut counts = Vec::new();
     pairs(cursor, field, |key, value| {
-        let (Some(key), Some(Some(value))) = (key, whole(value)) else {
+        let (Some(key), Some(value)) = (key, whole(value)) else {
             return Err(wrong(field));
         };
         // A count below zero is no count.
@@ -424,12 +436,11 @@ fn format(name: &str) -> Result<FileFormat> {
     })
 }
 
-/// A partition value. Its type may have been widened since, and is not known if its transform is not.
-fn literal(ty: Option<&ice::PrimitiveType>, value: Scalar<'_>) -> Option<Option<Literal>> {
+/// A partition value that is not NULL. Its type may have been widened since, and is not known if its transform is not.
+fn literal(ty: Option<&ice::PrimitiveType>, value: Scalar<'_>) -> Option<Literal> {
     use Literal as L;
     use ice::PrimitiveType as T;
-    let literal = match (ty, value) {
-        (_, Scalar::Null) => return Some(None),
+    Some(match (ty, value) {
         (Some(T::Boolean) | None, Scalar::Boolean(v)) => L::Boolean(v),
         (Some(T::Int | T::Long) | None, Scalar::Int(v)) => L::Int(v),
         (Some(T::Date | T::Timestamp | T::TimestampNs), Scalar::Int(v)) => L::Date(v),
@@ -453,8 +464,7 @@ fn literal(ty: Option<&ice::PrimitiveType>, value: Scalar<'_>) -> Option<Option<
         (Some(T::Fixed(_)), Scalar::Bytes(v)) => L::Fixed(v.to_vec()),
         (Some(T::Binary) | None, Scalar::Bytes(v)) => L::Binary(v.to_vec()),
         _ => return None,
-    };
-    Some(Some(literal))
+    })
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Marker {
         }
         let constraint = |join: &Join| constraint(&join.join_operator).cloned();
         let merged: Vec<JoinConstraint> = joins().filter_map(constraint).collect();
-        if merged.iter().any(|join| *join == JoinConstraint::Natural) {
+        if merged.contains(&JoinConstraint::Natural) {
             return Err(
                 EngineError::unsupported("a column such as _file beside a NATURAL join")
                     .with_hint("write the join with ON or USING"),

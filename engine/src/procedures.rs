@@ -17,7 +17,7 @@ use crate::parser::{Name, fold_name};
 use crate::resolve::SYSTEM_SCHEMA;
 use crate::session::Session;
 use crate::statement::Call;
-use crate::writes::check_properties;
+use crate::writes::check_path_properties;
 
 const COMMAND: &str = "CALL";
 
@@ -312,7 +312,7 @@ impl Engine {
         roots.check_location(location, warehouse)?;
         let table = catalog.load_table_at(&ident, location).await?;
         roots.check_location(table.location(), warehouse)?;
-        check_properties(table.properties(), roots, warehouse)?;
+        check_path_properties(table.properties(), roots, warehouse)?;
         let table = catalog
             .register_table(&ident, table.metadata_location())
             .await?;

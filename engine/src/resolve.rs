@@ -370,13 +370,11 @@ impl StatementSchema {
         }
         let name_of = |schema: &str| vec![self.catalog.clone(), schema.to_owned(), name.to_owned()];
         if self.schema != SEARCH_PATH {
-            return match self.builtin(&self.schema, name).await? {
-                Some(view) => Ok(Some(view)),
-                None => {
-                    let name = name_of(&self.schema);
-                    self.relation(&name, with_hidden).await.map(Some)
-                }
-            };
+            if let Some(view) = self.builtin(&self.schema, name).await? {
+                return Ok(Some(view));
+            }
+            let name = name_of(&self.schema);
+            return self.relation(&name, with_hidden).await.map(Some);
         }
         // Built-in schemas may be in the search path.
         for schema in &self.view.scope.lookup.path {

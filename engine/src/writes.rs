@@ -302,13 +302,21 @@ pub(crate) fn check_properties(
     roots: &AllowedRoots,
     warehouse: &str,
 ) -> Result<(), EngineError> {
-    for place in PATH_PROPERTIES
-        .iter()
-        .filter_map(|key| properties.get(*key))
-    {
+    check_path_properties(properties, roots, warehouse)?;
+    write::WriteOptions::of(properties).map_err(DataFusionError::from)?;
+    Ok(())
+}
+
+/// Refuses properties that put parts of a table outside of warehouse and allowed roots.
+pub(crate) fn check_path_properties(
+    properties: &HashMap<String, String>,
+    roots: &AllowedRoots,
+    warehouse: &str,
+) -> Result<(), EngineError> {
+    let places = PATH_PROPERTIES.iter();
+    for place in places.filter_map(|key| properties.get(*key)) {
         roots.check_location(place, warehouse)?;
     }
-    write::WriteOptions::of(properties).map_err(DataFusionError::from)?;
     Ok(())
 }
 

@@ -256,7 +256,7 @@ async fn check_cancelled(server: &Server, out: &Path, name: &str, options: &str)
     );
     match client.query(&copy).await {
         Err(tarn::client::ClientError::Server(error)) => {
-            assert_eq!(error.code, "57014", "{error:?}")
+            assert_eq!(error.code, "57014", "{error:?}");
         }
         other => panic!("{other:?}"),
     }

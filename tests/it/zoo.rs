@@ -21,7 +21,12 @@ use crate::harness::{S3, Server, ServerOptions, python, repository};
 const ROWS_SHOWN: usize = 6;
 
 /// Tables that Tarn refuses to read, and what the refusal must name.
-const REFUSED: &[(&str, &str)] = &[];
+const REFUSED: &[(&str, &str)] = &[
+    ("avro_data", ".avro"),
+    ("mixed_formats", "format"),
+    ("orc_data", ".orc"),
+    ("position_deletes_avro_orc", "-deletes."),
+];
 
 /// In the coordinator, and on workers.
 const PLACES: [&str; 2] = ["SET distribution = 'never'", ALWAYS_DISTRIBUTE];

@@ -1,4 +1,5 @@
-"""Tables that something damaged after Spark wrote them. Reading one ends with an error that names file and reason."""
+"""Tables that something damaged after Spark wrote them. Reading one ends with an error that names file and
+reason; the other answers are those that the spec asks for."""
 
 import json
 import os
@@ -59,14 +60,14 @@ def damaged_transform(t):
     t.create("id int, s string", "PARTITIONED BY (bucket(2, id))")
     t.insert("VALUES (1, 'a'), (2, 'b')")
     _edit_metadata(t, lambda metadata: metadata["partition-specs"][0]["fields"][0].update({"transform": "zorder[3]"}))
-    t.refusal = ["zorder"]
+    t.refusal = []
 
 
 def damaged_type(t):
     """A column of a type that nobody knows."""
     _table(t)
     _edit_metadata(t, lambda metadata: metadata["schemas"][0]["fields"][1].update({"type": "quaternion"}))
-    t.refusal.append("quaternion")
+    t.refusal = ["quaternion"]
 
 
 def damaged_manifest_list(t):

@@ -285,7 +285,9 @@ def equality_deletes_evolved(t):
     _commit_deletes(t, _delete_file(t, ["id"], "VALUES ('k')"), _delete_file(t, ["f"], "VALUES (5.0D)"))
     t.where("key = 5", "key = 9", "s = 's6'", "id IS NULL", "f = 2")
     t.ask("SELECT count(*) AS n FROM {t}", "SELECT s FROM {t}", "SELECT max(amount) AS high FROM {t}")
-    t.ask_versions()
+    # At the second and third snapshot Spark forgets deletes by columns that were widened later.
+    first, _, _, *later = t.snapshots()
+    t.ask(*[f"SELECT * FROM {{t}} FOR VERSION AS OF {id}" for id in (first, *later)])
 
 
 def equality_deletes_types(t):

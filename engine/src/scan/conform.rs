@@ -129,8 +129,6 @@ pub(crate) enum Matching {
     /// The file carries none and the table has no mapping: columns have ids by their places, from 1, as in the
     /// reference implementation; what is inside of them is found by name.
     Places,
-    /// By name: for files that get a mapping of their names.
-    Names,
 }
 
 impl Matching {
@@ -161,7 +159,7 @@ impl Matching {
         file.iter().position(|candidate| match self {
             _ if id.is_none() => candidate.name() == wanted.name(),
             Self::Ids => field_id(candidate) == id,
-            Self::Places | Self::Names => candidate.name() == wanted.name(),
+            Self::Places => candidate.name() == wanted.name(),
             Self::Mapping(names) => {
                 let mut path = path.to_vec();
                 path.push(candidate.name().clone());

@@ -236,8 +236,8 @@ impl Deleted {
 
     fn vector(&mut self, file: usize, rows: &[u64]) {
         let mut body = vec![0xD1, 0xD3, 0x39, 0x64];
-        RoaringTreemap::from_iter(rows.iter().copied())
-            .serialize_into(&mut body)
+        let rows: RoaringTreemap = rows.iter().copied().collect();
+        rows.serialize_into(&mut body)
             .expect("vectors serialize into memory");
         let length = u32::try_from(body.len()).expect("a small vector");
         let mut puffin = b"PFA1".to_vec();
@@ -550,9 +550,10 @@ async fn refusal(deleted: &Deleted) -> String {
 async fn deletes_that_are_missing_or_damaged_are_named_and_no_row_comes_back() {
     let rows: Vec<Row> = (0..9).map(|id| row(id, Some("a"), None)).collect();
     for kind in ["positions", "equality", "vector"] {
-        let damages: [(&str, fn(&Path)); 3] = [
+        type Damage = fn(&Path);
+        let damages: [(&str, Damage); 3] = [
             ("missing", |path| {
-                std::fs::remove_file(path).expect("removed")
+                std::fs::remove_file(path).expect("removed");
             }),
             ("cut", |path| {
                 let bytes = std::fs::read(path).expect("a file");

@@ -382,7 +382,7 @@ impl Keys {
             let gone = gone.get_or_insert_with(|| vec![false; batch.num_rows()]);
             let columns = set.columns.iter();
             let columns = columns.map(|column| value(batch.column(column.at), &column.path));
-            let rows = rows(&keys.converter, columns.collect::<Result<_>>()?)?;
+            let rows = rows(&keys.converter, &columns.collect::<Result<Vec<_>>>()?)?;
             keys.mark(&rows, sequences, scopes, gone);
         }
         let kept = batch.columns()[..deletes.kept].to_vec();
@@ -500,7 +500,7 @@ async fn read(
             let found = conform::apply(&shape, batch.column(*at), wanted.data_type())?;
             value(&found, &vec![0; column.depth])
         });
-        let rows = rows(converter, arrays.collect::<Result<_>>()?)?;
+        let rows = rows(converter, &arrays.collect::<Result<Vec<_>>>()?)?;
         memory.try_grow(rows.size() + rows.num_rows() * KEY_OVERHEAD_BYTES)?;
         keys.extend(rows.iter().map(|row| Box::<[u8]>::from(row.as_ref())));
     }
@@ -552,7 +552,7 @@ fn value(column: &ArrayRef, path: &[usize]) -> Result<ArrayRef> {
 
 /// Values as keys. Equal are NULLs, NaNs of every kind, and what has the same bits: -0.0 is not 0.0, as in Java's
 /// comparators of the reference implementation.
-fn rows(converter: &RowConverter, columns: Vec<ArrayRef>) -> Result<Rows> {
+fn rows(converter: &RowConverter, columns: &[ArrayRef]) -> Result<Rows> {
     let columns: Vec<ArrayRef> = columns.iter().map(one_nan).collect();
     Ok(converter.convert_columns(&columns)?)
 }

@@ -257,7 +257,7 @@ impl IcebergTableProvider {
         stats: &FileStats<'_>,
         index: &DeleteIndex,
         sources: &[Option<Source>],
-    ) -> Result<(PartitionedFile, Vec<(Arc<DeleteFile>, String)>), ScanError> {
+    ) -> Result<(PartitionedFile, KeyedDeletes), ScanError> {
         let file = stats.file;
         if file.format != FileFormat::Parquet {
             return Err(ScanError::NotParquet {
@@ -331,7 +331,7 @@ impl IcebergTableProvider {
                 (&mut place.dirty, scope)
             };
             files.data.push(Arc::clone(file));
-            files.files.push(partitioned);
+            files.parts.push(partitioned);
             files.scopes.push(scope);
         }
         Ok(chosen)
@@ -347,8 +347,8 @@ impl IcebergTableProvider {
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let wanted = self.wanted(request.projection);
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
-        let dirty = !place.dirty.files.is_empty();
-        if !place.clean.files.is_empty() || !dirty {
+        let dirty = !place.dirty.parts.is_empty();
+        if !place.clean.parts.is_empty() || !dirty {
             let layout = Layout::new(&self.planned, &self.table, wanted.clone());
             plans.push(
                 self.leaf(state, request, root, place.clean, &layout)?
@@ -457,7 +457,7 @@ impl IcebergTableProvider {
         }
         let parquet: Arc<dyn FileSource> = Arc::new(parquet);
         let projected = parquet.try_pushdown_projection(&layout.projection()?)?;
-        let each = files.files.iter_mut().zip(&files.data).zip(&files.scopes);
+        let each = files.parts.iter_mut().zip(&files.data).zip(&files.scopes);
         for ((partitioned, file), scope) in each {
             let spec = self.table.spec_by_id(file.spec_id);
             partitioned.partition_values = layout.constants_of(file, spec, *scope, &self.table)?;
@@ -469,13 +469,13 @@ impl IcebergTableProvider {
             projected.unwrap_or(parquet),
             nan_columns(&files.data, &self.schema),
             Arc::clone(&request.evolution),
-            DeleteCache::for_files(files.files.iter()),
+            DeleteCache::for_files(files.parts.iter()),
         );
         let facts = ScanFacts {
             column_bytes: column_bytes(files.data.iter().map(Arc::as_ref), &self.schema),
             ..request.facts.clone()
         };
-        let groups = balance(files.files, state.config().target_partitions());
+        let groups = balance(files.parts, state.config().target_partitions());
         let known = |groups: &[Vec<PartitionedFile>]| {
             let files = groups.iter().flatten();
             let each: Vec<&Statistics> = files
@@ -510,7 +510,7 @@ impl IcebergTableProvider {
 #[derive(Default)]
 struct Found {
     positions: Option<FileDeletes>,
-    equality: Vec<(Arc<DeleteFile>, String)>,
+    equality: KeyedDeletes,
 }
 
 /// The files of one store.
@@ -522,11 +522,14 @@ struct Place {
     equality: EqualityPlan,
 }
 
+/// Equality delete files with their keys in the store.
+type KeyedDeletes = Vec<(Arc<DeleteFile>, String)>;
+
 /// Files of one leaf.
 #[derive(Debug, Default)]
 struct Files {
     data: Vec<Arc<DataFile>>,
-    files: Vec<PartitionedFile>,
+    parts: Vec<PartitionedFile>,
     /// Numbers of the files' partitions.
     scopes: Vec<i32>,
 }
@@ -614,7 +617,7 @@ impl TableProvider for IcebergTableProvider {
         if let Some(live) = &live {
             let whole = WholeFiles::new(&self.table, &self.planned, filters, state)?;
             chosen = self.choose(live, pruner.as_ref(), whole.as_ref(), &sources, enough)?;
-            let kept = |place: &Place| place.clean.files.len() + place.dirty.files.len();
+            let kept = |place: &Place| place.clean.parts.len() + place.dirty.parts.len();
             let kept = chosen.values().map(kept).sum::<usize>() as u64;
             facts.files_total = live.data.len() as u64;
             facts.files_pruned = facts.files_total - kept;

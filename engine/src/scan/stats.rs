@@ -90,8 +90,8 @@ pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statist
             .map(|file| (&file.column_statistics[column], &file.num_rows));
         let nulls = each
             .clone()
-            .fold(Precision::Exact(0), |nulls, (column, _)| {
-                sum(nulls, &column.null_count)
+            .fold(Precision::Exact(0), |nulls, (column, rows)| {
+                sum(nulls, &nulls_of(column, rows))
             });
         // A file without a value in the column has no bounds, and needs none.
         let valued =
@@ -114,6 +114,15 @@ pub(crate) fn table_statistics(files: &[&Statistics], columns: usize) -> Statist
         num_rows,
         total_byte_size: total_byte_size.to_inexact(),
         column_statistics,
+    }
+}
+
+/// The NULLs of one file. Where all its rows are there they are counted; a file may call the count inexact all the same, so
+/// that nobody takes one bound for all its values.
+fn nulls_of(column: &ColumnStatistics, rows: &Precision<usize>) -> Precision<usize> {
+    match (rows, column.null_count.get_value()) {
+        (Precision::Exact(_), Some(nulls)) => Precision::Exact(*nulls),
+        _ => column.null_count.to_inexact(),
     }
 }
 
