@@ -6,10 +6,10 @@ import base64
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -35,8 +35,9 @@ class S3:
     """A SeaweedFS with one bucket."""
 
     def __init__(self, folder: pathlib.Path):
-        weed = shutil.which("weed")
-        if not weed:
+        # Beside this Python, as scripts/test-tools.sh installs it.
+        weed = pathlib.Path(sys.executable).parent / "weed"
+        if not weed.exists():
             raise SystemExit("weed (SeaweedFS) is not installed; scripts/test-tools.sh installs it")
         self.folder = folder / "s3"
         self.folder.mkdir()
