@@ -215,7 +215,11 @@ impl<'a> Edit<'a> {
         let version = self.head.format_version();
         let new = schema::new_column(field, self.next_id, version)?;
         if let Some(mapping) = &mut self.mapping {
-            mapping.fields.push(mapped(&new));
+            // A name that files have for another column stays that column's.
+            let mut new = mapped(&new);
+            let known = |name: &String| mapping.fields.iter().any(|f| f.names.contains(name));
+            new.names.retain(|name| !known(name));
+            mapping.fields.push(new);
         }
         self.next_id = self.next_id.max(highest_id(&new) + 1);
         self.fields.push(new);
@@ -262,12 +266,16 @@ impl<'a> Edit<'a> {
         self.free(to)?;
         let id = self.fields[at].id;
         to.clone_into(&mut self.fields[at].name);
+        let is_mapped = self.mapping.as_ref().is_some_and(|mapping| {
+            let mut fields = mapping.fields.iter();
+            fields.any(|field| field.names.iter().any(|name| name == to))
+        });
         let mapped = self.mapping.as_mut().and_then(|mapping| {
             let mut fields = mapping.fields.iter_mut();
             fields.find(|field| field.field_id == Some(id))
         });
         if let Some(mapped) = mapped
-            && !mapped.names.iter().any(|name| name == to)
+            && !is_mapped
         {
             mapped.names.push(to.to_owned());
         }

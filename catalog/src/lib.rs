@@ -11,6 +11,7 @@ mod by_field;
 mod cache;
 mod catalog;
 pub mod commit;
+mod confined;
 mod creation;
 mod deletes;
 mod error;
@@ -37,7 +38,8 @@ pub use by_field::ByField;
 pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{
-    NewDataFile, append, create_with_files, delete_files, truncate, update_properties,
+    NewDataFile, append, append_unchanged, create_with_files, delete_files, truncate,
+    update_properties,
 };
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::confined::Confined;
 use crate::error::{CatalogError, Cause, Result};
 
 /// Longest time to open one connection to a store.
@@ -205,6 +206,7 @@ pub struct Stores {
 struct Inner {
     config: StorageConfig,
     by_root: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    confined: OnceLock<Confined>,
 }
 
 impl Stores {
@@ -220,6 +222,7 @@ impl Stores {
             inner: Arc::new(Inner {
                 config,
                 by_root: Mutex::default(),
+                confined: OnceLock::new(),
             }),
         }
     }
@@ -229,14 +232,35 @@ impl Stores {
         &self.inner.config
     }
 
+    /// From here on, locations on this machine must be in one of `folders`, with links followed: metadata that others
+    /// made can name any file. The first call counts.
+    pub fn confine(&self, folders: &[String]) {
+        let plain = |folder: &String| match Place::parse(folder) {
+            Ok(Place::File { path }) => Some(path.to_owned()),
+            _ => None,
+        };
+        let folders: Vec<String> = folders.iter().filter_map(plain).collect();
+        // A second call changes nothing, as promised.
+        let _ = self.inner.confined.set(Confined::new(&folders));
+    }
+
     /// The store and the key in it that `location` names.
     ///
     /// # Errors
-    /// [`CatalogError::Unsupported`] for an unknown scheme, [`CatalogError::Invalid`] for a malformed
+    /// [`CatalogError::StorageDenied`] outside of the folders of [`Self::confine`], [`CatalogError::Unsupported`] for an unknown scheme, [`CatalogError::Invalid`] for a malformed
     /// path or configuration.
     pub fn resolve(&self, location: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
         let place = Place::parse(location)?;
         let key = place.key(location)?;
+        if let (Place::File { path }, Some(confined)) = (&place, self.inner.confined.get())
+            && !confined.holds(path)
+        {
+            return Err(CatalogError::StorageDenied {
+                location: location.to_owned(),
+                next: "it is outside of the warehouse and of [storage] allowed_roots".to_owned(),
+                source: "a table may not name files elsewhere on this machine".into(),
+            });
+        }
         let store = match place {
             Place::File { .. } => self.store("file:", || Ok(Arc::new(file_system())))?,
             Place::S3 { bucket, .. } => self.s3(bucket)?,

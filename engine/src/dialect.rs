@@ -67,13 +67,27 @@ impl Dialect for PostgreSqlDialect {
         POSTGRESQL.is_custom_operator_part(ch)
     }
 
-    /// `BETWEEN SYMMETRIC`, which is BETWEEN with its bounds in either order.
+    /// `BETWEEN SYMMETRIC`, which is BETWEEN with its bounds in either order; `IS [NOT] DISTINCT FROM`, whose right side
+    /// ends before AND and OR.
     fn parse_infix(
         &self,
         parser: &mut Parser,
         expr: &Expr,
         _precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
+        let same =
+            parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]);
+        if same || parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(right.map(|right| {
+                let (left, right) = (Box::new(expr.clone()), Box::new(right));
+                if same {
+                    Expr::IsNotDistinctFrom(left, right)
+                } else {
+                    Expr::IsDistinctFrom(left, right)
+                }
+            }));
+        }
         let negated = parser.parse_keywords(&[Keyword::NOT, Keyword::BETWEEN, Keyword::SYMMETRIC]);
         if !negated && !parser.parse_keywords(&[Keyword::BETWEEN, Keyword::SYMMETRIC]) {
             return None;

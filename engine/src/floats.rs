@@ -6,8 +6,8 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::expressions;
@@ -42,6 +42,36 @@ fn kind(expr: &Expr, schema: &DFSchema) -> Kind {
     }
 }
 
+/// `x IN (0, …)` with both zeros: they are equal, but a long list is looked up by its bits.
+fn both_zeros(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let Expr::InList(list) = &expr else {
+        return Transformed::no(expr);
+    };
+    let zeros = match list.expr.get_type(schema) {
+        Ok(DataType::Float32) => [ScalarValue::from(0.0_f32), ScalarValue::from(-0.0_f32)],
+        Ok(DataType::Float64) => [ScalarValue::from(0.0_f64), ScalarValue::from(-0.0_f64)],
+        _ => return Transformed::no(expr),
+    };
+    let has = |zero: &ScalarValue| {
+        list.list
+            .iter()
+            .any(|item| matches!(item, Expr::Literal(value, _) if value == zero))
+    };
+    let is_zero = |item: &Expr| match item {
+        Expr::Literal(value, _) => {
+            let number = value.cast_to(&DataType::Float64);
+            number.is_ok_and(|number| matches!(number, ScalarValue::Float64(Some(v)) if v == 0.0))
+        }
+        _ => false,
+    };
+    if !list.list.iter().any(is_zero) || zeros.iter().all(has) {
+        return Transformed::no(expr);
+    }
+    let mut list = list.clone();
+    list.list.extend(zeros.map(lit));
+    Transformed::yes(Expr::InList(list))
+}
+
 fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let kinds: Vec<Kind> = match &expr {
         Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
@@ -57,7 +87,7 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         _ => return Transformed::no(expr),
     };
     if !(kinds.contains(&Kind::Float) && kinds.contains(&Kind::Decimal)) {
-        return Transformed::no(expr);
+        return both_zeros(expr, schema);
     }
     let double = |e: Expr| match kind(&e, schema) {
         Kind::Decimal => cast(e, DataType::Float64),

@@ -53,6 +53,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metadata_url = metadata_url(&config, &folder);
     let control = open_control(&config, &metadata_url).await?;
     let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
+    stores.confine(&places(&config, &catalogs)?);
 
     let (runtime, memory_bytes) = runtime(&config, &folder, &stores)?;
     let channels = ClusterChannels::new(secret.clone());
@@ -274,6 +275,15 @@ fn server_id(folder: &Path) -> anyhow::Result<String> {
     let id = uuid::Uuid::new_v4().to_string();
     std::fs::write(&path, &id).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(id)
+}
+
+/// Where tables may lie: the warehouses and the allowed roots.
+fn places(config: &Config, catalogs: &Catalogs) -> anyhow::Result<Vec<String>> {
+    let mut places = config.storage.allowed_roots.clone();
+    for name in catalogs.names() {
+        places.push(catalogs.get(&name)?.warehouse().to_owned());
+    }
+    Ok(places)
 }
 
 async fn open_catalogs(

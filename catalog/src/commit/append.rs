@@ -17,6 +17,8 @@ use crate::table::Table;
 #[derive(Debug)]
 pub(super) struct Append {
     files_by_spec: BTreeMap<i32, Vec<NewDataFile>>,
+    /// Whether no other snapshot may have come in between: somebody else may have added the same files.
+    unchanged: bool,
 }
 
 impl Append {
@@ -50,7 +52,18 @@ impl Append {
             }
             files_by_spec.entry(file.spec_id).or_default().push(file);
         }
-        Ok(Self { files_by_spec })
+        Ok(Self {
+            files_by_spec,
+            unchanged: false,
+        })
+    }
+
+    /// The same, refused if the table has another snapshot by then.
+    pub(super) fn unchanged(self) -> Self {
+        Self {
+            unchanged: true,
+            ..self
+        }
     }
 }
 
@@ -63,6 +76,13 @@ impl SnapshotOperation for Append {
     /// Rows that were right under the old schema are right under the new one, unless it demands a
     /// column they do not have.
     async fn validate(&self, base: &Table, head: &Table) -> Result<()> {
+        let snapshot = |table: &Table| table.metadata().current_snapshot_id();
+        if self.unchanged && snapshot(base) != snapshot(head) {
+            return Err(CatalogError::Conflict {
+                table: base.ident().to_string(),
+                reason: "other files came in between, perhaps the same; try again".to_owned(),
+            });
+        }
         let planned = base.metadata().current_schema();
         for field in head.metadata().current_schema().as_struct().fields() {
             let demanded = field.required && field.initial_default.is_none();

@@ -187,6 +187,21 @@ pub async fn append(
     run(catalog, table, &operation, properties).await
 }
 
+/// As [`append`], but not if the table has another snapshot by then: for files that others may add as well.
+///
+/// # Errors
+/// As [`append`]; `Conflict` if the snapshot changed.
+#[allow(clippy::implicit_hasher)] // one concrete type through the `Catalog` trait
+pub async fn append_unchanged(
+    catalog: &dyn Catalog,
+    table: &Table,
+    files: Vec<NewDataFile>,
+    properties: HashMap<String, String>,
+) -> Result<Table> {
+    let operation = Append::new(table, files)?.unchanged();
+    run(catalog, table, &operation, properties).await
+}
+
 /// Deletes all rows of `table`, whatever is in it by then. No data file is opened.
 ///
 /// Returns the new head; a table without files stays as it is.

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use tarn_catalog::{
     ManifestCache, MappedField, NameMapping, NewDataFile, PartitionFieldDef, Table, TableCreation,
-    Transform, append, create_with_files, snapshot_files, update_properties,
+    Transform, append_unchanged, create_with_files, snapshot_files, update_properties,
 };
 
 use crate::engine::{Engine, StatementContext};
@@ -60,10 +60,18 @@ impl Engine {
         let mut table = target.table;
         if !properties.is_empty() {
             let catalog = target.catalog.as_ref();
+            let before = table.current_snapshot();
             table = update_properties(catalog, &table, properties, vec![]).await?;
+            if table.current_snapshot() != before {
+                return Err(EngineError::new(
+                    ErrorKind::Conflict,
+                    format!("table \"{}\" was changed at the same time", table.ident()),
+                )
+                .with_hint("call it again"));
+            }
         }
         let summary = summary(&StatementContext::unobserved());
-        append(target.catalog.as_ref(), &table, files, summary).await?;
+        append_unchanged(target.catalog.as_ref(), &table, files, summary).await?;
         Ok(added)
     }
 
@@ -203,6 +211,7 @@ fn data_files(
             .collect();
         let columns = footer.fitted(found, &schema, &names, &from_folders)?;
         let metrics = footer.metrics(&columns)?;
+        refuse_nulls(found, &schema, &metrics.null_counts)?;
         let partition = partition::values(found, table, &keys, &metrics)?;
         files.push(NewDataFile {
             path: location(found),
@@ -221,6 +230,29 @@ fn data_files(
         });
     }
     Ok(files)
+}
+
+/// Refuses a file that has NULLs in a required column.
+fn refuse_nulls(
+    found: &Found,
+    schema: &Schema,
+    nulls: &HashMap<i32, u64>,
+) -> Result<(), EngineError> {
+    let broken = schema.fields().iter().find(|field| {
+        let counted = field_id(field).and_then(|id| nulls.get(&id));
+        !field.is_nullable() && counted.is_some_and(|count| *count > 0)
+    });
+    match broken {
+        None => Ok(()),
+        Some(field) => Err(EngineError::new(
+            ErrorKind::NotNull,
+            format!(
+                "\"{}\" does not fit the table: its column \"{}\" has NULLs, which the table's may not have",
+                found.name,
+                field.name()
+            ),
+        )),
+    }
 }
 
 /// A file's location as metadata has it.

@@ -42,6 +42,15 @@ pub(crate) fn source_range(
             lower: lower.and_then(|value| scalar(value, source)),
             upper: upper.and_then(|value| scalar(value, source)),
         },
+        // Some writers wrap around at the smallest number: what is no multiple of the width says nothing.
+        Transform::Truncate(width)
+            if [lower, upper]
+                .iter()
+                .flatten()
+                .any(|value| is_wrapped(value, width)) =>
+        {
+            Range::default()
+        }
         Transform::Truncate(width) => Range {
             lower: lower.and_then(|value| scalar(value, source)),
             upper: upper.and_then(|value| truncate_end(value, width, source)),
@@ -86,6 +95,15 @@ pub(crate) fn highest(value: ScalarValue) -> Option<ScalarValue> {
             (!v.is_nan()).then(|| ScalarValue::from(if v == 0.0 { 0.0 } else { v }))
         }
         value => Some(value),
+    }
+}
+
+/// Whether a whole number is not what truncating to `width` gives.
+fn is_wrapped(value: &Literal, width: u32) -> bool {
+    match value {
+        Literal::Int(v) => i64::from(*v).rem_euclid(i64::from(width.max(1))) != 0,
+        Literal::Long(v) => v.rem_euclid(i64::from(width.max(1))) != 0,
+        _ => false,
     }
 }
 
