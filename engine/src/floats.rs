@@ -93,7 +93,8 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Kind::Decimal => cast(e, DataType::Float64),
         Kind::Float | Kind::Other => e,
     };
-    Transformed::yes(expressions::operands(expr, double))
+    let settled = expressions::operands(expr, double);
+    Transformed::yes(both_zeros(settled, schema).data)
 }
 
 #[cfg(test)]
