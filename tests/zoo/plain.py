@@ -135,7 +135,8 @@ def truncate_types(t):
             (4, 10, 1000L, 0.50, 'ab', X''), (5, 11, 1001L, 12.34, 'abc', X'ffffff'), (6, NULL, NULL, NULL, NULL, NULL),
             (7, 2147483647, 9223372036854775807, 9999999.99, '', X'ffff'), (8, -2147483648, -9223372036854775000, -999999.99, '𐍈𐍈𐍈', X'00')"""
     )
-    t.where("i < 0", "i = 9", "i >= 10", "l <= -1000", "l = 1001", "dec < -0.01", "dec = 0.5", "dec > 12", "s = 'abc'")
+    # Not "i < 0": Spark wraps around when it truncates the smallest integer, and its own pruning then loses the row.
+    t.where("i = 9", "i >= 10", "l <= -1000", "l = 1001", "dec < -0.01", "dec = 0.5", "dec > 12", "s = 'abc'")
     t.where("s LIKE 'ab%'", "s LIKE 'ü☃%'", "s > 'ab'", "s IS NULL", "bin = X'00ff02'", "bin > X'ffff'", "i <> 9", "s <> 'ab'")
     t.where("i IN (-1, 11)", "NOT (s LIKE 'a%')")
 
