@@ -432,6 +432,10 @@ fn snapshot_commit(head: &Table, snapshot: ice::Snapshot) -> TableCommit {
                 r#ref: MAIN_BRANCH.to_owned(),
                 snapshot_id: head.metadata().current_snapshot_id(),
             },
+            // What was validated must be what is there: a column may have become required meanwhile.
+            TableRequirement::CurrentSchemaIdMatch {
+                current_schema_id: head.metadata().current_schema_id(),
+            },
         ],
         updates: vec![
             TableUpdate::AddSnapshot { snapshot },

@@ -7,7 +7,7 @@ mod views;
 mod writing;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
@@ -215,7 +215,7 @@ async fn partition_values_and_summaries_come_back_typed() {
     let snapshot = table.current_snapshot().unwrap();
     assert_eq!(snapshot.summary["changed-partition-count"], "2");
 
-    let seen = std::sync::Mutex::new(Vec::new());
+    let seen = Mutex::new(Vec::new());
     let keep = |manifest: &crate::ManifestInfo| {
         seen.lock().unwrap().push(manifest.clone());
         true
@@ -323,15 +323,26 @@ fn check_linear(table: &Table) {
     }
 }
 
-/// A catalog through which the reply to a commit gets lost, after or before it happened.
+/// What happens to a commit.
 #[derive(Debug)]
-struct LosesReply<'a> {
+enum Fault {
+    /// The reply gets lost after it happened.
+    LosesReply,
+    /// The connection breaks before.
+    LosesCommit,
+    /// Somebody else changes the columns just before the first one.
+    ChangedFirst(Mutex<Option<SchemaChange>>),
+}
+
+/// A catalog with a fault.
+#[derive(Debug)]
+struct Faulty<'a> {
     inner: &'a SqlCatalog,
-    commits: bool,
+    fault: Fault,
 }
 
 #[async_trait]
-impl Catalog for LosesReply<'_> {
+impl Catalog for Faulty<'_> {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -420,8 +431,19 @@ impl Catalog for LosesReply<'_> {
         self.inner.register_table(ident, location).await
     }
     async fn commit(&self, ident: &TableIdent, commit: TableCommit) -> Result<Table> {
-        if self.commits {
-            self.inner.commit(ident, commit).await?;
+        match &self.fault {
+            Fault::LosesCommit => {}
+            Fault::LosesReply => {
+                self.inner.commit(ident, commit).await?;
+            }
+            Fault::ChangedFirst(change) => {
+                let change = change.lock().unwrap().take();
+                if let Some(change) = change {
+                    let table = self.inner.load_table(ident).await?;
+                    change_schema(self.inner, &table, &[change], false).await?;
+                }
+                return self.inner.commit(ident, commit).await;
+            }
         }
         Err(CatalogError::CommitStateUnknown {
             table: ident.to_string(),
@@ -435,24 +457,48 @@ impl Catalog for LosesReply<'_> {
 async fn a_lost_reply_is_found_in_the_table_and_nothing_is_deleted() {
     let lake = Lake::new().await;
     let table = lake.table("t", &[]).await;
-    let lossy = |commits| LosesReply {
+    let lossy = |fault| Faulty {
         inner: &lake.catalog,
-        commits,
+        fault,
     };
     let files = vec![file(&table, "a", 1)];
-    let table = append(&lossy(true), &table, files, HashMap::new())
+    let table = append(&lossy(Fault::LosesReply), &table, files, HashMap::new())
         .await
         .unwrap();
     assert_eq!(lake.files(&table).await.data.len(), 1);
 
     let before = lake.on_disk().len();
     let files = vec![file(&table, "b", 1)];
-    let error = append(&lossy(false), &table, files, HashMap::new())
+    let error = append(&lossy(Fault::LosesCommit), &table, files, HashMap::new())
         .await
         .unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitStateUnknown);
     // One manifest and one list stay: the commit might still happen.
     assert_eq!(lake.on_disk().len(), before + 2);
+}
+
+#[tokio::test]
+async fn rows_do_not_slip_past_a_column_that_becomes_required() {
+    let lake = Lake::new().await;
+    let table = lake.table("t", &[]).await;
+    let required = SchemaChange::Required {
+        column: "name".to_owned(),
+        required: true,
+    };
+    let catalog = Faulty {
+        inner: &lake.catalog,
+        fault: Fault::ChangedFirst(Mutex::new(Some(required))),
+    };
+    let files = vec![file(&table, "a", 1)];
+    let error = append(&catalog, &table, files, HashMap::new()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Conflict);
+    assert!(
+        error.to_string().contains("\"name\" is now required"),
+        "{error}"
+    );
+    let table = lake.catalog.load_table(table.ident()).await.unwrap();
+    assert!(table.current_snapshot().is_none());
 }
 
 #[tokio::test]
