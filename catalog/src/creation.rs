@@ -149,15 +149,7 @@ fn partition_spec(
     let mut builder = ice::UnboundPartitionSpec::builder().with_spec_id(0);
     let mut taken: Vec<String> = Vec::new();
     for def in fields {
-        let source = schema
-            .field_by_name(&def.column)
-            .or_else(|| schema.field_by_name_case_insensitive(&def.column))
-            .ok_or_else(|| {
-                CatalogError::invalid(format!(
-                    "partition column \"{}\" is not a column of the table",
-                    def.column
-                ))
-            })?;
+        let source = schema::source_of(schema, &def.column, "partition")?;
         if def.transform == Transform::Unknown {
             return Err(CatalogError::invalid("unknown partition transform"));
         }

@@ -12,7 +12,7 @@ use iceberg::{TableRequirement, TableUpdate};
 use crate::catalog::{Catalog, TableCommit};
 use crate::error::{CatalogError, ErrorCode, Result};
 use crate::schema;
-use crate::table::{MAIN_BRANCH, MappedField, NAME_MAPPING_PROPERTY, NameMapping, Table};
+use crate::table::{MAIN_BRANCH, NAME_MAPPING_PROPERTY, NameMapping, Table, mapped};
 
 /// Times a change is made again because the columns changed meanwhile.
 const TRIES_MAX: u32 = 5;
@@ -332,14 +332,6 @@ fn has_rows(table: &Table) -> bool {
     table.current_snapshot().is_some_and(|snapshot| {
         snapshot.summary.get("total-records").map(String::as_str) != Some("0")
     })
-}
-
-fn mapped(field: &ice::NestedField) -> MappedField {
-    MappedField {
-        field_id: Some(field.id),
-        names: vec![field.name.clone()],
-        fields: None,
-    }
 }
 
 fn highest_id(field: &ice::NestedField) -> i32 {

@@ -60,8 +60,8 @@ pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
-    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NameMapping, PartitionField,
-    PartitionSpec, Snapshot, Table, TableRef,
+    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NAME_MAPPING_PROPERTY, NameMapping,
+    PartitionField, PartitionSpec, Snapshot, Table, TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

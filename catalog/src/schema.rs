@@ -159,6 +159,25 @@ pub(crate) fn primitive_to_arrow(ty: &ice::PrimitiveType) -> DataType {
     }
 }
 
+/// The column that a partition or sort field is made of: exactly, else case-insensitively. `role` says what it is for.
+///
+/// # Errors
+/// [`CatalogError::Invalid`] if it is not there.
+pub(crate) fn source_of<'a>(
+    schema: &'a ice::Schema,
+    column: &str,
+    role: &str,
+) -> Result<&'a ice::NestedFieldRef> {
+    schema
+        .field_by_name(column)
+        .or_else(|| schema.field_by_name_case_insensitive(column))
+        .ok_or_else(|| {
+            CatalogError::invalid(format!(
+                "{role} column \"{column}\" is not a column of the table"
+            ))
+        })
+}
+
 /// The initial defaults (format version 3) of primitive columns, at any depth, by field id.
 pub(crate) fn initial_defaults(schema: &ice::Schema) -> HashMap<i32, Literal> {
     schema

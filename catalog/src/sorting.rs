@@ -83,15 +83,7 @@ pub(crate) fn order_of(schema: &ice::Schema, fields: &[SortFieldDef]) -> Result<
     }
     let mut builder = ice::SortOrder::builder();
     for def in fields {
-        let source = schema
-            .field_by_name(&def.column)
-            .or_else(|| schema.field_by_name_case_insensitive(&def.column))
-            .ok_or_else(|| {
-                CatalogError::invalid(format!(
-                    "sort column \"{}\" is not a column of the table",
-                    def.column
-                ))
-            })?;
+        let source = schema::source_of(schema, &def.column, "sort")?;
         if !source.field_type.is_primitive() {
             return Err(CatalogError::invalid(format!(
                 "rows cannot be sorted by column \"{}\" of type {}",

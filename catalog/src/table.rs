@@ -23,7 +23,7 @@ use crate::transform::{Transform, hash_bytes};
 /// Table property that holds the comment.
 pub const COMMENT_PROPERTY: &str = "comment";
 /// Table property that holds the name mapping for files without field ids.
-pub(crate) const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+pub const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
 /// Puffin blob that holds how many different values a column has.
 const THETA_SKETCH: &str = "apache-datasketches-theta-v1";
 /// Snapshots back that statistics are looked for: older ones tell little.
@@ -143,6 +143,25 @@ pub struct NameMapping {
     pub fields: Vec<MappedField>,
 }
 
+impl NameMapping {
+    /// Every path of names with the id that it means, outer columns after what is in them.
+    pub fn paths(&self) -> Vec<(Vec<String>, i32)> {
+        let mut paths = Vec::new();
+        flatten(&self.fields, &[], &mut paths);
+        paths
+    }
+}
+
+fn flatten(fields: &[MappedField], above: &[String], paths: &mut Vec<(Vec<String>, i32)>) {
+    for field in fields {
+        for name in &field.names {
+            let path: Vec<String> = above.iter().chain([name]).cloned().collect();
+            flatten(field.fields.as_deref().unwrap_or_default(), &path, paths);
+            paths.extend(field.field_id.map(|id| (path, id)));
+        }
+    }
+}
+
 /// One column of a [`NameMapping`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -157,7 +176,25 @@ pub struct MappedField {
     pub fields: Option<Vec<MappedField>>,
 }
 
+impl PartitionField {
+    /// Whether both tell the same thing in the partition of a table: by id, or by name, which a later spec may use again.
+    fn is_same(&self, other: &Self) -> bool {
+        self.field_id == other.field_id || self.name == other.name
+    }
+}
+
 impl PartitionSpec {
+    /// What `values`, in the order of [`Self::fields`], say of one of [`Table::partition_fields`].
+    pub fn value_of<'a>(
+        &self,
+        field: &PartitionField,
+        values: &'a [Option<Literal>],
+    ) -> Option<&'a Literal> {
+        let mut own = self.fields.iter().zip(values);
+        own.find(|(known, _)| known.is_same(field))
+            .and_then(|(_, value)| value.as_ref())
+    }
+
     /// Whether the table has no partitions under this spec. Fields that are always NULL do not count.
     pub fn is_unpartitioned(&self) -> bool {
         self.fields
@@ -460,6 +497,13 @@ impl Table {
         self.metadata().current_schema_id()
     }
 
+    /// The schema that a snapshot was written with, or the current one if it does not say.
+    pub fn schema_of(&self, snapshot: &Snapshot) -> SchemaRef {
+        let written = snapshot.schema_id;
+        let schema = written.and_then(|id| self.arrow_schema_by_id(id));
+        schema.unwrap_or_else(|| self.arrow_schema())
+    }
+
     /// An earlier schema, for reading an old snapshot.
     pub fn arrow_schema_by_id(&self, id: i32) -> Option<SchemaRef> {
         if id == self.schema_id() {
@@ -629,7 +673,7 @@ impl Table {
         specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
         let mut fields: Vec<&PartitionField> = Vec::new();
         for field in specs.iter().flat_map(|spec| &spec.fields) {
-            match fields.iter_mut().find(|f| f.field_id == field.field_id) {
+            match fields.iter_mut().find(|known| known.is_same(field)) {
                 None => fields.push(field),
                 Some(known) if known.transform == Transform::Void => *known = field,
                 Some(_) => {}
@@ -689,6 +733,14 @@ impl Table {
         })
     }
 
+    /// The name mapping that finds columns by the names that they have now.
+    pub fn mapping_by_names(&self) -> NameMapping {
+        let fields = self.metadata().current_schema().as_struct().fields().iter();
+        NameMapping {
+            fields: fields.map(|field| mapped(field)).collect(),
+        }
+    }
+
     /// The name mapping for files without field ids, if the table has one.
     ///
     /// # Errors
@@ -719,6 +771,21 @@ impl fmt::Debug for Table {
             .field("ident", &self.inner.ident)
             .field("metadata_location", &self.inner.metadata_location)
             .finish_non_exhaustive()
+    }
+}
+
+/// A column under its own name, with what is in it.
+pub(crate) fn mapped(field: &ice::NestedField) -> MappedField {
+    let below = match field.field_type.as_ref() {
+        ice::Type::Primitive(_) => None,
+        ice::Type::Struct(fields) => Some(fields.fields().iter().map(|f| mapped(f)).collect()),
+        ice::Type::List(list) => Some(vec![mapped(&list.element_field)]),
+        ice::Type::Map(map) => Some(vec![mapped(&map.key_field), mapped(&map.value_field)]),
+    };
+    MappedField {
+        field_id: Some(field.id),
+        names: vec![field.name.clone()],
+        fields: below,
     }
 }
 

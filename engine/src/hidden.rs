@@ -18,7 +18,7 @@ use crate::error::EngineError;
 use crate::parser::{Name, fold, fold_name};
 use crate::resolve::Catalogs;
 use crate::scan;
-use crate::versions::{self, Version};
+use crate::versions;
 use crate::views::Scope;
 
 /// Ends the name of a table that is asked for with its hidden columns. No statement can have it in a name.
@@ -69,36 +69,18 @@ async fn visible(
     scope: &Scope,
     name: &Name,
 ) -> Result<Option<Vec<String>>, EngineError> {
-    let mut name = name.clone();
-    let last = name.pop().unwrap_or_default();
-    let (whole, mut version) = versions::split(&last);
-    name.push(whole.to_owned());
-    let found = match catalogs.find(&scope.lookup, &name).await {
-        Ok(found) => found,
-        Err(error) => {
-            let (table, metadata, reference) = versions::parts(whole);
-            let (None, Some(reference)) = (metadata, reference) else {
-                return Err(error);
-            };
-            name.pop();
-            name.push(table.to_owned());
-            version = Some(Version::Reference(reference.to_owned()));
-            catalogs.find(&scope.lookup, &name).await?
-        }
-    };
-    if found.kind != EntryKind::Table {
+    let wanted = versions::wanted(catalogs, &scope.lookup, name).await?;
+    if wanted.found.kind != EntryKind::Table || wanted.metadata.is_some() {
         return Ok(None);
     }
-    let table = scope.table(&found).await?;
-    let own = match version {
-        Some(version) => {
-            let (snapshot, own) = versions::snapshot_of(&table, &version)?;
-            let id = snapshot.schema_id.filter(|_| own);
-            id.and_then(|id| table.arrow_schema_by_id(id))
-        }
-        None => None,
+    let table = scope.table(&wanted.found).await?;
+    let schema = match &wanted.version {
+        Some(version) => match versions::snapshot_of(&table, version)? {
+            (snapshot, true) => table.schema_of(&snapshot),
+            (_, false) => table.arrow_schema(),
+        },
+        None => table.arrow_schema(),
     };
-    let schema = own.unwrap_or_else(|| table.arrow_schema());
     let fields = schema.fields().iter();
     Ok(Some(fields.map(|field| field.name().clone()).collect()))
 }

@@ -43,7 +43,7 @@ use crate::views::Scope;
 use crate::zone::in_zone;
 
 /// Times a query is planned before its first row; the last time it stays in the coordinator.
-const ATTEMPTS_MAX: usize = 3;
+pub(crate) const ATTEMPTS_MAX: usize = 3;
 
 /// A query ready to run.
 pub(crate) struct Planned {

@@ -18,13 +18,13 @@ use tarn_catalog::{Catalog, EntryKind, ManifestCache, Namespace};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::FILES_CATALOG;
 use crate::hidden;
-use crate::lookup::{self, Found};
-use crate::metadata_tables::{self, MetadataTable};
+use crate::lookup;
+use crate::metadata_tables::MetadataTable;
 use crate::names;
 use crate::parser::Name;
 use crate::pg_catalog::{self, CatalogContext, CatalogSeed};
 use crate::system::SystemTables;
-use crate::versions::{self, Version};
+use crate::versions::{self, Wanted};
 use crate::views::Scope;
 
 /// Schema name of the views about the server itself.
@@ -319,13 +319,6 @@ struct StatementSchema {
     schema: String,
 }
 
-/// What a name stands for.
-struct Wanted {
-    found: Found,
-    version: Option<Version>,
-    metadata: Option<metadata_tables::Kind>,
-}
-
 #[async_trait]
 impl SchemaProvider for StatementSchema {
     fn table_names(&self) -> Vec<String> {
@@ -407,7 +400,7 @@ impl StatementSchema {
             found,
             version,
             metadata,
-        } = self.wanted(name).await?;
+        } = versions::wanted(&self.view.catalogs, &scope.lookup, name).await?;
         if found.kind == EntryKind::View {
             if version.is_some() || metadata.is_some() {
                 let hint = "a view has no versions and no metadata tables; ask of the tables that it reads";
@@ -430,57 +423,6 @@ impl StatementSchema {
             provider = provider.with_hidden_columns();
         }
         Ok(Arc::new(provider.with_time_zone(zone)))
-    }
-
-    /// What a name stands for: a relation of exactly that name, else `table$metadata`, `table@branch`, or both.
-    async fn wanted(&self, name: &Name) -> Result<Wanted, EngineError> {
-        let find = async |name: &Name| {
-            let catalogs = &self.view.catalogs;
-            catalogs.find(&self.view.scope.lookup, name).await
-        };
-        let (mut name, mut version) = (name.clone(), None);
-        let Some(last) = name.pop() else {
-            return Err(EngineError::new(ErrorKind::Syntax, "empty table name"));
-        };
-        let (whole, marked) = versions::split(&last);
-        name.push(whole.to_owned());
-        let missing = match find(&name).await {
-            Ok(found) => {
-                return Ok(Wanted {
-                    found,
-                    version: marked,
-                    metadata: None,
-                });
-            }
-            Err(error) if lookup::is_undefined(&error) => error,
-            Err(error) => return Err(error),
-        };
-        let (table, metadata, reference) = versions::parts(whole);
-        if table == whole || table.is_empty() {
-            return Err(missing);
-        }
-        name.pop();
-        name.push(table.to_owned());
-        let found = find(&name).await?;
-        if let Some(reference) = reference {
-            if marked.is_some() {
-                return Err(EngineError::new(
-                    ErrorKind::InvalidParameter,
-                    format!("\"{whole}\" is asked for at two versions"),
-                )
-                .with_hint("leave out the branch or FOR … AS OF"));
-            }
-            version = Some(Version::Reference(reference.to_owned()));
-        }
-        let metadata = match metadata {
-            Some(metadata) => Some(metadata_tables::Kind::named(metadata, table)?),
-            None => None,
-        };
-        Ok(Wanted {
-            found,
-            version: version.or(marked),
-            metadata,
-        })
     }
 
     async fn system_table(&self, name: &str) -> Result<Arc<dyn TableProvider>, EngineError> {

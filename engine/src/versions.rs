@@ -19,9 +19,11 @@ use tarn_catalog::{ManifestCache, Snapshot, Table};
 use crate::distribute::PlacementWish;
 use crate::engine::{Engine, StatementContext};
 use crate::error::{EngineError, ErrorKind};
+use crate::lookup::{Found, Lookup, is_undefined};
 use crate::metadata_tables;
-use crate::parser::{self, Statement, VERSION_FUNCTION, fold};
+use crate::parser::{self, Name, Statement, VERSION_FUNCTION, fold};
 use crate::query::run;
+use crate::resolve::Catalogs;
 use crate::scan::IcebergTableProvider;
 use crate::session::Session;
 
@@ -86,6 +88,64 @@ pub(crate) fn parts(name: &str) -> (&str, Option<&str>, Option<&str>) {
         Some((table, metadata)) => (table, Some(metadata), reference),
         None => (rest, None, reference),
     }
+}
+
+/// What a name stands for.
+pub(crate) struct Wanted {
+    pub(crate) found: Found,
+    pub(crate) version: Option<Version>,
+    pub(crate) metadata: Option<metadata_tables::Kind>,
+}
+
+/// What a name stands for: a relation of exactly that name, else `table$metadata`, `table@branch`, or both.
+pub(crate) async fn wanted(
+    catalogs: &Catalogs,
+    lookup: &Lookup,
+    name: &Name,
+) -> Result<Wanted, EngineError> {
+    let (mut name, mut version) = (name.clone(), None);
+    let Some(last) = name.pop() else {
+        return Err(EngineError::new(ErrorKind::Syntax, "empty table name"));
+    };
+    let (whole, marked) = split(&last);
+    name.push(whole.to_owned());
+    let missing = match catalogs.find(lookup, &name).await {
+        Ok(found) => {
+            return Ok(Wanted {
+                found,
+                version: marked,
+                metadata: None,
+            });
+        }
+        Err(error) if is_undefined(&error) => error,
+        Err(error) => return Err(error),
+    };
+    let (table, metadata, reference) = parts(whole);
+    if table == whole || table.is_empty() {
+        return Err(missing);
+    }
+    name.pop();
+    name.push(table.to_owned());
+    let found = catalogs.find(lookup, &name).await?;
+    if let Some(reference) = reference {
+        if marked.is_some() {
+            return Err(EngineError::new(
+                ErrorKind::InvalidParameter,
+                format!("\"{whole}\" is asked for at two versions"),
+            )
+            .with_hint("leave out the branch or FOR … AS OF"));
+        }
+        version = Some(Version::Reference(reference.to_owned()));
+    }
+    let metadata = match metadata {
+        Some(metadata) => Some(metadata_tables::Kind::named(metadata, table)?),
+        None => None,
+    };
+    Ok(Wanted {
+        found,
+        version: version.or(marked),
+        metadata,
+    })
 }
 
 /// Marks the names of tables with the versions that are wanted of them.

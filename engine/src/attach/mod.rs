@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use tarn_catalog::{
-    ManifestCache, MappedField, NameMapping, NewDataFile, PartitionFieldDef, Table, TableCreation,
+    ManifestCache, NAME_MAPPING_PROPERTY, NewDataFile, PartitionFieldDef, Table, TableCreation,
     Transform, append_unchanged, create_with_files, snapshot_files, update_properties,
 };
 
@@ -34,8 +34,6 @@ use footer::Footer;
 const FOOTERS_AT_ONCE: usize = 32;
 /// Table property that says that files are not the table's to delete.
 const GC_PROPERTY: &str = "gc.enabled";
-/// Table property that finds columns in files without field ids.
-const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
 
 impl Engine {
     /// `CALL system.add_files('table', 'path')`: the Parquet files at `path` become files of the table.
@@ -182,10 +180,9 @@ fn data_files(
     let schema = table.arrow_schema();
     let mapping = match table.name_mapping()? {
         Some(mapping) => mapping,
-        None => mapping_of(table),
+        None => table.mapping_by_names(),
     };
-    let mut names = vec![];
-    flatten(&mapping.fields, &[], &mut names);
+    let names = mapping.paths();
     let mut seen = HashSet::new();
     let mut files = vec![];
     for (found, footer) in listing.files.iter().zip(footers) {
@@ -326,51 +323,9 @@ fn missing_properties(
     Ok(out)
 }
 
-/// The name mapping of a table's columns as they are called now.
-fn mapping_of(table: &Table) -> NameMapping {
-    let schema = table.arrow_schema();
-    let fields = schema.fields().iter();
-    NameMapping {
-        fields: fields.map(|field| mapped(field, field.name())).collect(),
-    }
-}
-
 fn mapping_text(table: &Table) -> Result<String, EngineError> {
-    serde_json::to_string(&mapping_of(table))
+    serde_json::to_string(&table.mapping_by_names())
         .map_err(|error| EngineError::internal(error.to_string()))
-}
-
-/// Paths of names with the ids that they mean.
-fn flatten(fields: &[MappedField], above: &[String], out: &mut Vec<(Vec<String>, i32)>) {
-    for field in fields {
-        for name in &field.names {
-            let path: Vec<String> = above.iter().chain([name]).cloned().collect();
-            out.extend(field.field_id.map(|id| (path.clone(), id)));
-            flatten(field.fields.as_deref().unwrap_or_default(), &path, out);
-        }
-    }
-}
-
-fn mapped(field: &Field, name: &str) -> MappedField {
-    let below = match field.data_type() {
-        DataType::Struct(fields) => Some(fields.iter().map(|f| mapped(f, f.name())).collect()),
-        DataType::List(item) | DataType::LargeList(item) => Some(vec![mapped(item, "element")]),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(pair) => Some(
-                pair.iter()
-                    .zip(["key", "value"])
-                    .map(|(field, name)| mapped(field, name))
-                    .collect(),
-            ),
-            _ => None,
-        },
-        _ => None,
-    };
-    MappedField {
-        field_id: field_id(field),
-        names: vec![name.to_owned()],
-        fields: below,
-    }
 }
 
 /// What was added.

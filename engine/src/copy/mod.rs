@@ -26,7 +26,7 @@ use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::hive::{NULL_FOLDER, encoded};
 use crate::headings::Headings;
-use crate::query::run;
+use crate::query::{ATTEMPTS_MAX, run};
 use crate::session::Session;
 use crate::statement::CopyTo;
 use crate::zone::in_zone;
@@ -40,8 +40,6 @@ const OPEN_FILES_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// Memory that rows of all open files may take before they are written out.
 const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Times a query is planned before it gives up on workers; as for SELECT.
-const ATTEMPTS_MAX: usize = 3;
 
 impl Engine {
     /// Runs `COPY … TO 'path'`.

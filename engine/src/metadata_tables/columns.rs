@@ -13,7 +13,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::future::BoxFuture;
-use tarn_catalog::{ByField, Literal, PartitionField, Table, literals_to_array};
+use tarn_catalog::{ByField, Literal, Table, literals_to_array};
 
 use super::{About, moment};
 use crate::error::EngineError;
@@ -331,8 +331,7 @@ fn partitions(
     for (field, shown) in all.iter().zip(fields) {
         let values = of.iter().map(|of| {
             let (spec, values) = (*of)?;
-            let place = place_in(table, spec, field)?;
-            values.get(place)?.as_ref()
+            table.spec_by_id(spec)?.value_of(field, values)
         });
         columns.push(literals_to_array(shown.data_type(), values)?);
     }
@@ -341,10 +340,4 @@ fn partitions(
         columns,
         None,
     )?))
-}
-
-fn place_in(table: &Table, spec: i32, field: &PartitionField) -> Option<usize> {
-    let spec = table.spec_by_id(spec)?;
-    let of_id = |known: &PartitionField| known.field_id == field.field_id;
-    spec.fields.iter().position(of_id)
 }

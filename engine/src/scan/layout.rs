@@ -18,7 +18,7 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use tarn_catalog::{DataFile, PartitionSpec, Table, Transform};
+use tarn_catalog::{DataFile, PartitionSpec, Table};
 
 use super::value::scalar;
 
@@ -105,32 +105,16 @@ pub(crate) fn hidden_columns(table: &Table, schema: &Schema) -> Vec<(Hidden, Fie
         .collect()
 }
 
-/// The fields of all partition specs of a table, the newest first, by their ids. NULL as text if there is none.
+/// What the partition of any file of a table is told in. NULL as text if no spec has a field.
 fn partition_type(table: &Table) -> DataType {
-    let fields = partition_fields(table);
+    let fields = table.partition_fields().into_iter();
+    let fields: Fields = fields
+        .map(|field| Field::new(&field.name, field.result_type.clone(), true))
+        .collect();
     if fields.is_empty() {
         return DataType::Utf8View;
     }
-    DataType::Struct(fields.into_iter().map(|(_, field)| field).collect())
-}
-
-fn partition_fields(table: &Table) -> Vec<(i32, FieldRef)> {
-    let mut fields: Vec<(i32, FieldRef)> = Vec::new();
-    let mut specs: Vec<&PartitionSpec> = table.specs().collect();
-    specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
-    for spec in specs {
-        let live = |transform| !matches!(transform, Transform::Void);
-        for field in spec.fields.iter().filter(|field| live(field.transform)) {
-            let known = |(id, other): &(i32, FieldRef)| {
-                *id == field.field_id || *other.name() == field.name
-            };
-            if !fields.iter().any(known) {
-                let ty = Field::new(&field.name, field.result_type.clone(), true);
-                fields.push((field.field_id, Arc::new(ty)));
-            }
-        }
-    }
-    fields
+    DataType::Struct(fields)
 }
 
 /// What is the same in every row of one data file.
@@ -353,17 +337,12 @@ fn partition_value(
     let DataType::Struct(fields) = ty else {
         return ScalarValue::try_new_null(ty);
     };
-    let spec = spec.map_or(&[][..], |spec| &spec.fields[..]);
-    let values = partition_fields(table).into_iter().map(|(id, field)| {
-        let own = spec.iter().zip(&file.partition);
-        let same =
-            |of: &&tarn_catalog::PartitionField| of.field_id == id || of.name == *field.name();
-        let value = own
-            .filter(|(of, _)| same(of))
-            .find_map(|(_, value)| scalar(value.as_ref()?, field.data_type()));
-        match value {
+    let known = table.partition_fields().into_iter().zip(fields);
+    let values = known.map(|(field, shown)| {
+        let value = spec.and_then(|spec| spec.value_of(field, &file.partition));
+        match value.and_then(|value| scalar(value, shown.data_type())) {
             Some(value) => value.to_array(),
-            None => ScalarValue::try_new_null(field.data_type())?.to_array(),
+            None => ScalarValue::try_new_null(shown.data_type())?.to_array(),
         }
     });
     let values = values.collect::<Result<Vec<ArrayRef>>>()?;

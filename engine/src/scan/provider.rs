@@ -27,7 +27,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use tarn_catalog::{
     CatalogError, DataFile, DeleteFile, DeleteIndex, DeleteKind, FileFormat, ManifestCache,
-    ManifestInfo, MappedField, Snapshot, SnapshotFiles, Stores, Table, snapshot_files,
+    ManifestInfo, Snapshot, SnapshotFiles, Stores, Table, snapshot_files,
 };
 
 use super::conform::{Evolution, FileConstants, field_id, split_nested_ids};
@@ -75,9 +75,11 @@ impl IcebergTableProvider {
 
     /// The table at `snapshot`, with the schema that the snapshot was written with or with the table's own.
     pub fn at(table: Table, snapshot: Snapshot, own_schema: bool, cache: ManifestCache) -> Self {
-        let written = snapshot.schema_id.filter(|_| own_schema);
-        let schema = written.and_then(|id| table.arrow_schema_by_id(id));
-        let schema = schema.unwrap_or_else(|| table.arrow_schema());
+        let schema = if own_schema {
+            table.schema_of(&snapshot)
+        } else {
+            table.arrow_schema()
+        };
         Self::of(table, Some(snapshot), schema, cache)
     }
 
@@ -183,11 +185,7 @@ impl IcebergTableProvider {
             .map_err(|source| self.metadata(source))?;
         Ok(Evolution {
             defaults: self.table.initial_defaults().into_iter().collect(),
-            names: mapping.map(|mapping| {
-                let mut names = Vec::new();
-                flatten(&mapping.fields, &[], &mut names);
-                names
-            }),
+            names: mapping.map(|mapping| mapping.paths()),
             nested: self.nested_ids.clone(),
             constants: FileConstants::default(),
         })
@@ -699,20 +697,6 @@ fn nan_columns(files: &[Arc<DataFile>], schema: &SchemaRef) -> Vec<String> {
         })
         .map(|field| field.name().clone())
         .collect()
-}
-
-fn flatten(fields: &[MappedField], path: &[String], names: &mut Vec<(Vec<String>, i32)>) {
-    for field in fields {
-        for name in &field.names {
-            let path: Vec<String> = path.iter().cloned().chain([name.clone()]).collect();
-            if let Some(children) = &field.fields {
-                flatten(children, &path, names);
-            }
-            if let Some(id) = field.field_id {
-                names.push((path, id));
-            }
-        }
-    }
 }
 
 fn unsigned(value: Option<i64>) -> Option<u64> {
