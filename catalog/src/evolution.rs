@@ -11,8 +11,9 @@ use iceberg::{TableRequirement, TableUpdate};
 
 use crate::catalog::{Catalog, TableCommit};
 use crate::error::{CatalogError, ErrorCode, Result};
+use crate::name_mapping::{NAME_MAPPING_PROPERTY, NameMapping, mapped};
 use crate::schema;
-use crate::table::{MAIN_BRANCH, NAME_MAPPING_PROPERTY, NameMapping, Table, mapped};
+use crate::table::{MAIN_BRANCH, Table};
 
 /// Times a change is made again because the columns changed meanwhile.
 const TRIES_MAX: u32 = 5;

@@ -23,6 +23,7 @@ mod literal;
 pub mod manifest;
 mod manifest_read;
 mod metadata_file;
+mod name_mapping;
 mod properties;
 mod purge;
 mod schema;
@@ -54,14 +55,15 @@ pub use manifest::{
     ManifestEntry, ManifestInfo, PartitionSummary, SnapshotFiles, manifest_entries, manifests,
     snapshot_files,
 };
+pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
 pub use properties::check_properties;
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
 pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};
 pub use table::{
-    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, MappedField, NAME_MAPPING_PROPERTY, NameMapping,
-    PartitionField, PartitionSpec, Snapshot, Table, TableRef,
+    COMMENT_PROPERTY, LogEntry, MAIN_BRANCH, PartitionField, PartitionSpec, Snapshot, Table,
+    TableRef,
 };
 pub use transform::{PartitionFieldDef, Transform};
 pub use view::{VIEW_DIALECT, View, ViewChange, ViewCreation, ViewDefinition};

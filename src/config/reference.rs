@@ -172,7 +172,7 @@ pub const REFERENCE: &[Key] = &[
     typed(
         "storage.allowed_roots",
         "[]",
-        "Folders and `s3://` prefixes that file functions may read and COPY may write.",
+        "Folders and `s3://` prefixes that file functions may read, COPY may write, and tables outside of the warehouse may lie in.",
     ),
     key(
         "storage.s3.endpoint",
