@@ -9,6 +9,9 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/tarn/target
 # Given to the benchmark, e.g. `make bench BENCH_ARGS="--rows 1000000 --only transfer"`.
 BENCH_ARGS ?=
 
+# The same for TPC-H, e.g. `make bench-tpch TPCH_ARGS="--scale-factor 1 --queries 9,18 --engines tarn,duckdb"`.
+TPCH_ARGS ?=
+
 # The same for scans, e.g. `make bench-scans SCAN_ARGS="--only planning --files 10000"`.
 SCAN_ARGS ?=
 
@@ -75,7 +78,11 @@ fuzz: ## Run each fuzzer for a minute (FUZZ_SECONDS)
 	@fuzz/run.sh "$(FUZZ_SECONDS)"
 
 .PHONY: bench
-bench: bench-doors bench-scans ## Build, then time doors and scans beside their peers (some 30 minutes)
+bench: bench-tpch bench-doors bench-scans ## Build, then time queries, doors and scans beside their peers (some 45 minutes)
+
+.PHONY: bench-tpch
+bench-tpch: bench-tools ## TPC-H beside DuckDB and DataFusion over the same tables (TPCH_ARGS)
+	@"$${TARN_CACHE_DIR:-$(HOME)/.cache/tarn}/venv-bench/bin/python" benches/tpch.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(TPCH_ARGS)
 
 .PHONY: bench-doors
 bench-doors: bench-tools ## Doors beside PostgreSQL and DuckDB (BENCH_ARGS)
@@ -88,7 +95,7 @@ bench-scans: bench-tools ## Planning over many files, and what deletes cost (SCA
 .PHONY: bench-tools
 bench-tools:
 	@scripts/require.sh cargo cc python3
-	@scripts/test-tools.sh
+	@scripts/test-tools.sh bench
 	cargo build --locked --release --bin tarn
 
 .PHONY: docs

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 PASSWORD = "bench"
@@ -40,7 +41,7 @@ class S3:
         if not weed.exists():
             raise SystemExit("weed (SeaweedFS) is not installed; scripts/test-tools.sh installs it")
         self.folder = folder / "s3"
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         identities = {"identities": [{
             "name": "tarn",
             "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
@@ -90,16 +91,18 @@ class S3:
 class Tarn:
     """A server on free ports."""
 
-    def __init__(self, binary: str, folder: pathlib.Path, s3: S3 | None = None):
+    def __init__(self, binary: str, folder: pathlib.Path, s3: S3 | None = None, settings: dict | None = None,
+                 arguments: list[str] | None = None):
         self.folder = folder / "tarn"
         environment = dict(os.environ, TARN__ADMIN_PASSWORD=PASSWORD)
         if s3:
             environment |= s3.environment()
+        environment |= settings or {}
         for door in ("HTTP", "FLIGHT", "POSTGRES", "WORKER"):
             environment[f"TARN__LISTEN__{door}"] = "127.0.0.1:0"
         self.log = open(folder / "tarn.log", "a")
         self.process = subprocess.Popen(
-            [binary, "server", "--data-dir", str(self.folder)],
+            [binary, "server", "--data-dir", str(self.folder), *(arguments or [])],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -113,14 +116,17 @@ class Tarn:
     def port(self, door: str) -> int:
         return int(self.ready[door].rsplit(":", 1)[1])
 
-    def sql(self, statement: str) -> dict:
+    def sql(self, statement: str, properties: dict | None = None) -> dict:
         request = urllib.request.Request(
             f"http://{self.ready['http']}/api/v1/sql",
-            data=json.dumps({"statement": statement}).encode(),
+            data=json.dumps({"statement": statement, "properties": properties or {}}).encode(),
             headers={"content-type": "application/json", "authorization": basic()},
         )
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(error.read().decode()) from None
 
     def dsn(self) -> str:
         return f"host=127.0.0.1 port={self.port('postgres')} user=admin password={PASSWORD} dbname=lake"

@@ -3,7 +3,8 @@
 # ODBC), virtual environments of Python (the clients and the S3 server; dbt; Superset),
 # packages of Node, and what Maven needs to work offline.
 #
-# With the argument `zoo`, also Spark and its jars, which only `make zoo` needs.
+# With the argument `zoo`, also Spark and its jars, which only `make zoo` needs; with `bench`, also what only
+# `make bench` needs.
 #
 # Each is kept under ~/.cache/tarn in a folder named after the hash of its pins, with a
 # link to it (venv, venv-dbt, venv-superset, node) where tests/it looks. What is there
@@ -175,4 +176,8 @@ ensure_jars() {
 if [[ "${1:-}" == zoo ]]; then
     locked venv-spark ensure_venv venv-spark tests/clients/requirements-spark.txt
     locked maven-zoo ensure_jars
+fi
+
+if [[ "${1:-}" == bench ]]; then
+    locked venv-bench ensure_venv venv-bench benches/requirements.txt
 fi

@@ -35,6 +35,7 @@ use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::identities::Identities;
+use crate::joins;
 use crate::literals::CompleteLiterals;
 use crate::notices::{self, Notice};
 use crate::parser::{self, Statement};
@@ -285,7 +286,8 @@ impl Engine {
             .with_analyzer_rules(rules)
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
-            .with_query_planner(Arc::new(StatementPlanner));
+            .with_query_planner(Arc::new(StatementPlanner))
+            .with_physical_optimizer_rules(joins::physical_rules());
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))

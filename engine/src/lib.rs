@@ -40,6 +40,7 @@ mod ingest;
 mod inserts;
 mod integers;
 mod intervals;
+mod joins;
 mod literals;
 mod lookup;
 mod maps;
