@@ -35,9 +35,10 @@ use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::identities::Identities;
-use crate::joins;
+
 use crate::literals::CompleteLiterals;
 use crate::notices::{self, Notice};
+use crate::optimizer;
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
 use crate::planner::StatementPlanner;
@@ -287,7 +288,7 @@ impl Engine {
             .with_config(session)
             .with_runtime_env(Arc::clone(&config.runtime))
             .with_query_planner(Arc::new(StatementPlanner))
-            .with_physical_optimizer_rules(joins::physical_rules());
+            .with_physical_optimizer_rules(optimizer::physical_rules());
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
             .with_analyzer_rule(Arc::new(LiteralBytes))
@@ -380,7 +381,8 @@ impl Engine {
             batch_size: usize::try_from(settings.integer("batch_size")).unwrap_or(8192),
             target_partitions,
             ansi_mode: settings.boolean("ansi_mode"),
-            parquet_pushdown_filters: settings.boolean("parquet_pushdown_filters"),
+            parquet_pushdown_filters: settings.get("parquet_pushdown_filters") == "on",
+            row_filters_auto: settings.get("parquet_pushdown_filters") == "auto",
         };
         let wish =
             placement.unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));

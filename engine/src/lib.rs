@@ -40,13 +40,14 @@ mod ingest;
 mod inserts;
 mod integers;
 mod intervals;
-mod joins;
+
 mod literals;
 mod lookup;
 mod maps;
 mod metadata_tables;
 mod names;
 mod notices;
+mod optimizer;
 mod parameters;
 mod parser;
 mod pg_catalog;

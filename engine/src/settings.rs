@@ -268,9 +268,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "parquet_pushdown_filters",
         alias: None,
-        kind: SettingKind::Boolean,
-        default: "off",
-        description: "Evaluate filters while decoding Parquet (late materialisation).",
+        kind: SettingKind::Word(&["auto", "on", "off"]),
+        default: "auto",
+        description: "Evaluate filters while decoding Parquet (late materialisation): in scans where they keep few rows, in all, or in none.",
     },
     Setting {
         name: "password_encryption",

@@ -21,6 +21,8 @@ extensions_options! {
         pub ansi_mode: bool, default = false
         /// Filter while decoding Parquet.
         pub parquet_pushdown_filters: bool, default = false
+        /// Filter while decoding Parquet where that pays.
+        pub row_filters_auto: bool, default = false
     }
 }
 

@@ -121,6 +121,13 @@ impl IcebergScan {
         }
     }
 
+    /// The same scan with its filters evaluated while it decodes. `None` if it reads no Parquet.
+    pub(crate) fn with_row_filters(mut self) -> Option<Self> {
+        let source = self.source()?.with_row_filters()?;
+        self.inner.file_source = Arc::new(source);
+        Some(self)
+    }
+
     /// Names of the table's columns that the scan reads: for its output and for its filter.
     pub(crate) fn columns_read(&self) -> Vec<String> {
         let source = self.inner.file_source();

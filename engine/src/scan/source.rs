@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{
-    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource,
+    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -68,6 +68,15 @@ impl IcebergSource {
     /// Floating-point columns that may hold NaN.
     pub(crate) fn nan_columns(&self) -> &[String] {
         &self.nan_columns
+    }
+
+    /// The same source with its filters evaluated while it decodes.
+    pub(crate) fn with_row_filters(&self) -> Option<Self> {
+        let parquet = self.parquet.downcast_ref::<ParquetSource>()?.clone();
+        Some(Self {
+            parquet: Arc::new(parquet.with_pushdown_filters(true)),
+            ..self.clone()
+        })
     }
 
     /// The plain Parquet source below.

@@ -30,8 +30,6 @@ const TEXTS_UNKNOWN: f64 = 20.0;
 const GROUPS_UNKNOWN: f64 = 0.1;
 /// Share of the rows of a product that an unknown condition keeps.
 const CONDITION_UNKNOWN: f64 = 0.2;
-/// Share of its largest count above which a column is taken for a key.
-const KEY_SHARE: f64 = 0.9;
 
 /// What is known of a column. The numbers are of the whole column, before conditions on other columns.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +64,6 @@ pub(super) struct Estimate {
 pub(super) struct Domain {
     pub(super) distinct: f64,
     pub(super) counted: bool,
-    pub(super) is_key: bool,
 }
 
 impl ColumnEstimate {
@@ -90,7 +87,6 @@ impl Estimate {
         Domain {
             distinct,
             counted: column.counted,
-            is_key: distinct >= base * KEY_SHARE,
         }
     }
 
@@ -118,7 +114,7 @@ impl Estimate {
 }
 
 /// Of how many pairs of values one matches, for columns of these domains.
-pub(super) fn pair_domain(a: Domain, b: Domain) -> f64 {
+fn pair_domain(a: Domain, b: Domain) -> f64 {
     match (a.counted, b.counted) {
         (true, true) => a.distinct.max(b.distinct),
         (true, false) => a.distinct.max(b.distinct.min(a.distinct)),
@@ -126,6 +122,33 @@ pub(super) fn pair_domain(a: Domain, b: Domain) -> f64 {
         // Both are upper bounds; the key of the smaller table is what the other refers to.
         (false, false) => a.distinct.min(b.distinct),
     }
+}
+
+/// Of how many pairs of rows one matches, for keys of these columns. Columns that are equal together are one key: it has no
+/// more values than its table has rows.
+pub(super) fn key_domain(columns: &[(Domain, Domain)], base_rows: (f64, f64)) -> f64 {
+    if let [(a, b)] = columns {
+        return pair_domain(*a, *b);
+    }
+    let side = |of: fn(&(Domain, Domain)) -> Domain, rows: f64| {
+        let all: f64 = columns.iter().map(|pair| of(pair).distinct).product();
+        all.min(rows)
+    };
+    side(|pair| pair.0, base_rows.0)
+        .min(side(|pair| pair.1, base_rows.1))
+        .max(1.0)
+}
+
+/// Of how many pairs of rows of a hash join one matches.
+pub(super) fn join_domain(join: &HashJoinExec, left: &Estimate, right: &Estimate) -> f64 {
+    let columns = join.on().iter();
+    let columns: Vec<_> = columns
+        .filter_map(|(a, b)| Some((left.domain(column_of(a)?), right.domain(column_of(b)?))))
+        .collect();
+    if columns.is_empty() {
+        return left.base_rows.max(right.base_rows).max(1.0);
+    }
+    key_domain(&columns, (left.base_rows, right.base_rows))
 }
 
 /// Estimates the rows of `plan`.
@@ -278,13 +301,7 @@ fn of_aggregate(aggregate: &AggregateExec, schema: &Schema) -> Result<Estimate> 
 
 fn of_hash_join(join: &HashJoinExec, schema: &Schema) -> Result<Estimate> {
     let (left, right) = (estimate(join.left())?, estimate(join.right())?);
-    let mut domain: f64 = 1.0;
-    for (a, b) in join.on() {
-        if let (Some(a), Some(b)) = (column_of(a), column_of(b)) {
-            domain *= pair_domain(left.domain(a), right.domain(b));
-        }
-    }
-    let domain = domain.min(left.base_rows.max(right.base_rows)).max(1.0);
+    let domain = join_domain(join, &left, &right);
     let kept = if join.filter().is_some() { 0.5 } else { 1.0 };
     let matched = left.rows * right.rows / domain * kept;
     let join_type = *join.join_type();

@@ -4,49 +4,28 @@
 //! scans with the statistics of the files that are left after pruning, and before anything is shuffled. Every order gives
 //! the same rows; `order` finds the cheapest by the estimates of `estimate` and `selectivity`. Refuses to know tables.
 
-mod estimate;
-mod graph;
-mod order;
-mod selectivity;
-mod sides;
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
-use estimate::{Domain, Estimate, estimate, pair_domain};
-use graph::{Condition, JoinGraph, Place, Semi};
-use order::{Problem, Tree};
-use selectivity::selectivity;
+use super::estimate::{Domain, Estimate, estimate, key_domain};
+use super::graph::{Condition, JoinGraph, Place, Semi};
+use super::order::{self, Problem, Tree};
+use super::selectivity::selectivity;
+use super::sides;
 
-/// Name of the rule that this one replaces.
-const REPLACED: &str = "join_selection";
 /// A semi- or anti-join is not believed to keep less than this.
 const SEMI_LEAST: f64 = 0.05;
 /// Share of the partners that a condition of a semi-join leaves.
 const SEMI_CONDITION: f64 = 0.7;
 
-/// DataFusion's rules with [`JoinOrder`] among them.
-pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let rules = PhysicalOptimizer::new().rules.into_iter();
-    rules
-        .map(|rule| match rule.name() {
-            REPLACED => Arc::new(JoinOrder) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
-            _ => rule,
-        })
-        .collect()
-}
-
 /// Puts joins in the order that costs least.
 #[derive(Debug)]
-pub(crate) struct JoinOrder;
+pub(super) struct JoinOrder;
 
 impl PhysicalOptimizerRule for JoinOrder {
     fn optimize(
@@ -67,7 +46,7 @@ impl PhysicalOptimizerRule for JoinOrder {
 }
 
 /// The plan with all its joins in the order that `choose` says.
-fn ordered(
+pub(super) fn ordered(
     plan: Arc<dyn ExecutionPlan>,
     config: &ConfigOptions,
     choose: &dyn Fn(&Problem) -> Option<Tree>,
@@ -138,18 +117,12 @@ fn edges(graph: &JoinGraph, estimates: &[Estimate]) -> Vec<order::Edge> {
     }
     let pairs = pairs.into_iter();
     pairs
-        .map(|(inputs, domains)| {
-            let domain = match domains.as_slice() {
-                [(a, b)] => pair_domain(*a, *b),
-                many => {
-                    let side = |input: usize, of: fn(&(Domain, Domain)) -> Domain| {
-                        let all: f64 = many.iter().map(|pair| of(pair).distinct).product();
-                        all.min(estimates[input].base_rows)
-                    };
-                    side(inputs.0, |pair| pair.0).min(side(inputs.1, |pair| pair.1))
-                }
-            };
-            order::Edge { inputs, domain }
+        .map(|(inputs, domains)| order::Edge {
+            inputs,
+            domain: key_domain(
+                &domains,
+                (estimates[inputs.0].base_rows, estimates[inputs.1].base_rows),
+            ),
         })
         .collect()
 }
