@@ -46,7 +46,7 @@ pub(crate) fn uuid_type() -> DataType {
 #[derive(Debug)]
 pub(crate) struct SqlCasts;
 
-/// Plans what the settling of types cast: literals compared with bytes.
+/// Plans what the settling of types cast: literals compared with bytes, moments in other units.
 #[derive(Debug)]
 pub(crate) struct LiteralBytes;
 
@@ -72,7 +72,9 @@ impl AnalyzerRule for LiteralBytes {
                         if value.try_as_str().flatten().is_some_and(|text| text.contains('\\'))));
             let printed =
                 matches!(&expr, Expr::Cast(Cast { field, .. }) if is_text(field.data_type()));
-            Ok(if escaped || printed {
+            let moved = matches!(&expr, Expr::Cast(Cast { expr, field })
+                if expr.get_type(schema).is_ok_and(|from| temporal::moves(&from, field.data_type())));
+            Ok(if escaped || printed || moved {
                 planned(expr, schema)
             } else {
                 Transformed::no(expr)
@@ -125,6 +127,11 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     if matches!(from, DataType::Timestamp(TimeUnit::Microsecond, Some(_)))
         && matches!(to, DataType::Timestamp(TimeUnit::Microsecond, None))
         && let Some(call) = temporal::local(inner.as_ref().clone())
+    {
+        return Transformed::yes(call);
+    }
+    if temporal::moves(&from, to)
+        && let Ok(call) = temporal::moved(inner.as_ref().clone(), to)
     {
         return Transformed::yes(call);
     }

@@ -7,6 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type,
     Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    TimestampNanosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -142,6 +143,11 @@ fn put_plain(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<(), Engi
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let value = array.as_primitive::<TimestampMicrosecondType>().value(row);
             printing::put_timestamp(out, value, zone.as_ref().map(|_| 0), b' ');
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            let value = array.as_primitive::<TimestampNanosecondType>().value(row);
+            let micros = value.div_euclid(1000);
+            printing::put_timestamp(out, micros, zone.as_ref().map(|_| 0), b' ');
         }
         DataType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
         DataType::Utf8View => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),

@@ -47,6 +47,14 @@ pub(super) fn range(ty: &str) -> DataFusionError {
     error(ErrorKind::DatetimeOverflow, format!("{ty} out of range"))
 }
 
+/// A moment that no number of nanoseconds reaches.
+pub(super) fn nanos() -> DataFusionError {
+    error(
+        ErrorKind::DatetimeOverflow,
+        "timestamp(9) out of range: it holds 1677-09-21 to 2262-04-11; use timestamp(6)".to_owned(),
+    )
+}
+
 /// Infinity, which Arrow's types do not have.
 pub(super) fn infinite(ty: &str) -> DataFusionError {
     error(
