@@ -57,7 +57,7 @@ pub use manifest::{
 };
 pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
 pub use properties::check_properties;
-pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
+pub use schema::{DOC_META_KEY, check_nanoseconds, field_id, iceberg_type_name};
 pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};

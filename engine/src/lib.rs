@@ -37,6 +37,7 @@ mod hidden;
 mod identities;
 mod inference;
 mod ingest;
+mod instants;
 mod inserts;
 mod integers;
 mod intervals;
@@ -103,6 +104,7 @@ pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
 pub use ingest::Ingest;
+pub use instants::{Instants, odd_offsets};
 pub use lookup::is_temporary;
 pub use metadata_tables::kind_names as metadata_table_names;
 pub use notices::Notice;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation,
+    Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation, check_nanoseconds,
     TableIdent, append, create_with_files,
 };
 use uuid::Uuid;
@@ -24,6 +24,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
 use crate::headings::{self, Headings};
 use crate::lookup;
+use crate::notices;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
@@ -356,6 +357,14 @@ fn creation(
     };
     unique_columns(&schema)?;
     let mut properties = create.properties.clone();
+    let version = properties.get("format-version");
+    // What is no version is refused by the catalog.
+    let version = version.map_or(Some(2), |version| version.trim().parse().ok());
+    match check_nanoseconds(schema.fields(), version.unwrap_or(3)) {
+        // A query may have them of files, where nobody asked for them.
+        Err(error) if create.columns.is_empty() => notices::cut(&error.to_string()),
+        checked => checked?,
+    }
     if let Some(comment) = &create.comment {
         properties.insert("comment".to_owned(), comment.clone());
     }

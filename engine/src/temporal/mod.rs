@@ -40,6 +40,7 @@ pub(crate) use syntax::rewrite;
 pub use text::Moments;
 pub(crate) use text::{literal, local, printed, prints, read, reads};
 pub(crate) use units::{cast_down, moved, moves};
+pub(crate) use zones::seconds_ahead;
 
 /// Every function, by name, as plans call it where no session is at hand.
 static FUNCTIONS: LazyLock<HashMap<&'static str, Arc<ScalarUDF>>> = LazyLock::new(|| {
