@@ -39,7 +39,7 @@ pub use by_field::ByField;
 pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{
-    NewDataFile, append, append_unchanged, create_with_files, delete_files, truncate,
+    NewDataFile, append, append_unchanged, check_append, create_with_files, delete_files, truncate,
     update_properties,
 };
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};

@@ -147,7 +147,7 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Conversion::UuidToText
     } else if is_text(&from) && is_bytes(to) {
         Conversion::TextToBytes { lenient }
-    } else if is_bytes(&from) && is_text(to) {
+    } else if (is_bytes(&from) || matches!(from, DataType::FixedSizeBinary(_))) && is_text(to) {
         Conversion::BytesToText
     } else if is_text(&from)
         && is_text(to)

@@ -14,8 +14,8 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation, check_nanoseconds,
-    TableIdent, append, create_with_files,
+    Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation,
+    TableIdent, append, check_append, check_nanoseconds, create_with_files,
 };
 use uuid::Uuid;
 
@@ -91,6 +91,7 @@ impl Engine {
         }
         let catalog = found.catalog;
         let table = catalog.load_table(&found.ident).await?;
+        check_append(&table)?;
         Ok(Target {
             catalog,
             table,

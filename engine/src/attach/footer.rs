@@ -148,8 +148,11 @@ impl Footer {
                     wanted.name()
                 )));
             }
-            shape(&viewless(wanted), found, &matching, &evolution, &[])
-                .map_err(|error| refused(error.to_string()))?;
+            shape(&viewless(wanted), found, &matching, &evolution, &[]).map_err(|error| {
+                refused(error.to_string()).with_hint(
+                    "files are attached as they are; copy their rows with CREATE TABLE … AS SELECT or INSERT INTO … SELECT * FROM read_parquet('…')",
+                )
+            })?;
             out.push(Fitted {
                 wanted: Arc::clone(wanted),
                 name: found.name().clone(),

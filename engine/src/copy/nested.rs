@@ -156,6 +156,9 @@ fn put_plain(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<(), Engi
         DataType::FixedSizeBinary(16) => {
             printing::put_uuid(out, array.as_fixed_size_binary().value(row));
         }
+        DataType::FixedSizeBinary(_) => {
+            printing::put_bytea(out, array.as_fixed_size_binary().value(row));
+        }
         _ => {
             let options = FormatOptions::new();
             let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;

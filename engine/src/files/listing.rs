@@ -333,6 +333,14 @@ fn local_folder(folder: &str, roots: &AllowedRoots) -> Result<Vec<Found>, Engine
 
 fn found_local(name: &str) -> Result<Found, EngineError> {
     let data = std::fs::metadata(name).map_err(|e| unreadable(name, &e))?;
+    if !data.is_file() {
+        // To open a pipe may take for ever, and a device has no end.
+        return Err(EngineError::new(
+            ErrorKind::InvalidParameter,
+            format!("\"{name}\" is no regular file"),
+        )
+        .with_hint("pipes, sockets and devices are not read; write what they give to a file"));
+    }
     let key = name.trim_start_matches('/');
     let location = object_store::path::Path::parse(key)
         .map_err(|e| EngineError::new(ErrorKind::InvalidParameter, format!("\"{name}\": {e}")))?;
