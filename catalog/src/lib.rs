@@ -45,7 +45,7 @@ pub use commit::{
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
-pub use evolution::{SchemaChange, change_schema};
+pub use evolution::{ColumnPath, SchemaChange, change_schema};
 pub use foreign::{TYPE_META_KEY, TableColumn};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use layout::ObjectLayout;

@@ -215,7 +215,7 @@ async fn a_sort_order_is_noted_replaced_and_taken_away() {
         assert_eq!(error.code(), ErrorCode::Invalid);
         assert!(error.to_string().contains(&column), "{error}");
     }
-    let drop = [SchemaChange::Drop("id".to_owned())];
+    let drop = [SchemaChange::Drop(vec!["id".to_owned()])];
     let error = change_schema(&*lake.catalog, &again, &drop, false).await;
     assert!(error.unwrap_err().to_string().contains("sorted by"));
 }
