@@ -483,6 +483,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_regular_file_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        let roots = AllowedRoots::new(std::slice::from_ref(&root)).unwrap();
+        let socket = format!("{root}/socket.csv");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [socket.clone(), root.clone(), format!("{root}/*.csv")] {
+            let error = local_files(&path, &[], &roots).unwrap_err();
+            assert!(error.message.contains("socket.csv\" is no regular file"), "{error}");
+        }
+    }
+
+    #[test]
     fn globs_stay_within_a_folder_unless_doubled() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().display().to_string();
