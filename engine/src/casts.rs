@@ -28,6 +28,7 @@ use crate::addresses::Address;
 use crate::error::{EngineError, ErrorKind};
 use crate::expressions;
 use crate::pg_catalog::pg_type_of;
+use crate::reals;
 use crate::temporal;
 use crate::text_forms;
 use crate::values::jsonb::normalized;
@@ -166,6 +167,13 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             .is_ok_and(|(_, from)| Form::of(&from).is_some())
     {
         Conversion::FormToText
+    } else if is_text(&from) && matches!(to, DataType::Float32 | DataType::Float64) {
+        let double = *to == DataType::Float64;
+        Conversion::TextToFloat { double, lenient }
+    } else if (from == DataType::Float64 || matches!(from, DataType::Decimal256(..)))
+        && *to == DataType::Float32
+    {
+        Conversion::NarrowFloat { lenient }
     } else if from.is_floating() && to.is_integer() {
         Conversion::WholeFloat
     } else if let DataType::Decimal128(precision, scale) = from
@@ -268,6 +276,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         Conversion::BytesToText,
         Conversion::WholeFloat,
         Conversion::FormToText,
+        Conversion::NarrowFloat { lenient: false },
+        Conversion::NarrowFloat { lenient: true },
     ]
     .into_iter()
     .chain(
@@ -275,6 +285,9 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             .into_iter()
             .flat_map(|form| [false, true].map(|lenient| Conversion::TextToForm { form, lenient })),
     )
+    .chain([false, true].into_iter().flat_map(|double| {
+        [false, true].map(|lenient| Conversion::TextToFloat { double, lenient })
+    }))
     .map(|conversion| Arc::new(ScalarUDF::from(Converted::new(conversion))))
     .chain(text_forms::functions())
     .collect()
@@ -293,6 +306,10 @@ enum Conversion {
     BytesToText,
     /// A float rounded to a whole number, halves to even.
     WholeFloat,
+    /// Text to a float that holds it; leniently, NULL for what is none.
+    TextToFloat { double: bool, lenient: bool },
+    /// A number to a `real` that holds it; leniently, NULL for what none does.
+    NarrowFloat { lenient: bool },
     /// Text to a type whose values are texts of a form; leniently, NULL for what has not the form.
     TextToForm { form: Form, lenient: bool },
     /// A value of such a type as plain text.
@@ -366,6 +383,14 @@ impl Conversion {
             Self::WholeFloat => "tarn_whole_float",
             Self::TextToForm { form, lenient } => form.name(lenient),
             Self::FormToText => "tarn_form_text",
+            Self::TextToFloat { double, lenient } => match (double, lenient) {
+                (false, false) => "tarn_real",
+                (false, true) => "tarn_try_real",
+                (true, false) => "tarn_double",
+                (true, true) => "tarn_try_double",
+            },
+            Self::NarrowFloat { lenient: false } => "tarn_narrow",
+            Self::NarrowFloat { lenient: true } => "tarn_try_narrow",
         }
     }
 
@@ -376,7 +401,8 @@ impl Conversion {
                 DataType::Utf8View
             }
             Self::TextToBytes { .. } => DataType::BinaryView,
-            Self::WholeFloat => DataType::Float64,
+            Self::WholeFloat | Self::TextToFloat { double: true, .. } => DataType::Float64,
+            Self::TextToFloat { .. } | Self::NarrowFloat { .. } => DataType::Float32,
         }
     }
 
@@ -420,6 +446,11 @@ impl Conversion {
                 Arc::new(whole)
             }
             Self::FormToText => cast(array, &DataType::Utf8View)?,
+            Self::TextToFloat { lenient, .. } => {
+                let texts = cast(array, &DataType::Utf8View)?;
+                reals::read(texts.as_string_view(), &self.result(), lenient)?
+            }
+            Self::NarrowFloat { lenient } => reals::narrowed(array, lenient)?,
             Self::TextToForm { form, lenient } => {
                 let texts = cast(array, &DataType::Utf8View)?;
                 let texts = texts.as_string_view().iter().map(|text| {

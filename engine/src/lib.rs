@@ -56,6 +56,7 @@ mod prepare;
 pub mod printing;
 mod procedures;
 mod query;
+mod reals;
 mod redact;
 mod resolve;
 mod rewrite;

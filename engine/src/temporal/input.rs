@@ -124,9 +124,13 @@ fn fine_digits(text: &str) -> Option<(usize, usize)> {
     (digits > 6).then_some((point + 7, point + 1 + digits))
 }
 
-/// Microseconds since midnight.
+/// Microseconds since midnight; the midnight that ends the day, which PostgreSQL has too, is refused.
 pub(super) fn time(text: &str, clock: Clock) -> Result<i64> {
-    Ok(read(text, Wanted::Time, clock)?.micros)
+    let micros = read(text, Wanted::Time, clock)?.micros;
+    if micros >= DAY {
+        return Err(errors::midnight(text));
+    }
+    Ok(micros)
 }
 
 /// A moment as the text shows it, and the zone that it names.

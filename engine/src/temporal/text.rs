@@ -289,7 +289,9 @@ mod tests {
         assert_eq!(date("2024-02-29 23:00:00+02"), Some(19_782));
         assert_eq!(date("2023-02-29"), None);
         assert_eq!(date("infinity"), None);
-        assert_eq!(utc.time("24:00:00").ok(), Some(printing::DAY_MICROS));
+        let end = utc.time("24:00:00").unwrap_err();
+        assert!(end.message.contains("the end of a day"), "{end}");
+        assert!(utc.time("23:59:59.9999999").is_err());
         assert_eq!(utc.time("01:02:03.4567891+02").ok(), Some(3_723_456_789));
     }
 }
