@@ -315,7 +315,11 @@ impl<'a> Edit<'a> {
                 "column \"{}\" is an array or a map, which has no other parts; name a struct inside, as in \"{}.{}.{name}\"",
                 shown(path),
                 shown(path),
-                if level.of == LevelOf::List { "element" } else { "value" }
+                if level.of == LevelOf::List {
+                    "element"
+                } else {
+                    "value"
+                }
             )));
         }
         if level.fields.iter().any(|field| field.name == name) {
@@ -380,11 +384,19 @@ impl<'a> Edit<'a> {
             gather_ids(&level.fields[at], &mut ids);
             let metadata = edit.head.metadata();
             let spec = metadata.default_partition_spec();
-            if spec.fields().iter().any(|field| ids.contains(&field.source_id)) {
+            if spec
+                .fields()
+                .iter()
+                .any(|field| ids.contains(&field.source_id))
+            {
                 return Err(refused(&format!("table \"{table}\" is partitioned by it")));
             }
             let order = metadata.default_sort_order();
-            if order.fields.iter().any(|field| ids.contains(&field.source_id)) {
+            if order
+                .fields
+                .iter()
+                .any(|field| ids.contains(&field.source_id))
+            {
                 return Err(refused(&format!("table \"{table}\" is sorted by it")));
             }
             if level.fields.len() == 1 {

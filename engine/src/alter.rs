@@ -9,8 +9,8 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    COMMENT_PROPERTY, ColumnPath, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent, ViewChange,
-    change_schema, replace_sort_order, truncate, update_properties,
+    COMMENT_PROPERTY, ColumnPath, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent,
+    ViewChange, change_schema, replace_sort_order, truncate, update_properties,
 };
 
 use crate::commands::quoted;
@@ -446,13 +446,19 @@ impl<'a> Columns<'a> {
             return Err(EngineError::new(ErrorKind::Syntax, "a column has no name"));
         };
         let head = existing(self.table, head, &self.names)?;
-        let mut parts = self.schema.field_with_name(&head).map(parts).unwrap_or_default();
+        let mut parts = self
+            .schema
+            .field_with_name(&head)
+            .map(parts)
+            .unwrap_or_default();
         let mut out = vec![head];
         for name in inside {
             let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
             let name = names::find(name, &names).unwrap_or(name).to_owned();
             let next = parts.iter().find(|(known, _)| *known == name);
-            parts = next.map(|(_, field)| self::parts(field)).unwrap_or_default();
+            parts = next
+                .map(|(_, field)| self::parts(field))
+                .unwrap_or_default();
             out.push(name);
         }
         Ok(out)
@@ -470,7 +476,9 @@ impl<'a> Columns<'a> {
                     let parts = field.as_ref().map(parts).unwrap_or_default();
                     let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
                     let found = names::find(name, &names).map(str::to_owned);
-                    let part = parts.into_iter().find(|(name, _)| Some(name) == found.as_ref());
+                    let part = parts
+                        .into_iter()
+                        .find(|(name, _)| Some(name) == found.as_ref());
                     field = part.map(|(_, field)| field.as_ref().clone());
                 }
                 field.is_some()

@@ -100,7 +100,11 @@ mod tests {
     #[test]
     fn only_offsets_with_seconds_are_shown_in_utc() {
         // 1900-01-01 and 2024-01-01, midnight UTC.
-        let values = vec![Some(-2_208_988_800_000_000), None, Some(1_704_067_200_000_000)];
+        let values = vec![
+            Some(-2_208_988_800_000_000),
+            None,
+            Some(1_704_067_200_000_000),
+        ];
         let array = TimestampMicrosecondArray::from(values).with_timezone("Europe/Amsterdam");
         let odd = odd_offsets(&array).unwrap();
         assert_eq!(odd.len(), 1);

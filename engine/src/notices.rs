@@ -50,7 +50,10 @@ pub(crate) fn widened(column: &str, declared: &str, kept: &str) {
 
 /// Columns of a query in nanoseconds, which the new table does not have.
 pub(crate) fn cut(why: &str) {
-    note("01000", format!("nanoseconds are cut to microseconds: {why}"));
+    note(
+        "01000",
+        format!("nanoseconds are cut to microseconds: {why}"),
+    );
 }
 
 /// `IF EXISTS`, and it does not.

@@ -46,8 +46,8 @@ fn one<T: FromStr + Into<f64> + Copy>(
             let names_it = trimmed.contains(['i', 'I']);
             let digits = trimmed.split(['e', 'E']).next().unwrap_or_default();
             let is_zero = !digits.bytes().any(|digit| matches!(digit, b'1'..=b'9'));
-            let fits = (float.is_finite() || float.is_nan() || names_it)
-                && (float != 0.0 || is_zero);
+            let fits =
+                (float.is_finite() || float.is_nan() || names_it) && (float != 0.0 || is_zero);
             match (fits, lenient) {
                 (true, _) => Ok(Some(value)),
                 (false, true) => Ok(None),

@@ -94,10 +94,8 @@ fn real(name: &str, folders: &mut HashMap<PathBuf, PathBuf>) -> String {
     else {
         return name.to_owned();
     };
-    let found = folders.entry(folder.to_owned()).or_insert_with(|| {
-        folder
-            .canonicalize()
-            .unwrap_or_else(|_| folder.to_owned())
-    });
+    let found = folders
+        .entry(folder.to_owned())
+        .or_insert_with(|| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()));
     found.join(file).display().to_string()
 }

@@ -491,7 +491,10 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         for path in [socket.clone(), root.clone(), format!("{root}/*.csv")] {
             let error = local_files(&path, &[], &roots).unwrap_err();
-            assert!(error.message.contains("socket.csv\" is no regular file"), "{error}");
+            assert!(
+                error.message.contains("socket.csv\" is no regular file"),
+                "{error}"
+            );
         }
     }
 

@@ -103,7 +103,11 @@ fn nanos(text: &str, clock: Clock, read: fn(&str, Clock) -> Result<i64>) -> Resu
         Some((from, to)) => {
             let coarse = format!("{}{}", &text[..from], &text[to..]);
             // As many digits as a number of nanoseconds and the one that rounds it.
-            let digits: String = text[from..to].chars().chain("000".chars()).take(4).collect();
+            let digits: String = text[from..to]
+                .chars()
+                .chain("000".chars())
+                .take(4)
+                .collect();
             let rest = digits.parse::<i64>().map_or(0, |tenths| (tenths + 5) / 10);
             (read(&coarse, clock)?, rest)
         }
@@ -117,7 +121,9 @@ fn nanos(text: &str, clock: Clock, read: fn(&str, Clock) -> Result<i64>) -> Resu
 
 /// Where the digits of a second after the sixth stand in a text.
 fn fine_digits(text: &str) -> Option<(usize, usize)> {
-    let point = text.find(':').and_then(|at| Some(at + text[at..].find('.')?))?;
+    let point = text
+        .find(':')
+        .and_then(|at| Some(at + text[at..].find('.')?))?;
     let digits = text[point + 1..]
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len() - point - 1);
@@ -528,8 +534,14 @@ mod tests {
         assert_eq!(nanos("1970-01-01 00:00:00.0000000015+05"), Some(2));
         assert_eq!(nanos("1970-01-01 00:00:01"), Some(1_000_000_000));
         assert_eq!(nanos("2500-01-01"), None);
-        let ahead = Clock { zone: Zone::Fixed(3600), ..UTC };
-        assert_eq!(zoned_nanos("1970-01-01 01:00:00.123456789", ahead).ok(), Some(123_456_789));
+        let ahead = Clock {
+            zone: Zone::Fixed(3600),
+            ..UTC
+        };
+        assert_eq!(
+            zoned_nanos("1970-01-01 01:00:00.123456789", ahead).ok(),
+            Some(123_456_789)
+        );
     }
 
     fn check_timestamp(text: &str, wanted: &str) {

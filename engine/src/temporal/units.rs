@@ -87,8 +87,7 @@ pub(crate) fn cast_down(
 
 /// The functions, for the processes that may meet them in a plan.
 pub(super) fn functions() -> [Arc<ScalarUDF>; 2] {
-    [Count::Coarser, Count::Nanoseconds]
-        .map(|count| Arc::new(ScalarUDF::from(Counted::new(count))))
+    [Count::Coarser, Count::Nanoseconds].map(|count| Arc::new(ScalarUDF::from(Counted::new(count))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -288,7 +287,16 @@ mod tests {
         let given = nanos(&[-1, -1000, -1001, 0, 999, 1000, i64::MIN, i64::MAX]);
         let down = coarser(&given, &micros).unwrap();
         let down = down.as_primitive::<TimestampMicrosecondType>().values();
-        let wanted = [-1, -1, -2, 0, 0, 1, -9_223_372_036_854_776, 9_223_372_036_854_775];
+        let wanted = [
+            -1,
+            -1,
+            -2,
+            0,
+            0,
+            1,
+            -9_223_372_036_854_776,
+            9_223_372_036_854_775,
+        ];
         assert_eq!(down.as_ref(), wanted);
     }
 

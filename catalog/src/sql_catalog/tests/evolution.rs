@@ -35,7 +35,10 @@ async fn what_is_inside_of_columns_changes_and_keeps_its_ids() {
     let table = change_schema(
         catalog,
         &table,
-        &[add(Field::new("s", pair, true)), add(Field::new("l", list, true))],
+        &[
+            add(Field::new("s", pair, true)),
+            add(Field::new("l", list, true)),
+        ],
         false,
     )
     .await
@@ -56,7 +59,9 @@ async fn what_is_inside_of_columns_changes_and_keeps_its_ids() {
             to: Field::new("y", DataType::Int64, true),
         },
     ];
-    let after = change_schema(catalog, &table, &changes, false).await.unwrap();
+    let after = change_schema(catalog, &table, &changes, false)
+        .await
+        .unwrap();
     let schema = after.metadata().current_schema();
     let id = |name: &str| schema.field_by_name(name).map(|field| field.id);
     let ids = ["s.z", "s.y", "l.element.x", "l.element.y"].map(id);

@@ -294,7 +294,8 @@ fn replaced(text: &[u8], by: &str) -> Option<Value> {
             at += 1;
             continue;
         }
-        let is_number = |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+        let is_number =
+            |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
         let length = text[at..].iter().position(|b| !is_number(b));
         let end = length.map_or(text.len(), |length| at + length);
         let number = std::str::from_utf8(&text[at..end]).unwrap_or_default();
@@ -332,9 +333,11 @@ fn widened(field: &FieldRef, value: &Value) -> FieldRef {
         (DataType::Int64, Value::String(text)) if text == WIDE.trim_matches('"') => {
             DataType::Decimal128(38, 0)
         }
-        (DataType::List(item), Value::Array(values)) => {
-            DataType::List(values.iter().fold(Arc::clone(item), |item, v| widened(&item, v)))
-        }
+        (DataType::List(item), Value::Array(values)) => DataType::List(
+            values
+                .iter()
+                .fold(Arc::clone(item), |item, v| widened(&item, v)),
+        ),
         (DataType::List(item), value) => DataType::List(widened(item, value)),
         (DataType::Struct(fields), value) => DataType::Struct(widened_fields(fields, value)),
         _ => return Arc::clone(field),
@@ -389,8 +392,14 @@ mod tests {
             r#"{"a":9223372036854775808,"b":[-9223372036854775809, 1]}"#,
             Some(r#"{"a":0,"b":[0,1]}"#),
         );
-        check(r#"{"a":9223372036854775807,"b":-9223372036854775808}"#, None);
-        check(r#"{"a":"9223372036854775808","b":1e30,"c":9223372036854775808.5}"#, None);
+        check(
+            r#"{"a":9223372036854775807,"b":-9223372036854775808}"#,
+            None,
+        );
+        check(
+            r#"{"a":"9223372036854775808","b":1e30,"c":9223372036854775808.5}"#,
+            None,
+        );
         check(&format!("{{\"a\":{}}}", "9".repeat(39)), None);
     }
 
