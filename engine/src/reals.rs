@@ -6,9 +6,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Float64Array, StringViewArray,
-};
+use datafusion::arrow::array::{ArrayRef, AsArray, Float32Array, Float64Array, StringViewArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::Result;
@@ -91,6 +89,7 @@ fn range(value: &dyn Display, ty: &str) -> DataFusionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use datafusion::arrow::array::Array;
 
     fn check(text: &str, ty: &DataType, wanted: Option<&str>) {
         let texts = StringViewArray::from_iter_values([text]);

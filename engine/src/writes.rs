@@ -177,7 +177,7 @@ impl Engine {
         };
         if let Some(kind) = catalog.find(&ident).await? {
             if create.if_not_exists {
-                crate::notices::present("42P07", "relation", &name.table);
+                notices::present("42P07", "relation", &name.table);
                 return Ok(Outcome::done(command, create.query.is_some().then_some(0)));
             }
             return Err(already_exists(&name, kind));
