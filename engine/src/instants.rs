@@ -1,7 +1,7 @@
 //! Instants in formats that say offsets from UTC in hours and minutes: JSON and CSV.
 //!
-//! Before zones had names, clocks of many places differed from UTC by some seconds too, as Amsterdam's did by 19 minutes
-//! and 32 seconds. RFC 3339 has no such offset, and one that is cut makes another instant of it: these are written in
+//! Clocks of many places once differed from UTC by some seconds too, as Monrovia's did by 44 minutes and 30 seconds until
+//! 1972. RFC 3339 has no such offset, and one that is cut makes another instant of it: these are written in
 //! UTC.
 
 use std::collections::HashMap;
@@ -105,7 +105,7 @@ mod tests {
             None,
             Some(1_704_067_200_000_000),
         ];
-        let array = TimestampMicrosecondArray::from(values).with_timezone("Europe/Amsterdam");
+        let array = TimestampMicrosecondArray::from(values).with_timezone("Africa/Monrovia");
         let odd = odd_offsets(&array).unwrap();
         assert_eq!(odd.len(), 1);
         assert_eq!(odd[&0], "1900-01-01T00:00:00Z");
