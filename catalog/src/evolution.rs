@@ -11,7 +11,7 @@ use iceberg::{TableRequirement, TableUpdate};
 
 use crate::catalog::{Catalog, TableCommit};
 use crate::error::{CatalogError, ErrorCode, Result};
-use crate::name_mapping::{NAME_MAPPING_PROPERTY, NameMapping, mapped};
+use crate::name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping, mapped};
 use crate::schema;
 use crate::table::{MAIN_BRANCH, Table};
 
@@ -20,38 +20,47 @@ const TRIES_MAX: u32 = 5;
 /// Most digits of a decimal.
 const DECIMAL_DIGITS_MAX: u32 = 38;
 
-/// One change of a table's top-level columns. Columns are named exactly.
+/// The names that lead to a column, from the outermost in: `s`, `s.a`; `element` is what an array holds, `key` and `value`
+/// what a map does.
+pub type ColumnPath = Vec<String>;
+
+/// One change of a table's columns, at any depth. Columns are named exactly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SchemaChange {
     /// A new column, the last one. One that must have a value fits only a table without rows.
-    Add(Field),
+    Add {
+        /// The struct that it is in; none for a column of the table.
+        parent: ColumnPath,
+        /// The column.
+        field: Field,
+    },
     /// A column goes.
-    Drop(String),
+    Drop(ColumnPath),
     /// A column gets another name.
     Rename {
         /// Its name.
-        column: String,
+        column: ColumnPath,
         /// Its new name.
         to: String,
     },
     /// A column gets a wider type.
     Type {
         /// Its name.
-        column: String,
+        column: ColumnPath,
         /// A field of the new type.
         to: Field,
     },
     /// A column must have a value, or need not. The caller has made sure that it has.
     Required {
         /// Its name.
-        column: String,
+        column: ColumnPath,
         /// Whether it must.
         required: bool,
     },
     /// A column gets a comment, or loses it.
     Comment {
         /// Its name.
-        column: String,
+        column: ColumnPath,
         /// The comment.
         text: Option<String>,
     },
@@ -127,6 +136,55 @@ fn commit(head: &Table, changes: &[SchemaChange], rows: Option<Rows>) -> Result<
     })
 }
 
+/// Columns that are in one another's place: those of a table or struct, or what an array or a map holds.
+struct Level {
+    of: LevelOf,
+    /// Field id of the column that holds them; none of the table's.
+    parent: Option<i32>,
+    fields: Vec<ice::NestedField>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LevelOf {
+    Struct,
+    List,
+    Map,
+}
+
+impl Level {
+    /// What is in a column; nothing if it is no struct, array or map.
+    fn inside(field: &ice::NestedField) -> Option<Self> {
+        let (of, fields) = match field.field_type.as_ref() {
+            ice::Type::Primitive(_) => return None,
+            ice::Type::Struct(fields) => (LevelOf::Struct, fields.fields().to_vec()),
+            ice::Type::List(list) => (LevelOf::List, vec![Arc::clone(&list.element_field)]),
+            ice::Type::Map(map) => {
+                let pair = vec![Arc::clone(&map.key_field), Arc::clone(&map.value_field)];
+                (LevelOf::Map, pair)
+            }
+        };
+        Some(Self {
+            of,
+            parent: Some(field.id),
+            fields: fields.iter().map(|field| field.as_ref().clone()).collect(),
+        })
+    }
+
+    fn into_type(self) -> Option<ice::Type> {
+        let mut fields = self.fields.into_iter().map(Arc::new);
+        Some(match self.of {
+            LevelOf::Struct => ice::Type::Struct(ice::StructType::new(fields.collect())),
+            LevelOf::List => ice::Type::List(ice::ListType::new(fields.next()?)),
+            LevelOf::Map => ice::Type::Map(ice::MapType::new(fields.next()?, fields.next()?)),
+        })
+    }
+}
+
+/// A path as statements write it.
+fn shown(path: &[String]) -> String {
+    path.join(".")
+}
+
 /// The columns of a table while they are changed.
 struct Edit<'a> {
     head: &'a Table,
@@ -155,150 +213,248 @@ impl<'a> Edit<'a> {
         })
     }
 
-    fn position(&self, column: &str) -> Result<usize> {
-        self.fields
-            .iter()
-            .position(|field| field.name == column)
-            .ok_or_else(|| {
-                CatalogError::invalid(format!(
-                    "column \"{column}\" of table \"{}\" does not exist",
-                    self.head.ident()
-                ))
-            })
+    fn missing(&self, column: &str) -> CatalogError {
+        CatalogError::invalid(format!(
+            "column \"{column}\" of table \"{}\" does not exist",
+            self.head.ident()
+        ))
+    }
+
+    /// Changes what is inside the column at `path`: the table's columns if it is empty.
+    fn within(
+        &mut self,
+        path: &[String],
+        change: impl FnOnce(&mut Self, &mut Level) -> Result<()>,
+    ) -> Result<()> {
+        let mut top = Level {
+            of: LevelOf::Struct,
+            parent: None,
+            fields: std::mem::take(&mut self.fields),
+        };
+        self.enter(&mut top, path, 0, change)?;
+        self.fields = top.fields;
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        level: &mut Level,
+        path: &[String],
+        depth: usize,
+        change: impl FnOnce(&mut Self, &mut Level) -> Result<()>,
+    ) -> Result<()> {
+        let Some(name) = path.get(depth) else {
+            return change(self, level);
+        };
+        let column = || shown(&path[..=depth]);
+        let field = level.fields.iter_mut().find(|field| field.name == *name);
+        let field = field.ok_or_else(|| self.missing(&column()))?;
+        if level.of == LevelOf::Map && name == "key" {
+            return Err(keys_stay(&column()));
+        }
+        let inside = Level::inside(field).ok_or_else(|| {
+            CatalogError::invalid(format!(
+                "column \"{}\" has nothing inside: it is {}",
+                column(),
+                field.field_type
+            ))
+        });
+        let mut inside = inside?;
+        self.enter(&mut inside, path, depth + 1, change)?;
+        let ty = inside.into_type();
+        *field.field_type = ty.ok_or_else(|| CatalogError::internal("a type lost its parts"))?;
+        Ok(())
+    }
+
+    /// Changes one column.
+    fn at(
+        &mut self,
+        path: &[String],
+        change: impl FnOnce(&mut Self, &mut Level, usize) -> Result<()>,
+    ) -> Result<()> {
+        let Some((name, parent)) = path.split_last() else {
+            return Err(CatalogError::invalid("a column name must not be empty"));
+        };
+        self.within(parent, |edit, level| {
+            let at = level.fields.iter().position(|field| field.name == *name);
+            let at = at.ok_or_else(|| edit.missing(&shown(path)))?;
+            if level.of == LevelOf::Map && name == "key" {
+                return Err(keys_stay(&shown(path)));
+            }
+            change(edit, level, at)
+        })
     }
 
     fn apply(&mut self, change: &SchemaChange) -> Result<()> {
         match change {
-            SchemaChange::Add(field) => self.add(field),
+            SchemaChange::Add { parent, field } => self.add(parent, field),
             SchemaChange::Drop(column) => self.drop(column),
             SchemaChange::Rename { column, to } => self.rename(column, to),
             SchemaChange::Type { column, to } => self.widen(column, to),
-            SchemaChange::Required { column, required } => {
-                let at = self.position(column)?;
-                if !required && self.keys.contains(&self.fields[at].id) {
+            SchemaChange::Required { column, required } => self.at(column, |edit, level, at| {
+                if !required && edit.keys.contains(&level.fields[at].id) {
                     return Err(CatalogError::invalid(format!(
-                        "column \"{column}\" is in the primary key"
+                        "column \"{}\" is in the primary key",
+                        shown(column)
                     )));
                 }
-                self.fields[at].required = *required;
+                level.fields[at].required = *required;
                 Ok(())
-            }
-            SchemaChange::Comment { column, text } => {
-                let at = self.position(column)?;
-                self.fields[at].doc.clone_from(text);
+            }),
+            SchemaChange::Comment { column, text } => self.at(column, |_, level, at| {
+                level.fields[at].doc.clone_from(text);
                 Ok(())
-            }
+            }),
         }
     }
 
-    fn free(&self, name: &str) -> Result<()> {
-        if self.fields.iter().any(|field| field.name == name) {
+    /// Refuses a name that `level` has already, and any of an array's element or a map's value.
+    fn free(&self, level: &Level, path: &[String], name: &str) -> Result<()> {
+        if level.of != LevelOf::Struct {
+            return Err(CatalogError::invalid(format!(
+                "column \"{}\" is an array or a map, which has no other parts; name a struct inside, as in \"{}.{}.{name}\"",
+                shown(path),
+                shown(path),
+                if level.of == LevelOf::List {
+                    "element"
+                } else {
+                    "value"
+                }
+            )));
+        }
+        if level.fields.iter().any(|field| field.name == name) {
+            let mut column = path.to_vec();
+            column.push(name.to_owned());
             return Err(CatalogError::ColumnExists {
                 table: self.head.ident().to_string(),
-                column: name.to_owned(),
+                column: shown(&column),
             });
         }
         Ok(())
     }
 
-    fn add(&mut self, field: &Field) -> Result<()> {
-        self.free(field.name())?;
-        if !field.is_nullable() {
-            if has_rows(self.head) {
-                return Err(CatalogError::invalid(format!(
-                    "column \"{}\" cannot be NOT NULL: the rows of table \"{}\" have no value for it",
-                    field.name(),
-                    self.head.ident()
+    /// The names that files have for what is in the column `parent`; nothing if the table has no name mapping.
+    fn names_in(&mut self, parent: Option<i32>) -> Option<&mut Vec<MappedField>> {
+        let mapping = self.mapping.as_mut()?;
+        match parent {
+            None => Some(&mut mapping.fields),
+            Some(id) => mapped_by_id(&mut mapping.fields, id)
+                .map(|field| field.fields.get_or_insert_default()),
+        }
+    }
+
+    fn add(&mut self, parent: &[String], field: &Field) -> Result<()> {
+        self.within(parent, |edit, level| {
+            edit.free(level, parent, field.name())?;
+            if !field.is_nullable() {
+                if has_rows(edit.head) {
+                    return Err(CatalogError::invalid(format!(
+                        "column \"{}\" cannot be NOT NULL: the rows of table \"{}\" have no value for it",
+                        field.name(),
+                        edit.head.ident()
+                    )));
+                }
+                edit.only_at_this_snapshot = true;
+            }
+            let version = edit.head.format_version();
+            let new = schema::new_column(field, edit.next_id, version)?;
+            edit.next_id = edit.next_id.max(highest_id(&new) + 1);
+            if let Some(names) = edit.names_in(level.parent) {
+                // A name that files have for another column stays that column's.
+                let mut new = mapped(&new);
+                let known = |name: &String| names.iter().any(|f| f.names.contains(name));
+                new.names.retain(|name| !known(name));
+                names.push(new);
+            }
+            level.fields.push(new);
+            Ok(())
+        })
+    }
+
+    fn drop(&mut self, column: &[String]) -> Result<()> {
+        self.at(column, |edit, level, at| {
+            let (table, name) = (edit.head.ident(), shown(column));
+            let refused = |why: &str| {
+                CatalogError::invalid(format!("column \"{name}\" cannot be dropped: {why}"))
+            };
+            if level.of != LevelOf::Struct {
+                return Err(refused("an array or a map needs all its parts"));
+            }
+            let mut ids = HashSet::new();
+            gather_ids(&level.fields[at], &mut ids);
+            let metadata = edit.head.metadata();
+            let spec = metadata.default_partition_spec();
+            if spec
+                .fields()
+                .iter()
+                .any(|field| ids.contains(&field.source_id))
+            {
+                return Err(refused(&format!("table \"{table}\" is partitioned by it")));
+            }
+            let order = metadata.default_sort_order();
+            if order
+                .fields
+                .iter()
+                .any(|field| ids.contains(&field.source_id))
+            {
+                return Err(refused(&format!("table \"{table}\" is sorted by it")));
+            }
+            if level.fields.len() == 1 {
+                return Err(refused(&match column {
+                    [_] => format!("it is the only one of table \"{table}\""),
+                    _ => "it is the only one of its struct; drop that".to_owned(),
+                }));
+            }
+            level.fields.remove(at);
+            edit.keys.retain(|key| !ids.contains(key));
+            Ok(())
+        })
+    }
+
+    fn rename(&mut self, column: &[String], to: &str) -> Result<()> {
+        self.at(column, |edit, level, at| {
+            if level.fields[at].name == to {
+                return Ok(());
+            }
+            if to.is_empty() {
+                return Err(CatalogError::invalid("a column name must not be empty"));
+            }
+            edit.free(level, &column[..column.len() - 1], to)?;
+            let id = level.fields[at].id;
+            to.clone_into(&mut level.fields[at].name);
+            if let Some(names) = edit.names_in(level.parent)
+                && !names.iter().any(|f| f.names.iter().any(|name| name == to))
+                && let Some(mapped) = names.iter_mut().find(|field| field.field_id == Some(id))
+            {
+                mapped.names.push(to.to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    fn widen(&mut self, column: &[String], to: &Field) -> Result<()> {
+        self.at(column, |edit, level, at| {
+            let version = edit.head.format_version();
+            let wanted = schema::new_column(to, edit.next_id, version)?.field_type;
+            let from = &level.fields[at].field_type;
+            if *from == wanted {
+                return Ok(());
+            }
+            if !is_promotion(from, &wanted, version) {
+                let hint = if from.is_primitive() {
+                    ""
+                } else {
+                    "; name the part that is to change, as in \"s.a\", \"l.element\" or \"m.value\""
+                };
+                return Err(CatalogError::unsupported(format!(
+                    "changing column \"{}\" from {from} to {wanted} is not supported: int widens to \
+                     bigint, real to double precision, numeric to more digits of the same scale{hint}",
+                    shown(column)
                 )));
             }
-            self.only_at_this_snapshot = true;
-        }
-        let version = self.head.format_version();
-        let new = schema::new_column(field, self.next_id, version)?;
-        if let Some(mapping) = &mut self.mapping {
-            // A name that files have for another column stays that column's.
-            let mut new = mapped(&new);
-            let known = |name: &String| mapping.fields.iter().any(|f| f.names.contains(name));
-            new.names.retain(|name| !known(name));
-            mapping.fields.push(new);
-        }
-        self.next_id = self.next_id.max(highest_id(&new) + 1);
-        self.fields.push(new);
-        Ok(())
-    }
-
-    fn drop(&mut self, column: &str) -> Result<()> {
-        let at = self.position(column)?;
-        let id = self.fields[at].id;
-        let metadata = self.head.metadata();
-        let spec = metadata.default_partition_spec();
-        if spec.fields().iter().any(|field| field.source_id == id) {
-            return Err(CatalogError::invalid(format!(
-                "column \"{column}\" cannot be dropped: table \"{}\" is partitioned by it",
-                self.head.ident()
-            )));
-        }
-        let order = metadata.default_sort_order();
-        if order.fields.iter().any(|field| field.source_id == id) {
-            return Err(CatalogError::invalid(format!(
-                "column \"{column}\" cannot be dropped: table \"{}\" is sorted by it",
-                self.head.ident()
-            )));
-        }
-        if self.fields.len() == 1 {
-            return Err(CatalogError::invalid(format!(
-                "column \"{column}\" cannot be dropped: it is the only one of table \"{}\"",
-                self.head.ident()
-            )));
-        }
-        self.fields.remove(at);
-        self.keys.remove(&id);
-        Ok(())
-    }
-
-    fn rename(&mut self, column: &str, to: &str) -> Result<()> {
-        let at = self.position(column)?;
-        if column == to {
-            return Ok(());
-        }
-        if to.is_empty() {
-            return Err(CatalogError::invalid("a column name must not be empty"));
-        }
-        self.free(to)?;
-        let id = self.fields[at].id;
-        to.clone_into(&mut self.fields[at].name);
-        let is_mapped = self.mapping.as_ref().is_some_and(|mapping| {
-            let mut fields = mapping.fields.iter();
-            fields.any(|field| field.names.iter().any(|name| name == to))
-        });
-        let mapped = self.mapping.as_mut().and_then(|mapping| {
-            let mut fields = mapping.fields.iter_mut();
-            fields.find(|field| field.field_id == Some(id))
-        });
-        if let Some(mapped) = mapped
-            && !is_mapped
-        {
-            mapped.names.push(to.to_owned());
-        }
-        Ok(())
-    }
-
-    fn widen(&mut self, column: &str, to: &Field) -> Result<()> {
-        let at = self.position(column)?;
-        let version = self.head.format_version();
-        let wanted = schema::new_column(to, self.next_id, version)?.field_type;
-        let from = &self.fields[at].field_type;
-        if *from == wanted {
-            return Ok(());
-        }
-        if !is_promotion(from, &wanted, version) {
-            return Err(CatalogError::unsupported(format!(
-                "changing column \"{column}\" from {from} to {wanted} is not supported: int widens to \
-                 bigint, real to double precision, numeric to more digits of the same scale"
-            )));
-        }
-        self.fields[at].field_type = wanted;
-        Ok(())
+            level.fields[at].field_type = wanted;
+            Ok(())
+        })
     }
 
     fn updates(self) -> Result<Vec<TableUpdate>> {
@@ -328,6 +484,36 @@ impl<'a> Edit<'a> {
     }
 }
 
+fn keys_stay(column: &str) -> CatalogError {
+    CatalogError::unsupported(format!(
+        "column \"{column}\" cannot be changed: the keys of a map stay as they are"
+    ))
+}
+
+/// The mapping of a column at any depth.
+fn mapped_by_id(fields: &mut [MappedField], id: i32) -> Option<&mut MappedField> {
+    for field in fields {
+        if field.field_id == Some(id) {
+            return Some(field);
+        }
+        let below = field.fields.as_deref_mut().unwrap_or_default();
+        if let Some(found) = mapped_by_id(below, id) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The ids of a column and of all that is in it.
+fn gather_ids(field: &ice::NestedField, ids: &mut HashSet<i32>) {
+    ids.insert(field.id);
+    if let Some(inside) = Level::inside(field) {
+        for field in &inside.fields {
+            gather_ids(field, ids);
+        }
+    }
+}
+
 /// Whether the current snapshot may have rows.
 fn has_rows(table: &Table) -> bool {
     table.current_snapshot().is_some_and(|snapshot| {
@@ -336,13 +522,9 @@ fn has_rows(table: &Table) -> bool {
 }
 
 fn highest_id(field: &ice::NestedField) -> i32 {
-    let inner = match field.field_type.as_ref() {
-        ice::Type::Primitive(_) => None,
-        ice::Type::Struct(fields) => fields.fields().iter().map(|f| highest_id(f)).max(),
-        ice::Type::List(list) => Some(highest_id(&list.element_field)),
-        ice::Type::Map(map) => Some(highest_id(&map.key_field).max(highest_id(&map.value_field))),
-    };
-    inner.unwrap_or(0).max(field.id)
+    let mut ids = HashSet::new();
+    gather_ids(field, &mut ids);
+    ids.into_iter().max().unwrap_or(field.id)
 }
 
 /// Source: Iceberg spec, "Schema Evolution".

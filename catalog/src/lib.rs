@@ -39,13 +39,13 @@ pub use by_field::ByField;
 pub use cache::{CacheStats, ManifestCache};
 pub use catalog::{Catalog, CatalogEntry, EntryKind, StagedTable, TableCommit};
 pub use commit::{
-    NewDataFile, append, append_unchanged, create_with_files, delete_files, truncate,
+    NewDataFile, append, append_unchanged, check_append, create_with_files, delete_files, truncate,
     update_properties,
 };
 pub use creation::{FORMAT_VERSION_PROPERTY, TableCreation};
 pub use deletes::{DeleteIndex, deletes_for};
 pub use error::{CatalogError, Cause, ErrorCode, Result};
-pub use evolution::{SchemaChange, change_schema};
+pub use evolution::{ColumnPath, SchemaChange, change_schema};
 pub use foreign::{TYPE_META_KEY, TableColumn};
 pub use ident::{NAME_BYTES_MAX, Namespace, TableIdent};
 pub use layout::ObjectLayout;
@@ -57,7 +57,7 @@ pub use manifest::{
 };
 pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
 pub use properties::check_properties;
-pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
+pub use schema::{DOC_META_KEY, check_nanoseconds, field_id, iceberg_type_name};
 pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};
 pub use storage::{S3Config, Secret, StorageConfig, Stores};

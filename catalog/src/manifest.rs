@@ -3,6 +3,7 @@
 //! Metadata objects are immutable, so they are kept in one cache per process, bounded in bytes.
 //! Which files a query needs is decided by the caller.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -304,21 +305,25 @@ pub async fn manifest_entries(
     let list = manifest_list(table, snapshot, cache).await?;
     let reads: Vec<_> = list
         .iter()
-        .map(|manifest| {
-            Box::pin(async move {
-                let bytes = read_manifest_bytes(table.stores(), manifest).await?;
-                let (table, info) = (table.clone(), manifest.clone());
-                let location = manifest.manifest_path.clone();
-                let decode = move || decode_entries(&bytes, &info, &table);
-                off_thread("manifest", location, decode).await
-            })
-        })
+        .map(|manifest| Box::pin(entries_of(table, manifest)))
         .collect();
     let each: Vec<Vec<ManifestEntry>> = futures::stream::iter(reads)
         .buffered(MANIFESTS_IN_FLIGHT_MAX)
         .try_collect()
         .await?;
     Ok(each.into_iter().flatten().collect())
+}
+
+/// Every line of one manifest.
+pub(crate) async fn entries_of(
+    table: &Table,
+    manifest: &ice::ManifestFile,
+) -> Result<Vec<ManifestEntry>> {
+    let bytes = read_manifest_bytes(table.stores(), manifest).await?;
+    let (table, info) = (table.clone(), manifest.clone());
+    let location = manifest.manifest_path.clone();
+    let decode = move || decode_entries(&bytes, &info, &table);
+    off_thread("manifest", location, decode).await
 }
 
 fn may_hold_live_files(manifest: &ice::ManifestFile) -> bool {
@@ -478,18 +483,64 @@ async fn read_manifest_files(table: &Table, manifest: &ice::ManifestFile) -> Res
     off_thread("manifest", location, move || decode(&bytes, &info, &table)).await
 }
 
-/// Reads one manifest as the iceberg crate holds it. Nothing is inherited yet.
-pub(crate) async fn read_manifest(
-    stores: &Stores,
+/// A manifest as the crate writes it again; nothing if the crate does not read in it what we do: names that Avro does not
+/// allow, columns that were dropped, and lengths that Java writes in front of fixed values are beyond it.
+///
+/// # Errors
+/// If the manifest cannot be read at all.
+pub(crate) async fn read_rewritable(
+    table: &Table,
     manifest: &ice::ManifestFile,
-) -> Result<ice::Manifest> {
-    let location = manifest.manifest_path.clone();
-    let bytes = read_manifest_bytes(stores, manifest).await?;
-    off_thread("manifest", location.clone(), move || {
-        ice::Manifest::parse_avro(&bytes)
-            .map_err(|error| corrupt("manifest", &location, error.to_string()))
+) -> Result<Option<ice::Manifest>> {
+    let bytes = read_manifest_bytes(table.stores(), manifest).await?;
+    let (table, info) = (table.clone(), manifest.clone());
+    off_thread("manifest", manifest.manifest_path.clone(), move || {
+        let ours = decode_entries(&bytes, &info, &table)?;
+        let theirs = catch_unwind(AssertUnwindSafe(|| ice::Manifest::parse_avro(&bytes)));
+        let Ok(Ok(theirs)) = theirs else {
+            return Ok(None);
+        };
+        let types = table.bound_spec(info.partition_spec_id);
+        let types = types.map_or(&[][..], |bound| &bound.types[..]);
+        let same = ours.len() == theirs.entries().len()
+            && ours.iter().zip(theirs.entries()).all(|(our, their)| {
+                let their = their.data_file();
+                let (path, rows, partition) = match &our.file {
+                    ContentFile::Data(file) => (&file.path, file.record_count, &file.partition),
+                    ContentFile::Delete(file) => (&file.path, file.record_count, &file.partition),
+                };
+                path == their.file_path()
+                    && rows == their.record_count()
+                    && is_partition(partition, types, their.partition())
+            });
+        Ok(same.then_some(theirs))
     })
     .await
+}
+
+/// Whether the values of a partition are those that the crate read.
+fn is_partition(
+    ours: &[Option<Literal>],
+    types: &[Option<ice::PrimitiveType>],
+    theirs: &ice::Struct,
+) -> bool {
+    // Equality deletes of everywhere have none.
+    if ours.is_empty() {
+        return true;
+    }
+    ours.len() == theirs.fields().len()
+        && ours.len() == types.len()
+        && ours
+            .iter()
+            .zip(types)
+            .zip(theirs.iter())
+            .all(|((our, ty), their)| match (our, ty, their) {
+                (None, _, None) => true,
+                (Some(our), Some(ty), Some(their)) => our
+                    .to_datum(ty)
+                    .is_ok_and(|our| ice::Literal::from(our) == *their),
+                _ => false,
+            })
 }
 
 async fn read_manifest_bytes(stores: &Stores, manifest: &ice::ManifestFile) -> Result<Bytes> {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 
 use crate::commit::delete_files;
 use crate::error::{CatalogError, Result};
-use crate::manifest::{read_manifest, read_manifest_list};
+use crate::manifest::{ContentFile, entries_of, read_manifest_list};
 use crate::table::{Snapshot, Table};
 
 /// Table property that says "these files are not mine to delete".
@@ -76,14 +76,15 @@ async fn collect(
         .collect();
     let reads: Vec<_> = new
         .iter()
-        .map(|manifest| Box::pin(read_manifest(table.stores(), manifest)))
+        .map(|manifest| Box::pin(entries_of(table, manifest)))
         .collect();
     let mut reads = futures::stream::iter(reads).buffer_unordered(READS_IN_FLIGHT_MAX);
     while let Some(read) = reads.next().await {
         match read {
-            Ok(manifest) => {
-                data.extend(manifest.entries().iter().map(|e| e.file_path().to_owned()));
-            }
+            Ok(entries) => data.extend(entries.into_iter().map(|entry| match entry.file {
+                ContentFile::Data(file) => file.path.clone(),
+                ContentFile::Delete(file) => file.path.clone(),
+            })),
             Err(error) => warn(table, &error),
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use iceberg::spec as ice;
 use parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
@@ -215,10 +215,49 @@ pub(crate) fn from_arrow(schema: &Schema, format_version: u8) -> Result<ice::Sch
         .map_err(|error| CatalogError::invalid(format!("the columns are not valid: {error}")))
 }
 
+/// Refuses columns in nanoseconds that were asked for and that tables of this format version do not have.
+///
+/// # Errors
+/// [`CatalogError::Unsupported`] names the first of them.
+pub fn check_nanoseconds<'a>(
+    fields: impl IntoIterator<Item = &'a FieldRef>,
+    format_version: u8,
+) -> Result<()> {
+    let mut fields = fields.into_iter();
+    match fields.find_map(|field| nanoseconds_in(field, field.name().clone())) {
+        Some((path, ty)) if format_version < 3 => Err(CatalogError::unsupported(format!(
+            "column \"{path}\" is {ty}, which tables of format version {format_version} do not have; \
+             set the table property 'format-version' = '3', or use {} with 6 digits",
+            ty.trim_end_matches("(9)")
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The path of the first column in `field` that counts nanoseconds, and its type.
+fn nanoseconds_in(field: &Field, path: String) -> Option<(String, &'static str)> {
+    match field.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => Some((path, "timestamp(9)")),
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => Some((path, "timestamptz(9)")),
+        DataType::Struct(fields) => fields
+            .iter()
+            .find_map(|field| nanoseconds_in(field, format!("{path}.{}", field.name()))),
+        DataType::List(item) => nanoseconds_in(item, format!("{path}.element")),
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => pair
+                .iter()
+                .zip(["key", "value"])
+                .find_map(|(field, part)| nanoseconds_in(field, format!("{path}.{part}"))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The Iceberg form of one new column, with ids from `first_id` in depth-first order.
 ///
 /// # Errors
-/// As [`from_arrow`].
+/// As [`from_arrow`] and [`check_nanoseconds`].
 pub(crate) fn new_column(
     field: &Field,
     first_id: i32,
@@ -227,6 +266,7 @@ pub(crate) fn new_column(
     if field.name().is_empty() {
         return Err(CatalogError::invalid("a column name must not be empty"));
     }
+    check_nanoseconds([&Arc::new(field.clone())], format_version)?;
     let mut reader = ArrowReader {
         next_id: first_id,
         nanoseconds: format_version >= 3,

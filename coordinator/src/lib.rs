@@ -22,7 +22,7 @@ pub use flight::decode_untrusted_flight;
 pub use flight::{FlightDoor, FlightOptions};
 #[doc(hidden)]
 pub use http::decode_untrusted_http;
-pub use http::{Floats, HttpDoor, ResultsConfig, WorkersDoor};
+pub use http::{Exact, HttpDoor, ResultsConfig, WorkersDoor};
 pub use identities::ControlIdentities;
 #[doc(hidden)]
 pub use postgres::decode_untrusted;

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
-    COMMENT_PROPERTY, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent, ViewChange,
-    change_schema, replace_sort_order, truncate, update_properties,
+    COMMENT_PROPERTY, ColumnPath, DOC_META_KEY, EntryKind, SchemaChange, Table, TableIdent,
+    ViewChange, change_schema, replace_sort_order, truncate, update_properties,
 };
 
 use crate::commands::quoted;
@@ -169,14 +169,21 @@ impl Engine {
         let name = found.full_name();
         let mut wanted = vec![];
         let mut required = vec![];
-        let mut columns = column_names(&table.arrow_schema());
+        let schema = table.arrow_schema();
+        let mut columns = Columns::of(&name, &schema);
         for change in changes {
-            if let Some(change) = schema_change(session, &name, change, &mut columns)? {
+            if let Some(change) = schema_change(session, change, &mut columns)? {
                 if let SchemaChange::Required {
                     column,
                     required: true,
                 } = &change
                 {
+                    let [column] = &column[..] else {
+                        return Err(EngineError::unsupported(format!(
+                            "SET NOT NULL of \"{}\", which is inside of a column",
+                            column.join(".")
+                        )));
+                    };
                     required.push(column.clone());
                 }
                 wanted.push(change);
@@ -290,7 +297,7 @@ impl Engine {
         if found.kind == EntryKind::Table {
             let table = catalog.load_table(&found.ident).await?;
             let columns = column_names(&table.arrow_schema());
-            let column = existing(&found.full_name(), column, &columns)?;
+            let column = vec![existing(&found.full_name(), column, &columns)?];
             let change = SchemaChange::Comment { column, text };
             change_schema(catalog, &table, &[change], false).await?;
             return Ok(());
@@ -417,53 +424,148 @@ fn existing(table: &FullName, wanted: &str, columns: &[String]) -> Result<String
     )
 }
 
+/// The columns of a table while a statement changes them.
+struct Columns<'a> {
+    table: &'a FullName,
+    names: Vec<String>,
+    schema: &'a Schema,
+}
+
+impl<'a> Columns<'a> {
+    fn of(table: &'a FullName, schema: &'a Schema) -> Self {
+        Self {
+            table,
+            names: column_names(schema),
+            schema,
+        }
+    }
+
+    /// The column that `path` means. Of what is inside, names that are not there stay as they are typed.
+    fn path(&self, path: &[String]) -> Result<ColumnPath, EngineError> {
+        let Some((head, inside)) = path.split_first() else {
+            return Err(EngineError::new(ErrorKind::Syntax, "a column has no name"));
+        };
+        let head = existing(self.table, head, &self.names)?;
+        let mut parts = self
+            .schema
+            .field_with_name(&head)
+            .map(parts)
+            .unwrap_or_default();
+        let mut out = vec![head];
+        for name in inside {
+            let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
+            let name = names::find(name, &names).unwrap_or(name).to_owned();
+            let next = parts.iter().find(|(known, _)| *known == name);
+            parts = next
+                .map(|(_, field)| self::parts(field))
+                .unwrap_or_default();
+            out.push(name);
+        }
+        Ok(out)
+    }
+
+    /// Whether there is what `path` means.
+    fn has(&self, path: &[String]) -> bool {
+        match path {
+            [] => true,
+            [column] => names::find(column, &self.names).is_some(),
+            [column, inside @ ..] => {
+                let mut field = names::find(column, &self.names)
+                    .and_then(|column| self.schema.field_with_name(column).ok().cloned());
+                for name in inside {
+                    let parts = field.as_ref().map(parts).unwrap_or_default();
+                    let names: Vec<String> = parts.iter().map(|(name, _)| name.clone()).collect();
+                    let found = names::find(name, &names).map(str::to_owned);
+                    let part = parts
+                        .into_iter()
+                        .find(|(name, _)| Some(name) == found.as_ref());
+                    field = part.map(|(_, field)| field.as_ref().clone());
+                }
+                field.is_some()
+            }
+        }
+    }
+}
+
+/// What is inside of a column, by the names that statements have for it.
+fn parts(field: &Field) -> Vec<(String, FieldRef)> {
+    match field.data_type() {
+        DataType::Struct(fields) => fields
+            .iter()
+            .map(|field| (field.name().clone(), Arc::clone(field)))
+            .collect(),
+        DataType::List(element) => vec![("element".to_owned(), Arc::clone(element))],
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(pair) => ["key", "value"]
+                .into_iter()
+                .zip(pair)
+                .map(|(name, field)| (name.to_owned(), Arc::clone(field)))
+                .collect(),
+            _ => vec![],
+        },
+        _ => vec![],
+    }
+}
+
 /// What the catalog has to do for a change of a column; `None` if there is nothing to do. `columns` are
 /// the columns there are by then.
 fn schema_change(
     session: &Session,
-    table: &FullName,
     change: ColumnChange,
-    columns: &mut Vec<String>,
+    columns: &mut Columns<'_>,
 ) -> Result<Option<SchemaChange>, EngineError> {
     Ok(Some(match change {
         ColumnChange::Add {
+            parent,
             column,
             if_not_exists,
         } => {
             let field = column_field(session, &column)?;
-            if names::find(field.name(), columns).is_some() {
+            let mut path = parent.clone();
+            path.push(field.name().clone());
+            if columns.has(&path) {
                 if if_not_exists {
                     return Ok(None);
                 }
                 return Err(EngineError::new(
                     ErrorKind::DuplicateColumn,
                     format!(
-                        "column \"{}\" of table \"{table}\" already exists",
-                        field.name()
+                        "column \"{}\" of table \"{}\" already exists",
+                        path.join("."),
+                        columns.table
                     ),
                 ));
             }
-            columns.push(field.name().clone());
-            SchemaChange::Add(field)
+            let parent = if parent.is_empty() {
+                columns.names.push(field.name().clone());
+                parent
+            } else {
+                columns.path(&parent)?
+            };
+            SchemaChange::Add { parent, field }
         }
         ColumnChange::Drop { column, if_exists } => {
-            if if_exists && names::find(&column, columns).is_none() {
+            if if_exists && !columns.has(&column) {
                 return Ok(None);
             }
-            let column = existing(table, &column, columns)?;
-            columns.retain(|other| *other != column);
+            let column = columns.path(&column)?;
+            if let [column] = &column[..] {
+                columns.names.retain(|other| other != column);
+            }
             SchemaChange::Drop(column)
         }
         ColumnChange::Rename { column, to } => {
-            let column = existing(table, &column, columns)?;
-            columns.retain(|other| *other != column);
-            columns.push(to.clone());
+            let column = columns.path(&column)?;
+            if let [column] = &column[..] {
+                columns.names.retain(|other| other != column);
+                columns.names.push(to.clone());
+            }
             SchemaChange::Rename { column, to }
         }
         ColumnChange::Type { column, to } => {
-            let column = existing(table, &column, columns)?;
+            let column = columns.path(&column)?;
             let definition = ast::ColumnDef {
-                name: ast::Ident::with_quote('"', column.clone()),
+                name: ast::Ident::with_quote('"', column.join(".")),
                 data_type: to,
                 options: vec![],
             };
@@ -471,7 +573,7 @@ fn schema_change(
             SchemaChange::Type { column, to }
         }
         ColumnChange::NotNull { column, required } => SchemaChange::Required {
-            column: existing(table, &column, columns)?,
+            column: columns.path(&column)?,
             required,
         },
     }))

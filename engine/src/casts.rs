@@ -28,6 +28,7 @@ use crate::addresses::Address;
 use crate::error::{EngineError, ErrorKind};
 use crate::expressions;
 use crate::pg_catalog::pg_type_of;
+use crate::reals;
 use crate::temporal;
 use crate::text_forms;
 use crate::values::jsonb::normalized;
@@ -46,7 +47,7 @@ pub(crate) fn uuid_type() -> DataType {
 #[derive(Debug)]
 pub(crate) struct SqlCasts;
 
-/// Plans what the settling of types cast: literals compared with bytes.
+/// Plans what the settling of types cast: literals compared with bytes, moments in other units.
 #[derive(Debug)]
 pub(crate) struct LiteralBytes;
 
@@ -72,7 +73,9 @@ impl AnalyzerRule for LiteralBytes {
                         if value.try_as_str().flatten().is_some_and(|text| text.contains('\\'))));
             let printed =
                 matches!(&expr, Expr::Cast(Cast { field, .. }) if is_text(field.data_type()));
-            Ok(if escaped || printed {
+            let moved = matches!(&expr, Expr::Cast(Cast { expr, field })
+                if expr.get_type(schema).is_ok_and(|from| temporal::moves(&from, field.data_type())));
+            Ok(if escaped || printed || moved {
                 planned(expr, schema)
             } else {
                 Transformed::no(expr)
@@ -128,6 +131,11 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     {
         return Transformed::yes(call);
     }
+    if temporal::moves(&from, to)
+        && let Ok(call) = temporal::moved(inner.as_ref().clone(), to)
+    {
+        return Transformed::yes(call);
+    }
     if is_text(&from)
         && text_forms::reads(to)
         && let Ok(call) = text_forms::call(inner.as_ref().clone(), to, lenient)
@@ -140,7 +148,7 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Conversion::UuidToText
     } else if is_text(&from) && is_bytes(to) {
         Conversion::TextToBytes { lenient }
-    } else if is_bytes(&from) && is_text(to) {
+    } else if (is_bytes(&from) || matches!(from, DataType::FixedSizeBinary(_))) && is_text(to) {
         Conversion::BytesToText
     } else if is_text(&from)
         && is_text(to)
@@ -159,6 +167,13 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             .is_ok_and(|(_, from)| Form::of(&from).is_some())
     {
         Conversion::FormToText
+    } else if is_text(&from) && matches!(to, DataType::Float32 | DataType::Float64) {
+        let double = *to == DataType::Float64;
+        Conversion::TextToFloat { double, lenient }
+    } else if (from == DataType::Float64 || matches!(from, DataType::Decimal256(..)))
+        && *to == DataType::Float32
+    {
+        Conversion::NarrowFloat { lenient }
     } else if from.is_floating() && to.is_integer() {
         Conversion::WholeFloat
     } else if let DataType::Decimal128(precision, scale) = from
@@ -261,6 +276,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         Conversion::BytesToText,
         Conversion::WholeFloat,
         Conversion::FormToText,
+        Conversion::NarrowFloat { lenient: false },
+        Conversion::NarrowFloat { lenient: true },
     ]
     .into_iter()
     .chain(
@@ -268,6 +285,9 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             .into_iter()
             .flat_map(|form| [false, true].map(|lenient| Conversion::TextToForm { form, lenient })),
     )
+    .chain([false, true].into_iter().flat_map(|double| {
+        [false, true].map(|lenient| Conversion::TextToFloat { double, lenient })
+    }))
     .map(|conversion| Arc::new(ScalarUDF::from(Converted::new(conversion))))
     .chain(text_forms::functions())
     .collect()
@@ -286,6 +306,10 @@ enum Conversion {
     BytesToText,
     /// A float rounded to a whole number, halves to even.
     WholeFloat,
+    /// Text to a float that holds it; leniently, NULL for what is none.
+    TextToFloat { double: bool, lenient: bool },
+    /// A number to a `real` that holds it; leniently, NULL for what none does.
+    NarrowFloat { lenient: bool },
     /// Text to a type whose values are texts of a form; leniently, NULL for what has not the form.
     TextToForm { form: Form, lenient: bool },
     /// A value of such a type as plain text.
@@ -359,6 +383,14 @@ impl Conversion {
             Self::WholeFloat => "tarn_whole_float",
             Self::TextToForm { form, lenient } => form.name(lenient),
             Self::FormToText => "tarn_form_text",
+            Self::TextToFloat { double, lenient } => match (double, lenient) {
+                (false, false) => "tarn_real",
+                (false, true) => "tarn_try_real",
+                (true, false) => "tarn_double",
+                (true, true) => "tarn_try_double",
+            },
+            Self::NarrowFloat { lenient: false } => "tarn_narrow",
+            Self::NarrowFloat { lenient: true } => "tarn_try_narrow",
         }
     }
 
@@ -369,7 +401,8 @@ impl Conversion {
                 DataType::Utf8View
             }
             Self::TextToBytes { .. } => DataType::BinaryView,
-            Self::WholeFloat => DataType::Float64,
+            Self::WholeFloat | Self::TextToFloat { double: true, .. } => DataType::Float64,
+            Self::TextToFloat { .. } | Self::NarrowFloat { .. } => DataType::Float32,
         }
     }
 
@@ -413,6 +446,11 @@ impl Conversion {
                 Arc::new(whole)
             }
             Self::FormToText => cast(array, &DataType::Utf8View)?,
+            Self::TextToFloat { lenient, .. } => {
+                let texts = cast(array, &DataType::Utf8View)?;
+                reals::read(texts.as_string_view(), &self.result(), lenient)?
+            }
+            Self::NarrowFloat { lenient } => reals::narrowed(array, lenient)?,
             Self::TextToForm { form, lenient } => {
                 let texts = cast(array, &DataType::Utf8View)?;
                 let texts = texts.as_string_view().iter().map(|text| {

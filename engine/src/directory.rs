@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use futures::{StreamExt, stream};
-use tarn_catalog::{Catalog, CatalogEntry, CatalogError, ErrorCode};
+use tarn_catalog::{Catalog, CatalogEntry, CatalogError, ErrorCode, Table};
 use twox_hash::XxHash64;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::files::{is_below, plain};
 use crate::lookup::is_temporary;
 use crate::pg_catalog;
 use crate::resolve::{INFORMATION_SCHEMA, SYSTEM_SCHEMA};
@@ -82,6 +83,8 @@ pub struct Relation {
     pub definition: Option<String>,
     /// Where its files are.
     pub location: Option<String>,
+    /// Whether it may have files elsewhere: those that were attached, and those of a folder of their own.
+    pub(crate) is_scattered: bool,
     /// Rows in the current snapshot, if the snapshot says so.
     pub rows: Option<u64>,
     /// Bytes of data files in the current snapshot, if the snapshot says so.
@@ -95,6 +98,7 @@ struct Details {
     comment: Option<String>,
     definition: Option<String>,
     location: Option<String>,
+    is_scattered: bool,
     rows: Option<u64>,
     bytes: Option<u64>,
 }
@@ -175,6 +179,7 @@ impl Relation {
             comment: None,
             definition: None,
             location: None,
+            is_scattered: false,
             rows: None,
             bytes: None,
         }
@@ -191,6 +196,7 @@ impl Relation {
             comment: None,
             definition: None,
             location: None,
+            is_scattered: false,
             rows: None,
             bytes: None,
         });
@@ -202,6 +208,7 @@ impl Relation {
             comment: details.comment,
             definition: details.definition,
             location: details.location,
+            is_scattered: details.is_scattered,
             rows: details.rows,
             bytes: details.bytes,
         }
@@ -397,6 +404,7 @@ async fn details(catalog: &dyn Catalog, entry: &CatalogEntry) -> Result<Details,
                 .sql()
                 .map(|sql| format!("{};", sql.trim_end_matches(';'))),
             location: None,
+            is_scattered: false,
             rows: None,
             bytes: Some(0),
         });
@@ -416,9 +424,17 @@ async fn details(catalog: &dyn Catalog, entry: &CatalogEntry) -> Result<Details,
         comment: table.comment().map(str::to_owned),
         definition: None,
         location: Some(table.location().to_owned()),
+        is_scattered: is_scattered(&table),
         rows: counted("total-records"),
         bytes: counted("total-files-size"),
     })
+}
+
+/// Whether a table may have files that are not in its folder.
+fn is_scattered(table: &Table) -> bool {
+    let keeps = |value: &String| value.trim().eq_ignore_ascii_case("false");
+    table.properties().get("gc.enabled").is_some_and(keeps)
+        || !is_below(&plain(&table.data_location()), &plain(table.location()))
 }
 
 fn assemble(

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::functions_nested::expr_fn::{array_has_any, make_array};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -72,7 +73,31 @@ fn both_zeros(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(Expr::InList(list))
 }
 
+/// `x = ANY (array)` where zero is in the array with the other sign: items are compared by their bits.
+fn zero_in_array(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let Expr::ScalarFunction(call) = expr else {
+        return None;
+    };
+    let ("array_has", [array, item]) = (call.name(), &call.args[..]) else {
+        return None;
+    };
+    let zeros = match array.get_type(schema).ok()? {
+        DataType::List(of) => match of.data_type() {
+            DataType::Float32 => [lit(0.0_f32), lit(-0.0_f32)],
+            DataType::Float64 => [lit(0.0_f64), lit(-0.0_f64)],
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let is_zero = item.clone().eq(zeros[0].clone());
+    let has_zero = array_has_any(array.clone(), make_array(zeros.to_vec()));
+    Some(expr.clone().or(is_zero.and(has_zero)))
+}
+
 fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    if let Some(either) = zero_in_array(&expr, schema) {
+        return Transformed::yes(either);
+    }
     let kinds: Vec<Kind> = match &expr {
         Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
             vec![kind(left, schema), kind(right, schema)]

@@ -6,14 +6,16 @@
 
 use std::collections::HashSet;
 
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::sql::sqlparser::ast::{
-    self, CastKind, DataType as SqlType, Expr, SelectItem, SetExpr, Value,
+    self, CastKind, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    SelectItem, SetExpr, Value,
 };
 
 use crate::casts::uuid_type;
 use crate::error::{EngineError, ErrorKind};
 use crate::parser::fold_name;
+use crate::postgres::expression;
 
 /// Names the columns that the values are for, if they are fewer than there are.
 ///
@@ -119,6 +121,73 @@ pub(crate) fn cast_uuids(insert: &mut ast::Insert, schema: &Schema) {
     }
 }
 
+/// Gives NULLs in rows the types of the fields of the struct columns that they go into: a NULL of no type makes a struct
+/// that DataFusion does not cast.
+pub(crate) fn type_nulls(insert: &mut ast::Insert, schema: &Schema) {
+    let columns: Vec<Option<DataType>> = if insert.columns.is_empty() {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| Some(field.data_type().clone()))
+            .collect()
+    } else {
+        let named = insert.columns.iter().map(|name| {
+            let field = schema.field_with_name(fold_name(name).last()?).ok()?;
+            Some(field.data_type().clone())
+        });
+        named.collect()
+    };
+    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut())
+    else {
+        return;
+    };
+    for row in &mut values.rows {
+        for (expr, ty) in row.content.iter_mut().zip(&columns) {
+            if let Some(ty @ DataType::Struct(_)) = ty
+                && !is_null(expr)
+            {
+                type_nulls_in(expr, ty);
+            }
+        }
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
+fn type_nulls_in(expr: &mut Expr, ty: &DataType) {
+    if is_null(expr) {
+        if let Some(typed) = expression(&format!("arrow_cast(NULL, '{ty}')")) {
+            *expr = typed;
+        }
+        return;
+    }
+    let DataType::Struct(fields) = ty else { return };
+    let types = fields.iter().map(|field| field.data_type());
+    match expr {
+        Expr::Nested(inner) => type_nulls_in(inner, ty),
+        Expr::Tuple(items) if items.len() == fields.len() => {
+            for (item, ty) in items.iter_mut().zip(types) {
+                type_nulls_in(item, ty);
+            }
+        }
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => {
+            let FunctionArguments::List(list) = &mut function.args else {
+                return;
+            };
+            if list.args.len() != fields.len() {
+                return;
+            }
+            for (arg, ty) in list.args.iter_mut().zip(types) {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(item)) = arg {
+                    type_nulls_in(item, ty);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 fn cast(expr: &mut Expr) {
     let inner = std::mem::replace(expr, Expr::Value(Value::Null.into()));
     *expr = Expr::Cast {
@@ -133,7 +202,7 @@ fn cast(expr: &mut Expr) {
 #[cfg(test)]
 mod tests {
     use crate::dialect::PostgreSqlDialect;
-    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::arrow::datatypes::Field;
     use datafusion::sql::sqlparser::parser::Parser;
 
     use super::*;
@@ -179,6 +248,31 @@ mod tests {
         check_fit("INSERT INTO t VALUES (1, 'a', 2)", None);
         check_fit("INSERT INTO t (id) VALUES (1, 'a')", None);
         check_fit("INSERT INTO t (id, u) VALUES (1)", None);
+    }
+
+    #[test]
+    fn nulls_in_rows_have_the_types_of_fields() {
+        let inner = DataType::Struct(vec![Field::new("z", DataType::Utf8, true)].into());
+        let fields = vec![
+            Field::new("x", DataType::Int32, true),
+            Field::new("y", inner, true),
+        ];
+        let schema = Schema::new(vec![Field::new("s", DataType::Struct(fields.into()), true)]);
+        let sql = "INSERT INTO t VALUES (ROW(NULL, ROW(NULL))), (NULL), ((1, NULL))";
+        let mut parsed = Parser::parse_sql(&PostgreSqlDialect::default(), sql).unwrap();
+        let ast::Statement::Insert(insert) = &mut parsed[0] else {
+            panic!("not INSERT")
+        };
+        type_nulls(insert, &schema);
+        let text = parsed[0].to_string();
+        assert!(
+            text.contains("ROW(arrow_cast(NULL, 'Int32'), ROW(arrow_cast(NULL, 'Utf8')))"),
+            "{text}"
+        );
+        assert!(
+            text.contains("(NULL), ((1, arrow_cast(NULL, 'Struct("),
+            "{text}"
+        );
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod identities;
 mod inference;
 mod ingest;
 mod inserts;
+mod instants;
 mod integers;
 mod intervals;
 
@@ -57,6 +58,7 @@ mod prepare;
 pub mod printing;
 mod procedures;
 mod query;
+mod reals;
 mod redact;
 mod resolve;
 mod rewrite;
@@ -105,6 +107,7 @@ pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
 pub use ingest::Ingest;
+pub use instants::{Instants, odd_offsets};
 pub use lookup::is_temporary;
 pub use metadata_tables::kind_names as metadata_table_names;
 pub use notices::Notice;

@@ -39,9 +39,11 @@ fn completed(expr: Expr, zone: &str) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(expr));
     };
     let ty = field.data_type();
-    // Other units than microseconds are made of these.
+    // Coarser units are made of microseconds.
     let common = match ty {
-        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
         other => other.clone(),
     };
     let (true, Some(Some(text))) = (temporal::reads(&common), value.try_as_str()) else {

@@ -48,6 +48,14 @@ pub(crate) fn widened(column: &str, declared: &str, kept: &str) {
     );
 }
 
+/// Columns of a query in nanoseconds, which the new table does not have.
+pub(crate) fn cut(why: &str) {
+    note(
+        "01000",
+        format!("nanoseconds are cut to microseconds: {why}"),
+    );
+}
+
 /// `IF EXISTS`, and it does not.
 pub(crate) fn missing(kind: &str, name: &[String]) {
     let name = name.last().map_or("", String::as_str);

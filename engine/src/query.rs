@@ -110,6 +110,7 @@ impl Engine {
             let columns = table.arrow_schema();
             inserts::fit(insert, &columns)?;
             inserts::cast_uuids(insert, &columns);
+            inserts::type_nulls(insert, &columns);
         }
         let calls = files::extract(&mut statement)?;
         let about = pg_catalog::mentions(&statement);

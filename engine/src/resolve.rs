@@ -362,8 +362,18 @@ impl StatementSchema {
             return Ok(self.view.files.get(name).cloned());
         }
         let name_of = |schema: &str| vec![self.catalog.clone(), schema.to_owned(), name.to_owned()];
+        let (plain, version) = versions::split(name);
+        let unversioned = |schema: &str| match version {
+            None => Ok(()),
+            Some(_) => Err(EngineError::new(
+                ErrorKind::WrongObjectType,
+                format!("\"{schema}.{plain}\" has no versions"),
+            )
+            .with_hint("it shows what there is now; leave out FOR … AS OF")),
+        };
         if self.schema != SEARCH_PATH {
-            if let Some(view) = self.builtin(&self.schema, name).await? {
+            if let Some(view) = self.builtin(&self.schema, plain).await? {
+                unversioned(&self.schema)?;
                 return Ok(Some(view));
             }
             let name = name_of(&self.schema);
@@ -371,7 +381,8 @@ impl StatementSchema {
         }
         // Built-in schemas may be in the search path.
         for schema in &self.view.scope.lookup.path {
-            if let Ok(Some(view)) = self.builtin(schema, name).await {
+            if let Ok(Some(view)) = self.builtin(schema, plain).await {
+                unversioned(schema)?;
                 return Ok(Some(view));
             }
         }

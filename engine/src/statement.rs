@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast;
-use tarn_catalog::{PartitionFieldDef, SortFieldDef};
+use tarn_catalog::{ColumnPath, PartitionFieldDef, SortFieldDef};
 
 use crate::admin::Admin;
 
@@ -298,6 +298,8 @@ pub(crate) enum AlterAction {
 pub(crate) enum ColumnChange {
     /// `ADD COLUMN`.
     Add {
+        /// The struct that it is in; none for a column of the table.
+        parent: ColumnPath,
         /// The column.
         column: ast::ColumnDef,
         /// Do nothing if there is one of the name.
@@ -306,28 +308,28 @@ pub(crate) enum ColumnChange {
     /// `DROP COLUMN`.
     Drop {
         /// The column.
-        column: String,
+        column: ColumnPath,
         /// Do nothing if it is missing.
         if_exists: bool,
     },
     /// `RENAME COLUMN`.
     Rename {
         /// The column.
-        column: String,
+        column: ColumnPath,
         /// Its new name.
         to: String,
     },
     /// `ALTER COLUMN … TYPE`.
     Type {
         /// The column.
-        column: String,
+        column: ColumnPath,
         /// Its new type.
         to: ast::DataType,
     },
     /// `ALTER COLUMN … SET NOT NULL`, `DROP NOT NULL`.
     NotNull {
         /// The column.
-        column: String,
+        column: ColumnPath,
         /// Whether it must have a value from now on.
         required: bool,
     },

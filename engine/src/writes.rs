@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::StreamExt;
 use tarn_catalog::{
     Catalog, DOC_META_KEY, EntryKind, NewDataFile, StagedTable, Stores, Table, TableCreation,
-    TableIdent, append, create_with_files,
+    TableIdent, append, check_append, check_nanoseconds, create_with_files,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
 use crate::headings::{self, Headings};
 use crate::lookup;
+use crate::notices;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
 use crate::query::{Planned, run};
@@ -90,6 +91,7 @@ impl Engine {
         }
         let catalog = found.catalog;
         let table = catalog.load_table(&found.ident).await?;
+        check_append(&table)?;
         Ok(Target {
             catalog,
             table,
@@ -175,7 +177,7 @@ impl Engine {
         };
         if let Some(kind) = catalog.find(&ident).await? {
             if create.if_not_exists {
-                crate::notices::present("42P07", "relation", &name.table);
+                notices::present("42P07", "relation", &name.table);
                 return Ok(Outcome::done(command, create.query.is_some().then_some(0)));
             }
             return Err(already_exists(&name, kind));
@@ -356,6 +358,14 @@ fn creation(
     };
     unique_columns(&schema)?;
     let mut properties = create.properties.clone();
+    let version = properties.get("format-version");
+    // What is no version is refused by the catalog.
+    let version = version.map_or(Some(2), |version| version.trim().parse().ok());
+    match check_nanoseconds(schema.fields(), version.unwrap_or(3)) {
+        // A query may have them of files, where nobody asked for them.
+        Err(error) if create.columns.is_empty() => notices::cut(&error.to_string()),
+        checked => checked?,
+    }
     if let Some(comment) = &create.comment {
         properties.insert("comment".to_owned(), comment.clone());
     }

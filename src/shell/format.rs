@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{JsonFormat, LineDelimited, Writer, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use tarn_coordinator::Floats;
+use tarn_coordinator::Exact;
 
 use super::table::{Column, Layout, Row, Style, clean, write_expanded};
 
@@ -338,7 +338,7 @@ impl JsonFormat for Objects {
 fn json_writer<F: JsonFormat>(out: impl Write) -> Writer<impl Write, F> {
     WriterBuilder::new()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Floats))
+        .with_encoder_factory(Arc::new(Exact))
         .build(out)
 }
 

@@ -10,7 +10,7 @@ use super::merge;
 use super::truncate::has_live_files;
 use super::{NewDataFile, NewManifests, Session, SnapshotOperation};
 use crate::error::{CatalogError, Result};
-use crate::manifest::{read_manifest, read_manifest_list};
+use crate::manifest::{ContentFile, EntryStatus, entries_of, read_manifest_list};
 use crate::summary::Changes;
 use crate::table::Table;
 
@@ -151,14 +151,17 @@ async fn with_counts(head: &Table, mut manifest: ice::ManifestFile) -> Result<ic
         return Ok(manifest);
     }
     let (mut files, mut rows) = ([0_u32; 3], [0_u64; 3]);
-    for entry in read_manifest(head.stores(), &manifest).await?.entries() {
-        let status = match entry.status() {
-            ice::ManifestStatus::Existing => 0,
-            ice::ManifestStatus::Added => 1,
-            ice::ManifestStatus::Deleted => 2,
+    for entry in entries_of(head, &manifest).await? {
+        let status = match entry.status {
+            EntryStatus::Existing => 0,
+            EntryStatus::Added => 1,
+            EntryStatus::Deleted => 2,
         };
         files[status] += 1;
-        rows[status] += entry.record_count();
+        rows[status] += match &entry.file {
+            ContentFile::Data(file) => file.record_count,
+            ContentFile::Delete(file) => file.record_count,
+        };
     }
     [
         manifest.existing_files_count,

@@ -21,6 +21,15 @@ const INHERIT_SEQUENCE_NUMBER: i64 = -1;
 /// Name of the one object in the memory store of a manifest writer.
 const MEMORY_NAME: &str = "memory:///manifest.avro";
 
+/// Refuses a partition spec whose manifests cannot be written.
+///
+/// # Errors
+/// [`CatalogError::Unsupported`] names a field whose name Avro does not allow, [`CatalogError::Conflict`] a spec that was
+/// removed, or whose column was.
+pub(super) fn check(head: &Table, spec_id: i32) -> Result<()> {
+    Target::new(head, spec_id).map(|_| ())
+}
+
 /// Writes one manifest of new data files. All of them have partition spec `spec_id`.
 pub(super) async fn write_data(
     head: &Table,

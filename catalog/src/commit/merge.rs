@@ -9,7 +9,7 @@ use iceberg::spec as ice;
 
 use super::{Session, manifest_write};
 use crate::error::Result;
-use crate::manifest::read_manifest;
+use crate::manifest::read_rewritable;
 use crate::properties::{self, MERGE_COUNT_MIN, MERGE_ENABLED, MERGE_TARGET_BYTES};
 use crate::table::Table;
 
@@ -43,7 +43,7 @@ impl Policy {
 
 /// The manifests of a new snapshot, newest first, with small data manifests merged where they are many.
 ///
-/// Delete manifests stay as they are. What is merged is kept in `session`, to be removed by the next try.
+/// Delete manifests stay as they are, and so do those that the crate cannot write again. What is merged is kept in `session`, to be removed by the next try.
 pub(super) async fn merged(
     head: &Table,
     manifests: Vec<ice::ManifestFile>,
@@ -60,7 +60,9 @@ pub(super) async fn merged(
     // Where the first manifest of a bin was, the merged one stands.
     let mut merged: HashMap<usize, Option<ice::ManifestFile>> = HashMap::new();
     for bin in bins {
-        let written = merge(head, &manifests, &bin, session).await?;
+        let Some((bin, written)) = merge(head, &manifests, bin, session).await? else {
+            continue;
+        };
         let mut places = bin.into_iter();
         if let Some(first) = places.next() {
             merged.insert(first, Some(written));
@@ -118,20 +120,32 @@ fn bins(manifests: &[ice::ManifestFile], policy: Policy) -> Vec<Vec<usize>> {
     out
 }
 
+/// Merges the manifests of a bin that can be written again; gives their places, and nothing if there are not two of them.
 async fn merge(
     head: &Table,
     manifests: &[ice::ManifestFile],
-    bin: &[usize],
+    bin: Vec<usize>,
     session: &mut Session,
-) -> Result<ice::ManifestFile> {
+) -> Result<Option<(Vec<usize>, ice::ManifestFile)>> {
+    let spec = bin.first().map(|place| manifests[*place].partition_spec_id);
+    if spec.is_none_or(|spec| manifest_write::check(head, spec).is_err()) {
+        return Ok(None);
+    }
+    let mut places = Vec::with_capacity(bin.len());
     let mut sources = Vec::with_capacity(bin.len());
     for place in bin {
-        let manifest = &manifests[*place];
-        sources.push((manifest, read_manifest(head.stores(), manifest).await?));
+        let manifest = &manifests[place];
+        if let Some(content) = read_rewritable(head, manifest).await? {
+            places.push(place);
+            sources.push((manifest, content));
+        }
+    }
+    if sources.len() < 2 {
+        return Ok(None);
     }
     let written = manifest_write::write_merged(head, &sources, session).await?;
     session.merged.push(written.manifest_path.clone());
-    Ok(written)
+    Ok(Some((places, written)))
 }
 
 #[cfg(test)]

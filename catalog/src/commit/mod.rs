@@ -162,6 +162,15 @@ fn new_snapshot_id() -> i64 {
         .max(1)
 }
 
+/// Refuses a table to which [`append`] could not add files, before any is written.
+///
+/// # Errors
+/// As [`Table::check_writable`]; and if manifests of the current partition spec cannot be written.
+pub fn check_append(table: &Table) -> Result<()> {
+    table.check_writable()?;
+    manifest_write::check(table, table.metadata().default_partition_spec_id())
+}
+
 /// Appends finished data files to `table`, which was the head when the write was planned.
 ///
 /// Returns the new head. With no files nothing is committed and the current head is returned. Any

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use iceberg::spec as ice;
 
 use super::{NewManifests, Session, SnapshotOperation, manifest_write};
-use crate::error::Result;
-use crate::manifest::{read_manifest, read_manifest_list};
+use crate::error::{CatalogError, Result};
+use crate::manifest::{read_manifest_list, read_rewritable};
 use crate::summary::Changes;
 use crate::table::Table;
 
@@ -39,7 +39,14 @@ impl SnapshotOperation for Truncate {
             if !has_live_files(&manifest) {
                 continue;
             }
-            let entries = read_manifest(head.stores(), &manifest).await?;
+            let Some(entries) = read_rewritable(head, &manifest).await? else {
+                return Err(CatalogError::unsupported(format!(
+                    "the files of table \"{}\" cannot be deleted: manifest \"{}\" cannot be written again here; delete \
+                     them with the engine that wrote it, or drop the table",
+                    head.ident(),
+                    manifest.manifest_path
+                )));
+            };
             let live: Vec<_> = entries
                 .entries()
                 .iter()

@@ -482,7 +482,7 @@ async fn rows_do_not_slip_past_a_column_that_becomes_required() {
     let lake = Lake::new().await;
     let table = lake.table("t", &[]).await;
     let required = SchemaChange::Required {
-        column: "name".to_owned(),
+        column: vec!["name".to_owned()],
         required: true,
     };
     let catalog = Faulty {

@@ -1,9 +1,12 @@
 //! Rows as CSV (RFC 4180): a header line, NULL as an empty field, an empty text quoted.
 
+use std::collections::HashMap;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tarn_engine::odd_offsets;
 
 use super::json::column_text;
 use super::readable::readable;
@@ -59,7 +62,8 @@ impl CsvEncoder {
 enum Column<'a> {
     Strings(&'a dyn Array),
     Json(Vec<Option<String>>),
-    Plain(&'a dyn Array, ArrayFormatter<'a>),
+    /// With the texts of instants that Arrow does not show exactly.
+    Plain(&'a dyn Array, ArrayFormatter<'a>, HashMap<usize, String>),
 }
 
 const FORMAT: FormatOptions<'static> = FormatOptions::new();
@@ -69,7 +73,11 @@ impl<'a> Column<'a> {
         Ok(match array.data_type() {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Strings(array),
             ty if ty.is_nested() => Self::Json(column_text(field, array)?),
-            _ => Self::Plain(array, ArrayFormatter::try_new(array, &FORMAT)?),
+            _ => Self::Plain(
+                array,
+                ArrayFormatter::try_new(array, &FORMAT)?,
+                odd_offsets(array)?,
+            ),
         })
     }
 
@@ -92,8 +100,10 @@ impl<'a> Column<'a> {
                     text(value, out);
                 }
             }
-            Self::Plain(array, formatter) => {
-                if array.is_valid(row) {
+            Self::Plain(array, formatter, odd) => {
+                if let Some(value) = odd.get(&row) {
+                    text(value, out);
+                } else if array.is_valid(row) {
                     let value = formatter.value(row).try_to_string()?;
                     text(&value, out);
                 }

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use serde_json::json;
-use tarn_engine::sql_type_name;
+use tarn_engine::{Instants, sql_type_name};
 
 use super::readable::{readable, readable_column};
 
@@ -35,7 +35,7 @@ impl JsonEncoder {
     pub(crate) fn new(schema: SchemaRef, tail: Tail) -> Self {
         let options = EncoderOptions::default()
             .with_explicit_nulls(true)
-            .with_encoder_factory(Arc::new(Floats));
+            .with_encoder_factory(Arc::new(Exact));
         Self {
             schema,
             tail,
@@ -129,7 +129,7 @@ pub(crate) fn column_text(
     let (field, array) = readable_column(field, array)?;
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(Floats));
+        .with_encoder_factory(Arc::new(Exact));
     let mut encoder = make_encoder(&field, array.as_ref(), &options)?;
     Ok((0..array.len())
         .map(|row| {
@@ -164,16 +164,16 @@ fn value(encoder: &mut NullableEncoder<'_>, row: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes floats so that they read back exactly, NaN and infinities as strings.
+/// Writes floats and instants so that they read back exactly, NaN and infinities as strings.
 #[derive(Debug)]
-pub struct Floats;
+pub struct Exact;
 
-impl EncoderFactory for Floats {
+impl EncoderFactory for Exact {
     fn make_default_encoder<'a>(
         &self,
-        _field: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
-        _options: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let nulls = array.nulls().cloned();
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
@@ -198,7 +198,7 @@ impl EncoderFactory for Floats {
                     (f64::from(v), serde_json::to_string(&v).ok())
                 }))
             }
-            _ => return Ok(None),
+            _ => return Instants.make_default_encoder(field, array, options),
         };
         Ok(Some(NullableEncoder::new(encoder, nulls)))
     }

@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 
 use crate::service::Service;
 use crate::tls::Tls;
-pub use json::Floats;
+pub use json::Exact;
 use queries::Queries;
 pub use queries::ResultsConfig;
 pub use untrusted::decode_untrusted_http;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::CastOptions;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::scalar::ScalarValue;
 use futures::FutureExt;
@@ -25,6 +25,7 @@ use tarn_catalog::{Literal, literal_at};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::listing::Found;
 use crate::scan::{Evolution, Matching, field_id, missing, shape};
+use crate::temporal;
 
 /// The footer of one file.
 #[derive(Debug)]
@@ -147,8 +148,11 @@ impl Footer {
                     wanted.name()
                 )));
             }
-            shape(&viewless(wanted), found, &matching, &evolution, &[])
-                .map_err(|error| refused(error.to_string()))?;
+            shape(&viewless(wanted), found, &matching, &evolution, &[]).map_err(|error| {
+                refused(error.to_string()).with_hint(
+                    "files are attached as they are; copy their rows with CREATE TABLE … AS SELECT or INSERT INTO … SELECT * FROM read_parquet('…')",
+                )
+            })?;
             out.push(Fitted {
                 wanted: Arc::clone(wanted),
                 name: found.name().clone(),
@@ -249,7 +253,9 @@ impl Footer {
         let (Ok(mins), Ok(maxes)) = (mins, maxes) else {
             return Ok(());
         };
-        let (Ok(mins), Ok(maxes)) = (cast(&mins, ty), cast(&maxes, ty)) else {
+        // As the values are read: moments go down to the unit that the table has.
+        let read = |array| temporal::cast_down(array, ty, &CastOptions::default());
+        let (Ok(mins), Ok(maxes)) = (read(&mins), read(&maxes)) else {
             return Ok(());
         };
         for (at, group) in groups.iter().enumerate() {

@@ -281,7 +281,12 @@ fn table_schema(
         .collect();
     let wanted = Schema::new(own.clone());
     for (found, footer) in listing.files.iter().zip(footers) {
-        rules.check(&found.name, &wanted, &footer.schema)?;
+        // What the rules hint at is for file functions.
+        rules.check(&found.name, &wanted, &footer.schema).map_err(|error| {
+            error.with_hint(
+                "attach files of the same columns; add others with ALTER TABLE … ADD COLUMN and CALL system.add_files, or copy all rows with CREATE TABLE … AS SELECT * FROM read_parquet('…', union_by_name => true)",
+            )
+        })?;
     }
     let fields: Vec<Field> = own
         .iter()

@@ -6,6 +6,7 @@
 mod columns;
 mod nested;
 mod options;
+mod tables;
 mod target;
 mod writer;
 
@@ -73,6 +74,7 @@ impl Engine {
             &warehouses,
         )
         .await?;
+        self.refuse_tables_files(&copy.target, &target).await?;
         let mut attempt = 1;
         loop {
             let wish = (attempt == ATTEMPTS_MAX).then_some(PlacementWish::Never);

@@ -6,7 +6,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int64Type,
-    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -143,12 +143,20 @@ fn put_plain(out: &mut Vec<u8>, array: &ArrayRef, row: usize) -> Result<(), Engi
             let value = array.as_primitive::<TimestampMicrosecondType>().value(row);
             printing::put_timestamp(out, value, zone.as_ref().map(|_| 0), b' ');
         }
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            let value = array.as_primitive::<TimestampNanosecondType>().value(row);
+            let micros = value.div_euclid(1000);
+            printing::put_timestamp(out, micros, zone.as_ref().map(|_| 0), b' ');
+        }
         DataType::Utf8 => out.extend_from_slice(array.as_string::<i32>().value(row).as_bytes()),
         DataType::Utf8View => out.extend_from_slice(array.as_string_view().value(row).as_bytes()),
         DataType::Binary => printing::put_bytea(out, array.as_binary::<i32>().value(row)),
         DataType::BinaryView => printing::put_bytea(out, array.as_binary_view().value(row)),
         DataType::FixedSizeBinary(16) => {
             printing::put_uuid(out, array.as_fixed_size_binary().value(row));
+        }
+        DataType::FixedSizeBinary(_) => {
+            printing::put_bytea(out, array.as_fixed_size_binary().value(row));
         }
         _ => {
             let options = FormatOptions::new();

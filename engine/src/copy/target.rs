@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub(super) store: Arc<dyn ObjectStore>,
     /// Of the file, or of the folder.
     pub(super) key: Path,
+    /// Whether files that are there are replaced.
+    pub(super) replaces: bool,
     /// What is replaced when all is written.
     old: Vec<Path>,
     /// The folder if it is a local one.
@@ -67,6 +69,7 @@ pub(super) async fn checked(
         name,
         store,
         key,
+        replaces: false,
         old: vec![],
         local,
     };
@@ -242,6 +245,7 @@ impl Target {
                     }
                     self.old = old;
                 }
+                self.replaces = is_file || !self.old.is_empty();
                 Ok(())
             }
         }

@@ -27,6 +27,7 @@ use parquet::file::properties::WriterProperties;
 use super::nested;
 use super::options::{Compression, CopyOptions, Format};
 use crate::error::EngineError;
+use crate::instants::Instants;
 use crate::write::Upload;
 
 /// Bytes of one part of an upload. S3 takes 10 000 parts, so a file may reach 80 GB.
@@ -322,6 +323,7 @@ impl Text {
         } else {
             let mut writer = WriterBuilder::new()
                 .with_explicit_nulls(true)
+                .with_encoder_factory(Arc::new(Instants))
                 .build::<_, LineDelimited>(vec![]);
             writer.write(batch)?;
             writer.finish()?;

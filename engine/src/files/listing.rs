@@ -333,6 +333,14 @@ fn local_folder(folder: &str, roots: &AllowedRoots) -> Result<Vec<Found>, Engine
 
 fn found_local(name: &str) -> Result<Found, EngineError> {
     let data = std::fs::metadata(name).map_err(|e| unreadable(name, &e))?;
+    if !data.is_file() {
+        // To open a pipe may take for ever, and a device has no end.
+        return Err(EngineError::new(
+            ErrorKind::InvalidParameter,
+            format!("\"{name}\" is no regular file"),
+        )
+        .with_hint("pipes, sockets and devices are not read; write what they give to a file"));
+    }
     let key = name.trim_start_matches('/');
     let location = object_store::path::Path::parse(key)
         .map_err(|e| EngineError::new(ErrorKind::InvalidParameter, format!("\"{name}\": {e}")))?;
@@ -472,6 +480,22 @@ mod tests {
         check("/{a,b{1,2}}/x", &["/a/x", "/b1/x", "/b2/x"]);
         assert!(alternatives("/a/{b").is_err());
         assert!(alternatives(&"{a,b,c,d,e,f,g,h}".repeat(9)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display().to_string();
+        let roots = AllowedRoots::new(std::slice::from_ref(&root)).unwrap();
+        let socket = format!("{root}/socket.csv");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [socket.clone(), root.clone(), format!("{root}/*.csv")] {
+            let error = local_files(&path, &[], &roots).unwrap_err();
+            assert!(
+                error.message.contains("socket.csv\" is no regular file"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -18,7 +18,9 @@ use datafusion::common::{
 };
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource};
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource,
+};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
@@ -29,7 +31,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::listing::{Found, Listing};
 use super::parquet;
-use super::read::{Reader, ReaderSource, Reading};
+use super::read::{NamedParquet, Reader, ReaderSource, Reading};
 use crate::error::EngineError;
 
 /// Footers read at once.
@@ -262,11 +264,26 @@ impl TableProvider for FilesTable {
             .with_limit(limit)
             .build();
         if is_parquet {
-            return parquet::format(state)
+            let plan = parquet::format(state)
                 .create_physical_plan(state, config)
-                .await;
+                .await?;
+            return Ok(named(plan));
         }
         Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// A scan of Parquet whose errors name the file.
+fn named(plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let config = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>());
+    match config.cloned() {
+        Some(mut config) => {
+            config.file_source = Arc::new(NamedParquet::new(config.file_source));
+            DataSourceExec::from_data_source(config)
+        }
+        None => plan,
     }
 }
 

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use tarn_catalog::{PartitionFieldDef, SortFieldDef, Transform};
+use tarn_catalog::{ColumnPath, PartitionFieldDef, SortFieldDef, Transform};
 
 use super::{Grammar, Parsed, fold, fold_name};
 use crate::error::{EngineError, ErrorKind};
@@ -198,7 +198,7 @@ impl Grammar<'_> {
         }
         if self.word("RENAME") {
             let _ = self.word("COLUMN");
-            let column = fold(&self.parser.parse_identifier()?);
+            let column = self.column_path()?;
             if !self.word("TO") {
                 return self.expected("TO new_name");
             }
@@ -272,8 +272,14 @@ impl Grammar<'_> {
             let if_not_exists = self.words(&["IF", "NOT", "EXISTS"]);
             let list = several && self.parser.consume_token(&Token::LParen);
             loop {
+                let mut parent = vec![];
+                while self.parser.peek_nth_token(1).token == Token::Period {
+                    parent.push(fold(&self.parser.parse_identifier()?));
+                    self.parser.expect_token(&Token::Period)?;
+                }
                 let column = self.column_definition()?;
                 changes.push(ColumnChange::Add {
+                    parent,
                     column,
                     if_not_exists,
                 });
@@ -292,14 +298,14 @@ impl Grammar<'_> {
             }
             let _ = self.word("COLUMN");
             let if_exists = self.words(&["IF", "EXISTS"]);
-            let column = fold(&self.parser.parse_identifier()?);
+            let column = self.column_path()?;
             let _ = self.word("CASCADE") || self.word("RESTRICT");
             changes.push(ColumnChange::Drop { column, if_exists });
             return Ok(());
         }
         if self.word("ALTER") {
             let _ = self.word("COLUMN");
-            let column = fold(&self.parser.parse_identifier()?);
+            let column = self.column_path()?;
             changes.push(self.column_alteration(column)?);
             return Ok(());
         }
@@ -311,7 +317,7 @@ impl Grammar<'_> {
             .into())
     }
 
-    fn column_alteration(&mut self, column: String) -> Parsed<ColumnChange> {
+    fn column_alteration(&mut self, column: ColumnPath) -> Parsed<ColumnChange> {
         if self.words(&["SET", "NOT", "NULL"]) {
             let required = true;
             return Ok(ColumnChange::NotNull { column, required });
@@ -551,12 +557,23 @@ impl Grammar<'_> {
 
     /// The rest of a column's dotted path behind its first name.
     fn field_path(&mut self, head: &ast::Ident) -> Parsed<String> {
-        let mut path = fold(head);
-        while self.parser.consume_token(&Token::Period) {
-            path.push('.');
-            path.push_str(&fold(&self.parser.parse_identifier()?));
-        }
+        let mut path = vec![fold(head)];
+        self.path_behind(&mut path)?;
+        Ok(path.join("."))
+    }
+
+    /// A column, or what is inside of one: `c`, `s.a`, `l.element`.
+    fn column_path(&mut self) -> Parsed<ColumnPath> {
+        let mut path = vec![fold(&self.parser.parse_identifier()?)];
+        self.path_behind(&mut path)?;
         Ok(path)
+    }
+
+    fn path_behind(&mut self, path: &mut ColumnPath) -> Parsed<()> {
+        while self.parser.consume_token(&Token::Period) {
+            path.push(fold(&self.parser.parse_identifier()?));
+        }
+        Ok(())
     }
 
     pub(super) fn on_commit(&mut self) -> Parsed<()> {
@@ -582,6 +599,12 @@ fn transform(word: &str, width: Option<u64>, place: impl std::fmt::Display) -> P
         ("months", None) => "month".to_owned(),
         ("days" | "date", None) => "day".to_owned(),
         ("hours" | "date_hour", None) => "hour".to_owned(),
+        (name @ ("bucket" | "truncate"), Some(0)) => {
+            return Err(ParserError::ParserError(format!(
+                "{name} needs a width of 1 or more, as in {name}(16, column){place}"
+            ))
+            .into());
+        }
         (name @ ("bucket" | "truncate"), Some(width)) => format!("{name}[{width}]"),
         (name @ ("bucket" | "truncate"), None) => {
             return Err(ParserError::ParserError(format!(

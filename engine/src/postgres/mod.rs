@@ -79,7 +79,7 @@ fn query(sql: &str) -> Option<Box<Query>> {
 }
 
 /// An expression that is put together as text; none if the text is not SQL.
-fn expression(sql: &str) -> Option<Expr> {
+pub(crate) fn expression(sql: &str) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect::default())
         .try_with_sql(sql)
         .and_then(|mut parser| parser.parse_expr())

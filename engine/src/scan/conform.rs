@@ -16,6 +16,7 @@ use tarn_catalog::{DOC_META_KEY, Literal, TYPE_META_KEY};
 
 use super::error::ScanError;
 use super::value::{promotes, scalar};
+use crate::temporal;
 
 /// A cast that fails on a value that does not fit, rather than making it NULL.
 const STRICT: CastOptions<'static> = CastOptions {
@@ -345,12 +346,12 @@ pub(crate) fn missing(wanted: &Field, evolution: &Evolution) -> Result<ScalarVal
 pub(crate) fn apply(shape: &Shape, array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     match (shape, to) {
         (Shape::Same, _) => Ok(Arc::clone(array)),
-        (Shape::Cast, _) => Ok(cast_with_options(array, to, &STRICT)?),
+        (Shape::Cast, _) => Ok(temporal::cast_down(array, to, &STRICT)?),
         (Shape::Variant, _) => json_of(array, to),
         (Shape::Instant, DataType::Timestamp(unit, _)) => {
             let utc = DataType::Timestamp(*unit, Some("UTC".into()));
             let instants = cast_with_options(array, &utc, &STRICT)?;
-            Ok(cast_with_options(&instants, to, &STRICT)?)
+            Ok(temporal::cast_down(&instants, to, &STRICT)?)
         }
         (Shape::Struct(children), DataType::Struct(fields)) => {
             let source = array.as_struct_opt().ok_or_else(|| unexpected(array, to))?;

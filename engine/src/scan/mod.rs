@@ -44,3 +44,4 @@ pub use provider::IcebergTableProvider;
 pub(crate) use conform::{Matching, field_id, missing, shape};
 pub(crate) use layout::hidden_names;
 pub(crate) use projection::{bytes_above, text_above};
+pub(crate) use source::NamedMorselizer;

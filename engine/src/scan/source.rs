@@ -367,6 +367,36 @@ impl MorselPlanner for DeletesPlanner {
     }
 }
 
+/// Plans files as another does; errors name the file.
+pub(crate) struct NamedMorselizer {
+    inner: Box<dyn Morselizer>,
+    /// What stands before a key, with a slash between, in the name that users know.
+    root: String,
+}
+
+impl NamedMorselizer {
+    pub(crate) fn new(inner: Box<dyn Morselizer>, root: String) -> Self {
+        Self { inner, root }
+    }
+}
+
+impl Debug for NamedMorselizer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamedMorselizer").finish_non_exhaustive()
+    }
+}
+
+impl Morselizer for NamedMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let name: Arc<str> = format!("{}/{}", self.root, file.object_meta.location).into();
+        let inner = self
+            .inner
+            .plan_file(file)
+            .map_err(|error| in_file(&name, error))?;
+        Ok(Box::new(NamedPlanner { inner, name }))
+    }
+}
+
 /// A planner whose errors, and whose morsels' errors, name the data file.
 #[derive(Debug)]
 struct NamedPlanner {

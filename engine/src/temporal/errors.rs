@@ -47,6 +47,25 @@ pub(super) fn range(ty: &str) -> DataFusionError {
     error(ErrorKind::DatetimeOverflow, format!("{ty} out of range"))
 }
 
+/// The midnight that ends a day: neither Arrow's times nor Iceberg's have it.
+pub(super) fn midnight(text: &str) -> DataFusionError {
+    let text = shown(text);
+    error(
+        ErrorKind::DatetimeOverflow,
+        format!(
+            "time \"{text}\" is the end of a day, which type time does not hold here; use 23:59:59.999999 or 00:00:00"
+        ),
+    )
+}
+
+/// A moment that no number of nanoseconds reaches.
+pub(super) fn nanos() -> DataFusionError {
+    error(
+        ErrorKind::DatetimeOverflow,
+        "timestamp(9) out of range: it holds 1677-09-21 to 2262-04-11; use timestamp(6)".to_owned(),
+    )
+}
+
 /// Infinity, which Arrow's types do not have.
 pub(super) fn infinite(ty: &str) -> DataFusionError {
     error(

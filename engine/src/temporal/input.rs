@@ -87,9 +87,56 @@ pub(super) fn zoned(text: &str, clock: Clock) -> Result<i64> {
         .ok_or_else(|| errors::range("timestamp"))
 }
 
-/// Microseconds since midnight.
+/// Nanoseconds since 1970 as clocks show them.
+pub(super) fn timestamp_nanos(text: &str, clock: Clock) -> Result<i64> {
+    nanos(text, clock, timestamp)
+}
+
+/// Nanoseconds since 1970, UTC; text without a zone is in the session's.
+pub(super) fn zoned_nanos(text: &str, clock: Clock) -> Result<i64> {
+    nanos(text, clock, zoned)
+}
+
+/// What `read` reads, and the digits of a second after the sixth.
+fn nanos(text: &str, clock: Clock, read: fn(&str, Clock) -> Result<i64>) -> Result<i64> {
+    let (micros, rest) = match fine_digits(text) {
+        Some((from, to)) => {
+            let coarse = format!("{}{}", &text[..from], &text[to..]);
+            // As many digits as a number of nanoseconds and the one that rounds it.
+            let digits: String = text[from..to]
+                .chars()
+                .chain("000".chars())
+                .take(4)
+                .collect();
+            let rest = digits.parse::<i64>().map_or(0, |tenths| (tenths + 5) / 10);
+            (read(&coarse, clock)?, rest)
+        }
+        None => (read(text, clock)?, 0),
+    };
+    micros
+        .checked_mul(1_000)
+        .and_then(|nanos| nanos.checked_add(rest))
+        .ok_or_else(errors::nanos)
+}
+
+/// Where the digits of a second after the sixth stand in a text.
+fn fine_digits(text: &str) -> Option<(usize, usize)> {
+    let point = text
+        .find(':')
+        .and_then(|at| Some(at + text[at..].find('.')?))?;
+    let digits = text[point + 1..]
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len() - point - 1);
+    (digits > 6).then_some((point + 7, point + 1 + digits))
+}
+
+/// Microseconds since midnight; the midnight that ends the day, which PostgreSQL has too, is refused.
 pub(super) fn time(text: &str, clock: Clock) -> Result<i64> {
-    Ok(read(text, Wanted::Time, clock)?.micros)
+    let micros = read(text, Wanted::Time, clock)?.micros;
+    if micros >= DAY {
+        return Err(errors::midnight(text));
+    }
+    Ok(micros)
 }
 
 /// A moment as the text shows it, and the zone that it names.
@@ -479,6 +526,23 @@ mod tests {
         now: 1_706_695_872_123_456,
         zone: Zone::Fixed(0),
     };
+
+    #[test]
+    fn nine_digits_of_a_second_are_read() {
+        let nanos = |text| timestamp_nanos(text, UTC).ok();
+        assert_eq!(nanos("1969-12-31 23:59:59.999999999"), Some(-1));
+        assert_eq!(nanos("1970-01-01 00:00:00.0000000015+05"), Some(2));
+        assert_eq!(nanos("1970-01-01 00:00:01"), Some(1_000_000_000));
+        assert_eq!(nanos("2500-01-01"), None);
+        let ahead = Clock {
+            zone: Zone::Fixed(3600),
+            ..UTC
+        };
+        assert_eq!(
+            zoned_nanos("1970-01-01 01:00:00.123456789", ahead).ok(),
+            Some(123_456_789)
+        );
+    }
 
     fn check_timestamp(text: &str, wanted: &str) {
         let out = match timestamp(text, UTC) {

@@ -299,7 +299,11 @@ fn make_date(call: &Call<'_>) -> Result<ArrayRef> {
 
 fn make_time(call: &Call<'_>) -> Result<ArrayRef> {
     Ok(Arc::new(Time64MicrosecondArray::from(each(call, |row| {
-        clock(call, 0, row)
+        let micros = clock(call, 0, row)?;
+        if micros >= DAY {
+            return Err(errors::midnight("24:00:00"));
+        }
+        Ok(micros)
     })?)))
 }
 

@@ -1,7 +1,7 @@
 //! Dates, times and intervals as PostgreSQL has them: functions, operators, text forms, order.
 //!
 //! DataFusion's own differ in types and results, and reach from 1677 to 2262 only where they count nanoseconds. All here
-//! counts microseconds.
+//! counts microseconds, and nanoseconds are cut to them (`units`).
 
 mod arithmetic;
 mod civil;
@@ -22,6 +22,7 @@ mod syntax;
 mod template;
 mod text;
 mod trunc;
+mod units;
 mod zones;
 
 use std::collections::HashMap;
@@ -38,6 +39,8 @@ pub(crate) use sums::wrap as wrap_aggregates;
 pub(crate) use syntax::rewrite;
 pub use text::Moments;
 pub(crate) use text::{literal, local, printed, prints, read, reads};
+pub(crate) use units::{cast_down, moved, moves};
+pub(crate) use zones::seconds_ahead;
 
 /// Every function, by name, as plans call it where no session is at hand.
 static FUNCTIONS: LazyLock<HashMap<&'static str, Arc<ScalarUDF>>> = LazyLock::new(|| {
@@ -60,7 +63,12 @@ fn all() -> Vec<function::Function> {
 
 /// The functions, for the processes that may meet them in a plan.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    FUNCTIONS.values().cloned().chain(now::moments()).collect()
+    FUNCTIONS
+        .values()
+        .cloned()
+        .chain(now::moments())
+        .chain(units::functions())
+        .collect()
 }
 
 /// The names that statements may call.

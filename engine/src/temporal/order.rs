@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, Result, TableReference};
@@ -32,9 +32,14 @@ pub(crate) struct IntervalOrder;
 pub(crate) struct DatesBesideTimestamps;
 
 impl AnalyzerRule for DatesBesideTimestamps {
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        let zone = config.execution.time_zone.as_deref().unwrap_or("UTC");
         expressions::rewrite(plan, |expr, schema| {
-            let settled = settled(expr, schema);
+            let counted = counted(expr, schema, zone);
+            if counted.transformed {
+                return Ok(counted);
+            }
+            let settled = settled(counted.data, schema);
             let mut done = windowed(settled.data, schema);
             done.transformed |= settled.transformed;
             Ok(done)
@@ -66,9 +71,9 @@ fn compares(op: Operator) -> bool {
     )
 }
 
-/// The types that a comparison compares, or those that a value may have; nothing if `expr` is neither.
-fn types(expr: &Expr, schema: &DFSchema, alternatives: bool) -> Vec<DataType> {
-    let parts: Vec<&Expr> = match expr {
+/// What a comparison compares, or the values that `expr` may have; nothing if it is neither.
+fn parts(expr: &Expr, alternatives: bool) -> Vec<&Expr> {
+    match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(*op) => vec![left, right],
         Expr::Between(b) => vec![&b.expr, &b.low, &b.high],
         Expr::InList(l) => std::iter::once(l.expr.as_ref()).chain(&l.list).collect(),
@@ -81,14 +86,72 @@ fn types(expr: &Expr, schema: &DFSchema, alternatives: bool) -> Vec<DataType> {
         Expr::ScalarFunction(call) if alternatives && ALTERNATIVES.contains(&call.func.name()) => {
             call.args.iter().collect()
         }
-        _ => return vec![],
-    };
+        _ => vec![],
+    }
+}
+
+/// The types of [`parts`].
+fn types(expr: &Expr, schema: &DFSchema, alternatives: bool) -> Vec<DataType> {
     // What has no type here, such as a column of an outer query, is left to DataFusion.
-    parts
+    parts(expr, alternatives)
         .into_iter()
         .map(|part| part.get_type(schema))
         .collect::<Result<_>>()
         .unwrap_or_default()
+}
+
+/// A comparison of moments some of which count nanoseconds: a text beside them is one of them, and all are numbers if
+/// one counts otherwise, because nanoseconds reach neither the year 1677 nor 2262.
+fn counted(expr: Expr, schema: &DFSchema, session: &str) -> Transformed<Expr> {
+    let types = types(&expr, schema, false);
+    let fine = types
+        .iter()
+        .find(|ty| matches!(ty, DataType::Timestamp(TimeUnit::Nanosecond, _)));
+    let zone = types.iter().find_map(|ty| match ty {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    });
+    let Some(fine) = fine.cloned() else {
+        return Transformed::no(expr);
+    };
+    let coarse = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    // A text as one of the moments, in nanoseconds if they reach it.
+    let read = |part: &Expr| {
+        let text = match part {
+            Expr::Literal(value, _) => value.try_as_str().flatten()?,
+            _ => return None,
+        };
+        let fits = super::literal(text, &fine, session, false).is_ok();
+        Some(if fits { fine.clone() } else { coarse.clone() })
+    };
+    let (mut known, mut same) = (true, true);
+    for (part, ty) in parts(&expr, false).into_iter().zip(&types) {
+        match read(part).as_ref().unwrap_or(ty) {
+            DataType::Null => {}
+            ty @ (DataType::Timestamp(..) | DataType::Date32) => same &= *ty == fine,
+            _ => known = false,
+        }
+    }
+    if !known || types.iter().all(|ty| *ty == fine) {
+        return Transformed::no(expr);
+    }
+    Transformed::yes(expressions::operands(expr, |part| {
+        let ty = part.get_type(schema).unwrap_or(DataType::Null);
+        let as_read = read(&part);
+        let moment = match (&ty, as_read) {
+            (_, Some(read)) => cast(part, read),
+            (DataType::Date32, _) => cast(part, coarse.clone()),
+            (DataType::Timestamp(unit, None), _) if zone.is_some() => {
+                cast(part, DataType::Timestamp(*unit, zone.clone()))
+            }
+            _ => part,
+        };
+        if same || ty == DataType::Null {
+            moment
+        } else {
+            super::units::nanoseconds(moment)
+        }
+    }))
 }
 
 fn settled(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

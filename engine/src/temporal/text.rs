@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, PrimitiveArray, StringViewArray, StringViewBuilder,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, TimestampNanosecondArray,
 };
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::CastOptions;
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Float32Type, Float64Type, IntervalMonthDayNano,
     IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
@@ -17,6 +17,7 @@ use datafusion::logical_expr::Expr;
 use super::function::{Call, Function, TEXT, common};
 use super::input::{self, Clock};
 use super::trunc::cast_zone;
+use super::units::cast_down;
 use super::zones::Zone;
 use crate::error::EngineError;
 use crate::printing;
@@ -43,7 +44,7 @@ pub(crate) fn reads(ty: &DataType) -> bool {
         ty,
         DataType::Date32
             | DataType::Time64(TimeUnit::Microsecond)
-            | DataType::Timestamp(TimeUnit::Microsecond, _)
+            | DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, _)
     )
 }
 
@@ -77,6 +78,15 @@ pub(crate) fn read(
             lenient,
             input::time,
         )?),
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            let parse = if zone.is_some() {
+                input::zoned_nanos
+            } else {
+                input::timestamp_nanos
+            };
+            let out: TimestampNanosecondArray = values(texts, clock, lenient, parse)?;
+            Arc::new(out.with_timezone_opt(zone.clone()))
+        }
         DataType::Timestamp(_, None) => Arc::new(values::<TimestampMicrosecondType>(
             texts,
             clock,
@@ -189,7 +199,7 @@ fn print(call: &Call<'_>) -> Result<ArrayRef> {
     let array = if ty == *given.data_type() {
         Arc::clone(given)
     } else {
-        cast(given, &ty)?
+        cast_down(given, &ty, &CastOptions::default())?
     };
     Ok(match &ty {
         DataType::Date32 => texts::<Date32Type>(&array, printing::put_date),
@@ -279,7 +289,9 @@ mod tests {
         assert_eq!(date("2024-02-29 23:00:00+02"), Some(19_782));
         assert_eq!(date("2023-02-29"), None);
         assert_eq!(date("infinity"), None);
-        assert_eq!(utc.time("24:00:00").ok(), Some(printing::DAY_MICROS));
+        let end = utc.time("24:00:00").unwrap_err();
+        assert!(end.message.contains("the end of a day"), "{end}");
+        assert!(utc.time("23:59:59.9999999").is_err());
         assert_eq!(utc.time("01:02:03.4567891+02").ok(), Some(3_723_456_789));
     }
 }

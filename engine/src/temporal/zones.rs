@@ -53,6 +53,11 @@ const ABBREVIATIONS: [(&str, f64); 38] = [
     ("pst", -8.0),
 ];
 
+/// Seconds that clocks of a zone of an Arrow type are ahead of UTC, `second` seconds after 1970; 0 of an unknown zone.
+pub(crate) fn seconds_ahead(zone: &str, second: i64) -> i64 {
+    Zone::of_type(zone).map_or(0, |zone| zone.offset_at(second.saturating_mul(SECOND)))
+}
+
 /// A zone: a fixed distance from UTC or a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Zone {

@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::arrow::compute::{CastOptions, cast};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::functions::utils::make_scalar_function;
@@ -21,6 +23,8 @@ use serde::de::IgnoredAny;
 use super::jsonb::normalized;
 use crate::casts::invalid;
 use crate::pg_catalog::{PG_TYPE_KEY, pg_type_of};
+use crate::printing;
+use crate::temporal::{cast_down, seconds_ahead};
 use crate::text_forms;
 
 /// Plans the operators on text.
@@ -335,12 +339,16 @@ fn made(array: &ArrayRef, row: usize) -> Result<String> {
             }
         }
         ty if ty.is_numeric() => plain()?,
-        DataType::Timestamp(_, Some(_)) => {
-            let text = plain()?;
-            quoted(match text.strip_suffix('Z') {
-                Some(utc) => format!("{utc}+00:00"),
-                None => text,
-            })
+        DataType::Timestamp(_, zone) => {
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            let micros = cast_down(&array.slice(row, 1), &micros, &CastOptions::default())?;
+            let micros = micros.as_primitive::<TimestampMicrosecondType>().value(0);
+            let offset = zone.as_ref().map(|zone| {
+                i32::try_from(seconds_ahead(zone, micros.div_euclid(1_000_000))).unwrap_or(0)
+            });
+            let mut text = vec![];
+            printing::put_timestamp(&mut text, micros, offset, b'T');
+            quoted(String::from_utf8_lossy(&text).into_owned())
         }
         _ => quoted(plain()?),
     })

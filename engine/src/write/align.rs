@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use datafusion::common::Result;
 
 use super::error::WriteError;
+use crate::temporal;
 
 const STRICT: CastOptions<'static> = CastOptions {
     safe: false,
@@ -127,7 +128,7 @@ fn conform(array: &ArrayRef, to: &Field, path: &str) -> Result<ArrayRef> {
             )?))
         }
         (from, to) if from.is_nested() || to.is_nested() => Err(refused().into()),
-        (_, to) => cast_with_options(array, to, &STRICT).map_err(|error| {
+        (_, to) => temporal::cast_down(array, to, &STRICT).map_err(|error| {
             datafusion::error::DataFusionError::from(error).context(refused().to_string())
         }),
     }

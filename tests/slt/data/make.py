@@ -189,5 +189,15 @@ def text():
     (root / "raw.bin").write_bytes(bytes([0, 255, 1]))
 
 
-for make in [hive, odd, union, compressed, csv, json, avro, orc, text]:
+def corrupt():
+    root = folder("corrupt")
+    path = root / "page.parquet"
+    pq.write_table(
+        pa.table({"id": pa.array(range(1000), pa.int64())}), path, compression="zstd", use_dictionary=False
+    )
+    # No frame of zstd begins so.
+    path.write_bytes(path.read_bytes().replace(b"\x28\xb5\x2f\xfd", b"\0\0\0\0"))
+
+
+for make in [hive, odd, union, compressed, csv, json, avro, orc, text, corrupt]:
     make()

@@ -10,6 +10,81 @@ fn named(table: &Table) -> Vec<(String, i32)> {
         .collect()
 }
 
+fn add(field: Field) -> SchemaChange {
+    SchemaChange::Add {
+        parent: vec![],
+        field,
+    }
+}
+
+fn path(text: &str) -> Vec<String> {
+    text.split('.').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_is_inside_of_columns_changes_and_keeps_its_ids() {
+    let lake = Lake::new().await;
+    let catalog = &*lake.catalog;
+    let table = lake.table("t", &[]).await;
+    let pair = vec![
+        Field::new("x", DataType::Int32, true),
+        Field::new("y", DataType::Int32, true),
+    ];
+    let pair = DataType::Struct(pair.into());
+    let list = DataType::List(Arc::new(Field::new("element", pair.clone(), true)));
+    let table = change_schema(
+        catalog,
+        &table,
+        &[
+            add(Field::new("s", pair, true)),
+            add(Field::new("l", list, true)),
+        ],
+        false,
+    )
+    .await
+    .unwrap();
+    // s 4, x 5, y 6; l 7, element 8, x 9, y 10.
+    let changes = [
+        SchemaChange::Rename {
+            column: path("s.x"),
+            to: "z".to_owned(),
+        },
+        SchemaChange::Drop(path("l.element.y")),
+        SchemaChange::Add {
+            parent: path("l.element"),
+            field: Field::new("y", DataType::Utf8, true),
+        },
+        SchemaChange::Type {
+            column: path("s.y"),
+            to: Field::new("y", DataType::Int64, true),
+        },
+    ];
+    let after = change_schema(catalog, &table, &changes, false)
+        .await
+        .unwrap();
+    let schema = after.metadata().current_schema();
+    let id = |name: &str| schema.field_by_name(name).map(|field| field.id);
+    let ids = ["s.z", "s.y", "l.element.x", "l.element.y"].map(id);
+    assert_eq!(ids, [Some(5), Some(6), Some(9), Some(11)]);
+    assert_eq!(id("s.x"), None);
+    let refused = async |change: SchemaChange| {
+        let error = change_schema(catalog, &after, &[change], false).await;
+        error.unwrap_err().to_string()
+    };
+    let missing = refused(SchemaChange::Drop(path("s.x"))).await;
+    assert!(missing.contains("\"s.x\""), "{missing}");
+    let last = refused(SchemaChange::Drop(path("l.element"))).await;
+    assert!(last.contains("needs all its parts"), "{last}");
+    let flat = refused(SchemaChange::Drop(path("id.x"))).await;
+    assert!(flat.contains("has nothing inside"), "{flat}");
+    let twice = SchemaChange::Rename {
+        column: path("s.z"),
+        to: "y".to_owned(),
+    };
+    let twice = refused(twice).await;
+    assert!(twice.contains("s.y"), "{twice}");
+}
+
 #[tokio::test]
 async fn columns_keep_their_ids_through_every_change() {
     let lake = Lake::new().await;
@@ -17,25 +92,25 @@ async fn columns_keep_their_ids_through_every_change() {
     let table = lake.table("t", &[]).await;
     let table = lake.append(&table, "a").await.unwrap();
     let rename = |column: &str, to: &str| SchemaChange::Rename {
-        column: column.to_owned(),
+        column: vec![column.to_owned()],
         to: to.to_owned(),
     };
     let changes = [
         rename("name", "title"),
-        SchemaChange::Add(Field::new("name", DataType::Int32, true)),
-        SchemaChange::Drop("ts".to_owned()),
+        add(Field::new("name", DataType::Int32, true)),
+        SchemaChange::Drop(vec!["ts".to_owned()]),
     ];
     let after = change_schema(catalog, &table, &changes, false)
         .await
         .unwrap();
     let wanted = [("id", 1), ("title", 2), ("name", 4)];
     assert_eq!(named(&after), wanted.map(|(n, id)| (n.to_owned(), id)));
-    let again = [SchemaChange::Add(Field::new("ts", DataType::Int32, true))];
+    let again = [add(Field::new("ts", DataType::Int32, true))];
     let after = change_schema(catalog, &table, &again, false).await.unwrap();
     assert_eq!(named(&after)[3], ("ts".to_owned(), 5));
 
     let wider = |column: &str, ty| SchemaChange::Type {
-        column: column.to_owned(),
+        column: vec![column.to_owned()],
         to: Field::new(column, ty, true),
     };
     let after = change_schema(catalog, &table, &[wider("ts", DataType::Int64)], false).await;
@@ -45,12 +120,12 @@ async fn columns_keep_their_ids_through_every_change() {
     assert_eq!(error.unwrap_err().code(), ErrorCode::Unsupported);
     let error = change_schema(catalog, &table, &[rename("title", "id")], false).await;
     assert_eq!(error.unwrap_err().code(), ErrorCode::AlreadyExists);
-    let required = SchemaChange::Add(Field::new("must", DataType::Int32, false));
+    let required = add(Field::new("must", DataType::Int32, false));
     let error = change_schema(catalog, &table, std::slice::from_ref(&required), false).await;
     assert!(error.unwrap_err().to_string().contains("must"));
     lake.append(&table, "b").await.unwrap();
     let comment = SchemaChange::Comment {
-        column: "id".to_owned(),
+        column: vec!["id".to_owned()],
         text: Some("key".to_owned()),
     };
     let error = change_schema(catalog, &table, std::slice::from_ref(&comment), true).await;
@@ -70,7 +145,7 @@ async fn a_change_of_columns_at_the_same_time_loses_nothing() {
         let (catalog, table) = (Arc::clone(&lake.catalog), table.clone());
         async move {
             let field = Field::new(format!("c{i}"), DataType::Int32, true);
-            change_schema(&*catalog, &table, &[SchemaChange::Add(field)], false).await
+            change_schema(&*catalog, &table, &[add(field)], false).await
         }
     });
     for added in futures::future::join_all(adds).await {

@@ -122,6 +122,41 @@ async fn small_manifests_are_merged_and_files_keep_what_they_have() {
     assert_eq!(manifests.count(), listed.len());
 }
 
+#[tokio::test]
+async fn a_manifest_that_cannot_be_written_again_stays_as_it_is() {
+    let lake = Lake::new().await;
+    let properties = [("commit.manifest.min-count-to-merge", "2")];
+    let table = lake.table("t", &properties).await;
+    let table = lake.append(&table, "a").await.unwrap();
+    // The crate reads no manifest of format version 9; ours does not ask.
+    let list = async |table: &Table| {
+        let snapshot = table.current_snapshot().unwrap();
+        let list = crate::manifest::read_manifest_list(table, &snapshot).await;
+        list.unwrap()
+    };
+    let path = list(&table).await[0].manifest_path.clone();
+    let disk = path.strip_prefix("file://").unwrap_or(&path);
+    let mut bytes = std::fs::read(disk).unwrap();
+    let key = b"format-version";
+    let at = bytes.windows(key.len()).position(|part| part == key);
+    let value = at.unwrap() + key.len() + 1;
+    assert_eq!(bytes[value], b'2');
+    bytes[value] = b'9';
+    std::fs::write(disk, bytes).unwrap();
+    let table = lake.append(&table, "b").await.unwrap();
+    assert_eq!(list(&table).await.len(), 2);
+    let table = lake.append(&table, "c").await.unwrap();
+    // The two others became one.
+    let manifests = list(&table).await;
+    assert_eq!(manifests.len(), 2);
+    assert_eq!(manifests[1].manifest_path, path);
+    assert_eq!(names(&lake.files(&table).await).len(), 3);
+    let error = truncate(&*lake.catalog, &table, HashMap::new()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unsupported);
+    assert!(error.to_string().contains(&path), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_appends_that_merge_lose_and_double_nothing() {
     let lake = Lake::new().await;
@@ -215,7 +250,7 @@ async fn a_sort_order_is_noted_replaced_and_taken_away() {
         assert_eq!(error.code(), ErrorCode::Invalid);
         assert!(error.to_string().contains(&column), "{error}");
     }
-    let drop = [SchemaChange::Drop("id".to_owned())];
+    let drop = [SchemaChange::Drop(vec!["id".to_owned()])];
     let error = change_schema(&*lake.catalog, &again, &drop, false).await;
     assert!(error.unwrap_err().to_string().contains("sorted by"));
 }

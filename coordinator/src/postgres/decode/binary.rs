@@ -83,7 +83,7 @@ pub(crate) fn from_binary(values: &[Option<&[u8]>], ty: &DataType) -> Result<Arr
         })?,
         DataType::Time64(TimeUnit::Microsecond) => {
             fixed::<Time64MicrosecondType, 8>(values, "time", |b| {
-                Some(i64::from_be_bytes(b)).filter(|micros| (0..=DAY_MICROS).contains(micros))
+                Some(i64::from_be_bytes(b)).filter(|micros| (0..DAY_MICROS).contains(micros))
             })?
         }
         DataType::Timestamp(unit, zone) => timestamps(values, *unit, zone.as_ref())?,

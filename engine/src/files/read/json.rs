@@ -3,7 +3,7 @@
 //! Which of the two a file is shows in its first byte. Fields are found by name; one that a value lacks is NULL.
 
 use bytes::Bytes;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::json::reader::{Decoder, infer_json_schema_from_iterator};
@@ -20,6 +20,11 @@ use crate::error::{EngineError, ErrorKind};
 
 /// Bytes that one value may have while types are found.
 const VALUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Digits that a decimal holds.
+const DIGITS_MAX: usize = 38;
+/// What stands in place of a wide number while types are found.
+const WIDE: &str = "\"tarn: a number past bigint\"";
 
 /// Turns an array into its values: brackets and commas around them become spaces.
 #[derive(Clone, Copy, Debug, Default)]
@@ -207,15 +212,23 @@ async fn sample(file: &OneFile, rows: Option<usize>, seen: &mut usize) -> Result
             None => ended = true,
         }
         let mut found: Vec<Value> = vec![];
+        let mut wide: Vec<Value> = vec![];
         let mut read = serde_json::Deserializer::from_slice(&held).into_iter::<Value>();
         let mut taken = 0;
         while rows.is_none_or(|rows| *seen < rows) {
             match read.next() {
                 // A number at the end may go on.
                 Some(Ok(value)) if ended || value.is_object() || value.is_array() => {
+                    let text = &held[taken..read.byte_offset()];
                     taken = read.byte_offset();
                     *seen += 1;
-                    found.push(value);
+                    match (replaced(text, "0"), replaced(text, WIDE)) {
+                        (Some(narrow), Some(marked)) => {
+                            found.push(narrow);
+                            wide.push(marked);
+                        }
+                        _ => found.push(value),
+                    }
                 }
                 None | Some(Ok(_)) => break,
                 Some(Err(error)) if error.is_eof() && !ended => break,
@@ -246,6 +259,9 @@ async fn sample(file: &OneFile, rows: Option<usize>, seen: &mut usize) -> Result
         }
         let more = infer_json_schema_from_iterator(found.into_iter().map(Ok))
             .map_err(|error| broken(file, &error))?;
+        let more = wide.iter().fold(more, |schema, value| {
+            Schema::new(widened_fields(schema.fields(), value))
+        });
         let parts = [schema, Arc::new(more)];
         schema = crate::files::schema::united(
             parts.into_iter().map(|part| (file.name.as_str(), part)),
@@ -254,6 +270,79 @@ async fn sample(file: &OneFile, rows: Option<usize>, seen: &mut usize) -> Result
         .map_err(failed)?;
     }
     Ok(schema)
+}
+
+/// `text` with `by` in place of whole numbers that are no bigint and have no more than [`DIGITS_MAX`] digits; nothing if it
+/// has none.
+fn replaced(text: &[u8], by: &str) -> Option<Value> {
+    let mut out: Vec<u8> = vec![];
+    let (mut copied, mut at) = (0, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    while let Some(byte) = text.get(at) {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            at += 1;
+            continue;
+        }
+        in_string = *byte == b'"';
+        if !(byte.is_ascii_digit() || *byte == b'-') {
+            at += 1;
+            continue;
+        }
+        let is_number =
+            |b: &u8| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = text[at..].iter().position(|b| !is_number(b));
+        let end = length.map_or(text.len(), |length| at + length);
+        let number = std::str::from_utf8(&text[at..end]).unwrap_or_default();
+        let digits = number.strip_prefix('-').unwrap_or(number);
+        if digits.bytes().all(|b| b.is_ascii_digit())
+            && digits.len() <= DIGITS_MAX
+            && number.parse::<i64>().is_err()
+        {
+            out.extend_from_slice(&text[copied..at]);
+            out.extend_from_slice(by.as_bytes());
+            copied = end;
+        }
+        at = end;
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.extend_from_slice(&text[copied..]);
+    serde_json::from_slice(&out).ok()
+}
+
+/// Columns whose whole numbers `value` shows to be wide.
+fn widened_fields(fields: &Fields, value: &Value) -> Fields {
+    fields
+        .iter()
+        .map(|field| match value.get(field.name()) {
+            Some(value) => widened(field, value),
+            None => Arc::clone(field),
+        })
+        .collect()
+}
+
+fn widened(field: &FieldRef, value: &Value) -> FieldRef {
+    let ty = match (field.data_type(), value) {
+        (DataType::Int64, Value::String(text)) if text == WIDE.trim_matches('"') => {
+            DataType::Decimal128(38, 0)
+        }
+        (DataType::List(item), Value::Array(values)) => DataType::List(
+            values
+                .iter()
+                .fold(Arc::clone(item), |item, v| widened(&item, v)),
+        ),
+        (DataType::List(item), value) => DataType::List(widened(item, value)),
+        (DataType::Struct(fields), value) => DataType::Struct(widened_fields(fields, value)),
+        _ => return Arc::clone(field),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(ty))
 }
 
 /// What is NULL everywhere is text.
@@ -291,6 +380,27 @@ mod tests {
             "  {\"a\":[1,2],\"b\":\"],[\\\"{\"}\n{\"a\":null}  ",
         );
         check("{\"a\":[1,2]}\n{}", "{\"a\":[1,2]}\n{}");
+    }
+
+    #[test]
+    fn whole_numbers_past_bigint_are_found_outside_of_texts() {
+        let check = |text: &str, wanted: Option<&str>| {
+            let wanted = wanted.map(|text| serde_json::from_str::<Value>(text).unwrap());
+            assert_eq!(replaced(text.as_bytes(), "0"), wanted, "{text}");
+        };
+        check(
+            r#"{"a":9223372036854775808,"b":[-9223372036854775809, 1]}"#,
+            Some(r#"{"a":0,"b":[0,1]}"#),
+        );
+        check(
+            r#"{"a":9223372036854775807,"b":-9223372036854775808}"#,
+            None,
+        );
+        check(
+            r#"{"a":"9223372036854775808","b":1e30,"c":9223372036854775808.5}"#,
+            None,
+        );
+        check(&format!("{{\"a\":{}}}", "9".repeat(39)), None);
     }
 
     #[test]

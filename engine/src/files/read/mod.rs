@@ -7,6 +7,7 @@ mod avro;
 mod bytes;
 mod csv;
 mod json;
+mod named;
 mod orc;
 mod source;
 mod whole;
@@ -27,6 +28,7 @@ use super::schema::Rules;
 use crate::error::{EngineError, ErrorKind, with_class};
 
 pub(crate) use csv::CsvOptions;
+pub(crate) use named::NamedParquet;
 pub(crate) use source::{ReaderSource, Reading, try_decode, try_encode};
 
 /// What reads files.

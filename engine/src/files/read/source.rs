@@ -1,7 +1,7 @@
 //! All readers as one source of DataFusion's file scan, and the way of such a scan to a worker.
 //!
 //! A scan goes through DataFusion's own protobuf as one of CSV, which carries files, columns and projection; what reads
-//! the files goes beside it.
+//! the files goes beside it. One of Parquet goes as what it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use object_store::ObjectStore;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use super::named::NamedParquet;
 use super::{OneFile, Reader, Wanted};
 use crate::files::schema::Rules;
 
@@ -200,7 +201,7 @@ impl FileOpener for Opener {
 }
 
 /// What stands before a key, with a slash between, in the name that users know.
-fn root_of(url: &str) -> String {
+pub(super) fn root_of(url: &str) -> String {
     if url.starts_with("file:") {
         String::new()
     } else {
@@ -212,6 +213,7 @@ fn root_of(url: &str) -> String {
 struct SourceMessage {
     #[prost(bytes = "vec", tag = "1")]
     plan: Vec<u8>,
+    /// Nothing for a scan of Parquet, which DataFusion reads.
     #[prost(bytes = "vec", tag = "2")]
     reading: Vec<u8>,
 }
@@ -231,20 +233,25 @@ pub(crate) fn try_encode(
     else {
         return Ok(false);
     };
-    let Some(source) = config.file_source().downcast_ref::<ReaderSource>() else {
+    let source = config.file_source();
+    let mut sent = config.clone();
+    let reading = if let Some(parquet) = source.downcast_ref::<NamedParquet>() {
+        sent.file_source = Arc::clone(parquet.inner());
+        vec![]
+    } else if let Some(source) = source.downcast_ref::<ReaderSource>() {
+        let carrier = CsvSource::new(source.table.clone());
+        let projected = carrier.try_pushdown_projection(&source.projection.source)?;
+        sent.file_source = projected.unwrap_or_else(|| Arc::new(carrier));
+        serde_json::to_vec(source.reading.as_ref()).map_err(|error| broken(&error.to_string()))?
+    } else {
         return Ok(false);
     };
-    let carrier = CsvSource::new(source.table.clone());
-    let projected = carrier.try_pushdown_projection(&source.projection.source)?;
-    let mut sent = config.clone();
-    sent.file_source = projected.unwrap_or_else(|| Arc::new(carrier));
     let plan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(sent);
     let message = SourceMessage {
         plan: converter
             .execution_plan_to_proto(&plan, &DefaultPhysicalExtensionCodec {})?
             .encode_to_vec(),
-        reading: serde_json::to_vec(source.reading.as_ref())
-            .map_err(|error| broken(&error.to_string()))?,
+        reading,
     };
     message
         .encode(buf)
@@ -266,8 +273,6 @@ pub(crate) fn try_decode(
         return Err(broken("a scan of files has no child"));
     }
     let message = SourceMessage::decode(buf).map_err(|error| broken(&error.to_string()))?;
-    let reading: Reading =
-        serde_json::from_slice(&message.reading).map_err(|error| broken(&error.to_string()))?;
     let node =
         PhysicalPlanNode::decode(&message.plan[..]).map_err(|error| broken(&error.to_string()))?;
     let codec = DefaultPhysicalExtensionCodec {};
@@ -279,6 +284,12 @@ pub(crate) fn try_decode(
         .cloned()
         .ok_or_else(|| broken("the plan inside is no file scan"))?;
     let carrier = Arc::clone(config.file_source());
+    if message.reading.is_empty() {
+        config.file_source = Arc::new(NamedParquet::new(carrier));
+        return Ok(DataSourceExec::from_data_source(config));
+    }
+    let reading: Reading =
+        serde_json::from_slice(&message.reading).map_err(|error| broken(&error.to_string()))?;
     let source = ReaderSource::new(Arc::new(reading), carrier.table_schema().clone());
     let projected = match carrier.projection() {
         Some(projection) => {
