@@ -109,6 +109,8 @@ pub struct ListedCursor {
     pub is_holdable: bool,
     /// Whether its rows go out in binary.
     pub is_binary: bool,
+    /// Whether it goes backwards, too.
+    pub is_scrollable: bool,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }

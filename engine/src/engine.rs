@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
@@ -351,6 +352,11 @@ impl Engine {
             Statement::Explain(explain) => Box::pin(self.explain(session, explain, context)).await,
             other => self.command(session, other).await,
         }
+    }
+
+    /// Memory of the pool that all statements share, for rows that a door keeps; nothing yet.
+    pub fn reservation(&self, what: &str) -> MemoryReservation {
+        MemoryConsumer::new(what).register(&self.config.runtime.memory_pool)
     }
 
     /// The state that all statements start from.

@@ -92,6 +92,7 @@ pub use connection::{
     ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
     TransactionModes, connection_command, first_word, only_reads,
 };
+pub use datafusion::execution::memory_pool::MemoryReservation;
 pub use datafusion::scalar::ScalarValue;
 pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};

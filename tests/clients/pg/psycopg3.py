@@ -441,10 +441,43 @@ def server_side_cursors_read_in_pieces():
             cursor.execute("SELECT n FROM generate_series(1, 10) AS t(n) ORDER BY n")
             cursor.scroll(4)
             equal(cursor.fetchone(), (5,))
+            equal(state(cursor.scroll, -1), "55000")
     with connect(autocommit=True) as connection:
         with connection.cursor("kept", withhold=True) as cursor:
             cursor.execute("SELECT 1 AS a")
             equal(cursor.fetchall(), [(1,)])
+
+
+@check
+def scrollable_cursors_go_both_ways():
+    # More than one batch of rows.
+    count = 20000
+    with connect() as connection, connection.cursor("both ways", scrollable=True) as cursor:
+        cursor.execute("SELECT n, 'x' || n FROM generate_series(1, %s::bigint) AS t(n) ORDER BY n", [count])
+        fetch = lambda how: [row[0] for row in connection.execute(f'FETCH {how} FROM "both ways"').fetchall()]
+        move = lambda how: connection.execute(f'MOVE {how} FROM "both ways"').statusmessage
+        equal(cursor.fetchmany(3), [(1, "x1"), (2, "x2"), (3, "x3")])
+        equal((fetch("PRIOR"), fetch("PRIOR"), fetch("PRIOR"), fetch("PRIOR")), ([2], [1], [], []))
+        equal((fetch("0"), fetch("NEXT"), fetch("0"), fetch("RELATIVE 0")), ([], [1], [1], [1]))
+        equal((fetch("LAST"), fetch("NEXT"), fetch("NEXT"), fetch("PRIOR")), ([count], [], [], [count]))
+        equal((fetch("ABSOLUTE 9000"), fetch("BACKWARD 3"), fetch("-2")), ([9000], [8999, 8998, 8997], [8996, 8995]))
+        equal((fetch("ABSOLUTE -2"), fetch("RELATIVE -3"), fetch("RELATIVE 2")), ([count - 1], [count - 4], [count - 2]))
+        equal((fetch("FIRST"), fetch("ABSOLUTE 0"), fetch("FORWARD 2")), ([1], [], [1, 2]))
+        equal(fetch(f"ABSOLUTE {count + 5}"), [])
+        equal(fetch("BACKWARD ALL"), list(range(count, 0, -1)))
+        equal(fetch("FORWARD ALL"), list(range(1, count + 1)))
+        equal((move("BACKWARD ALL"), move("BACKWARD ALL"), move("5"), move("0")), (f"MOVE {count}", "MOVE 0", "MOVE 5", "MOVE 1"))
+        equal((move("BACKWARD ALL"), move("FORWARD ALL"), move("0"), move("ABSOLUTE 7")), ("MOVE 4", f"MOVE {count}", "MOVE 0", "MOVE 1"))
+        cursor.scroll(-3)
+        equal(cursor.fetchone(), (5, "x5"))
+        cursor.scroll(99, mode="absolute")
+        equal(cursor.fetchone(), (100, "x100"))
+        equal(connection.execute("SELECT is_scrollable FROM pg_cursors WHERE name = 'both ways'").fetchone(), (True,))
+    with connect(autocommit=True) as connection:
+        connection.execute("DECLARE c_held BINARY SCROLL CURSOR WITH HOLD FOR SELECT n FROM generate_series(1, 3) AS t(n) ORDER BY n")
+        equal(connection.execute("FETCH LAST FROM c_held", binary=True).fetchall(), [(3,)])
+        equal(connection.execute("FETCH BACKWARD 5 FROM c_held", binary=True).fetchall(), [(2,), (1,)])
+        connection.execute("CLOSE c_held")
 
 
 @check

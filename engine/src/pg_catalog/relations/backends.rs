@@ -115,8 +115,7 @@ pub(super) fn pg_cursors(to: &mut Filling<'_>) -> Result<()> {
             ("statement", Owned(cursor.statement)),
             ("is_holdable", Bool(cursor.is_holdable)),
             ("is_binary", Bool(cursor.is_binary)),
-            // Rows are read once and forwards.
-            ("is_scrollable", Bool(false)),
+            ("is_scrollable", Bool(cursor.is_scrollable)),
             ("creation_time", moment(Some(cursor.created_at))),
         ])?;
     }
