@@ -40,6 +40,7 @@ mod ingest;
 mod inserts;
 mod integers;
 mod intervals;
+mod kept;
 mod literals;
 mod lookup;
 mod maps;
@@ -104,6 +105,7 @@ pub use identities::{
     Identities, NewRole, NewToken, Role, RoleChange, RoleKind, TokenInfo, tokens_view, users_view,
 };
 pub use ingest::Ingest;
+pub use kept::PlanSlot;
 pub use lookup::is_temporary;
 pub use metadata_tables::kind_names as metadata_table_names;
 pub use notices::Notice;

@@ -105,9 +105,18 @@ mod tests {
             assert!(error.contains(key), "{error}");
         };
         check(|auth| auth.pair_failures = 0, "auth.pair_failures");
-        check(|auth| auth.address_refill = "0".to_owned(), "auth.address_refill");
-        check(|auth| auth.account_refill = "soon".to_owned(), "auth.account_refill");
+        check(
+            |auth| auth.address_refill = "0".to_owned(),
+            "auth.address_refill",
+        );
+        check(
+            |auth| auth.account_refill = "soon".to_owned(),
+            "auth.account_refill",
+        );
         check(|auth| auth.account_failures = 10, "auth.account_failures");
-        check(|auth| auth.pair_refill = "5s".to_owned(), "auth.account_failures");
+        check(
+            |auth| auth.pair_refill = "5s".to_owned(),
+            "auth.account_failures",
+        );
     }
 }

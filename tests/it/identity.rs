@@ -528,6 +528,7 @@ async fn failed_logins_wait_as_configured() {
         .set("TARN__AUTH__ADDRESS_REFILL", "1h")
         .start()
         .await;
+    assert_eq!(who(server.client()).await, "admin");
     let guess = async |user: &str| {
         let client = client(&server, user, "wrong");
         refused(&client, "SELECT 1").await.1
@@ -536,6 +537,6 @@ async fn failed_logins_wait_as_configured() {
     assert_eq!(guess("ann").await, 429, "the pair's allowance is used up");
     assert_eq!(guess("bob").await, 401);
     assert_eq!(guess("eve").await, 429, "the address's is, too");
-    // Who has logged in from here is known here.
+    // Who has logged in from here before is known here.
     assert_eq!(who(server.client()).await, "admin");
 }

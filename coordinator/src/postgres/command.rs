@@ -316,7 +316,7 @@ impl Connection {
         }
         // The engine sets it; that it is local is the block's business.
         self.block.set_local(before);
-        self.run(sql, vec![]).await.map(|_| ())
+        self.run(sql, vec![], None).await.map(|_| ())
     }
 
     async fn discard(&mut self, what: Discard, several: bool) -> Result<&'static str, Fault> {
@@ -419,7 +419,10 @@ impl Connection {
         }
         let values = self.evaluate(values, &types).await?;
         statement.count_run();
-        let running = self.start(&statement.sql, values).await?;
+        let plan = Arc::clone(&statement.plan);
+        let running = self
+            .start_prepared(&statement.sql, values, Some(plan))
+            .await?;
         self.send_all(running, call.formats, call.describes).await
     }
 

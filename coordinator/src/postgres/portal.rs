@@ -350,12 +350,7 @@ impl Connection {
         }
     }
 
-    async fn walk_kept(
-        &mut self,
-        open: &mut Open,
-        walk: Walk,
-        pass: Pass,
-    ) -> Result<u64, Fault> {
+    async fn walk_kept(&mut self, open: &mut Open, walk: Walk, pass: Pass) -> Result<u64, Fault> {
         let (start, rows) = match walk {
             Walk::On(rows) => {
                 let known = self.keep(open, open.passed.saturating_add(rows)).await?;
