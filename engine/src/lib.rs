@@ -63,6 +63,7 @@ mod runtime;
 pub mod scan;
 mod session;
 mod settings;
+mod shapes;
 mod single;
 mod split;
 mod statement;

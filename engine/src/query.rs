@@ -36,6 +36,7 @@ use crate::pg_catalog;
 use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
+use crate::shapes;
 use crate::temporal;
 use crate::using;
 use crate::versions;
@@ -96,6 +97,7 @@ impl Engine {
             scope.only_once();
         }
         headings::name_inner(&mut statement);
+        shapes::write_out(&mut statement, &self.config.catalogs, &scope).await?;
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);
         rewrite::rewrite(&mut statement, &context.parameters);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use prost::Message;
-use tarn_engine::{EngineError, ErrorKind, Prepared, ScalarValue};
+use tarn_engine::{EngineError, ErrorKind, PlanSlot, Prepared, ScalarValue};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;

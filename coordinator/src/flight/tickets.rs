@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use tarn_engine::{ScalarValue, Session};
+use tarn_engine::{PlanSlot, ScalarValue, Session};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tarn_engine::{BackendState, ScalarValue, Session, only_reads, parse_duration};
+use tarn_engine::{BackendState, PlanSlot, ScalarValue, Session, only_reads, parse_duration};
 use uuid::Uuid;
 
 use super::Shared;

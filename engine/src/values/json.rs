@@ -13,7 +13,7 @@ use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    Signature, TypeSignature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use serde::de::IgnoredAny;
@@ -60,9 +60,15 @@ impl ExprPlanner for JsonOperators {
 }
 
 /// The functions, which workers meet in plans.
-pub(super) fn functions() -> [Arc<ScalarUDF>; 4] {
-    [Part::Json, Part::Text, Part::Made, Part::MadeBinary]
-        .map(|part| Arc::new(ScalarUDF::from(Json::new(part))))
+pub(super) fn functions() -> [Arc<ScalarUDF>; 5] {
+    [
+        Part::Json,
+        Part::Text,
+        Part::Made,
+        Part::MadeBinary,
+        Part::Row,
+    ]
+    .map(|part| Arc::new(ScalarUDF::from(Json::new(part))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +81,8 @@ enum Part {
     Made,
     /// A value as what PostgreSQL calls binary JSON.
     MadeBinary,
+    /// A row as JSON, maybe with a line for each field.
+    Row,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -85,13 +93,15 @@ struct Json {
 
 impl Json {
     fn new(part: Part) -> Self {
-        let count = match part {
-            Part::Json | Part::Text => 2,
-            Part::Made | Part::MadeBinary => 1,
+        let counts = match part {
+            Part::Json | Part::Text => vec![2],
+            Part::Made | Part::MadeBinary => vec![1],
+            Part::Row => vec![1, 2],
         };
+        let counts = counts.into_iter().map(TypeSignature::Any).collect();
         Self {
             part,
-            signature: Signature::any(count, Volatility::Immutable),
+            signature: Signature::one_of(counts, Volatility::Immutable),
         }
     }
 }
@@ -103,6 +113,7 @@ impl ScalarUDFImpl for Json {
             Part::Text => "tarn_json_text",
             Part::Made => "to_json",
             Part::MadeBinary => "to_jsonb",
+            Part::Row => "row_to_json",
         }
     }
 
@@ -121,7 +132,7 @@ impl ScalarUDFImpl for Json {
             Part::Text => return Ok(Arc::new(field)),
             Part::MadeBinary => "jsonb",
             Part::Json if document.is_some_and(|d| pg_type_of(d).name == "jsonb") => "jsonb",
-            Part::Json | Part::Made => "json",
+            Part::Json | Part::Made | Part::Row => "json",
         };
         let metadata = [(PG_TYPE_KEY.to_owned(), noted.to_owned())];
         Ok(Arc::new(field.with_metadata(metadata.into())))
@@ -142,6 +153,23 @@ impl ScalarUDFImpl for Json {
                         })
                     })
                     .collect::<Result<StringArray>>()?,
+                [rows, lines] if self.part == Part::Row => {
+                    let lines = cast(lines, &DataType::Boolean)?;
+                    let lines = lines.as_boolean();
+                    (0..rows.len())
+                        .map(|row| {
+                            if rows.is_null(row) || lines.is_null(row) {
+                                return Ok(None);
+                            }
+                            let document = made(rows, row)?;
+                            Ok(Some(if lines.value(row) {
+                                in_lines(&document)
+                            } else {
+                                document
+                            }))
+                        })
+                        .collect::<Result<StringArray>>()?
+                }
                 [documents, keys] => {
                     let documents = cast(documents, &DataType::Utf8)?;
                     parts(documents.as_string::<i32>(), keys, self.part)?
@@ -296,6 +324,16 @@ fn value_end(text: &str) -> usize {
         }
     }
     text.len()
+}
+
+/// An object with a line for each of its fields. Source: PostgreSQL, `row_to_json`.
+fn in_lines(document: &str) -> String {
+    let fields = items_of(document).unwrap_or_default();
+    let fields: Vec<String> = fields
+        .into_iter()
+        .map(|(name, value)| format!("{}:{value}", name.unwrap_or_default()))
+        .collect();
+    format!("{{{}}}", fields.join(",\n "))
 }
 
 /// A value that is not NULL as JSON. Source: PostgreSQL, `to_json`.
