@@ -40,6 +40,7 @@ mod ingest;
 mod inserts;
 mod integers;
 mod intervals;
+mod items;
 mod kept;
 mod literals;
 mod lookup;
