@@ -94,8 +94,10 @@ pub struct ListedStatement {
     pub parameter_types: Vec<u32>,
     /// Whether SQL's `PREPARE` made it.
     pub from_sql: bool,
-    /// How often it was run; each run is planned with its values.
+    /// How often it was run.
     pub runs: i64,
+    /// How many of the runs had the plan of an earlier one.
+    pub reused: i64,
 }
 
 /// One cursor or portal of a session.

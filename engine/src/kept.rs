@@ -5,7 +5,7 @@
 //! first: the catalog's stamp, which changes with every commit; else each name is looked up again. Nothing is kept of
 //! statements whose plan says something of this moment, of files, or of the server. Knows plans; the doors own the slots.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -57,6 +57,7 @@ const MOMENTS: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
 #[derive(Debug, Default)]
 pub struct PlanSlot {
     state: Mutex<SlotState>,
+    reused: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +71,11 @@ enum SlotState {
 }
 
 impl PlanSlot {
+    /// Runs that a kept plan has served.
+    pub fn reused(&self) -> u64 {
+        self.reused.load(Ordering::Relaxed)
+    }
+
     fn set(&self, state: SlotState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
@@ -255,6 +261,7 @@ impl Engine {
             slot.set(SlotState::New);
             return Ok(None);
         }
+        slot.reused.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Ready {
             kept,
             statement,

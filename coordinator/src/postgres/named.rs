@@ -155,6 +155,7 @@ impl Holdings for Held {
             parameter_types: statement.parameter_oids(),
             from_sql: statement.is_from_sql(),
             runs: statement.runs(),
+            reused: i64::try_from(statement.plan.reused()).unwrap_or(i64::MAX),
         });
         rows.collect()
     }

@@ -100,8 +100,8 @@ pub(super) fn pg_prepared_statements(to: &mut Filling<'_>) -> Result<()> {
                 ),
             ),
             ("from_sql", Bool(listed.from_sql)),
-            ("generic_plans", Int(0)),
-            ("custom_plans", Int(listed.runs)),
+            ("generic_plans", Int(listed.reused)),
+            ("custom_plans", Int(listed.runs - listed.reused)),
         ])?;
     }
     Ok(())
