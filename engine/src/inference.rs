@@ -234,8 +234,20 @@ fn of_call(found: &mut Found, call: &ScalarFunction, schema: &DFSchema) {
     let arguments: Vec<&Expr> = call.args.iter().collect();
     match call.name() {
         "generate_series" | "range" => {
-            for bound in arguments {
-                note(found, bound, &whole());
+            let mut types = arguments
+                .iter()
+                .filter_map(|bound| bound.get_type(schema).ok());
+            match types.find(DataType::is_temporal) {
+                Some(ty) => {
+                    let step = DataType::Interval(IntervalUnit::MonthDayNano);
+                    let types = [ty.clone(), ty, step];
+                    for (bound, ty) in arguments.iter().zip(types) {
+                        note(found, bound, &Field::new("", ty, true));
+                    }
+                }
+                None => arguments
+                    .iter()
+                    .for_each(|bound| note(found, bound, &whole())),
             }
         }
         "coalesce" | "nullif" | "greatest" | "least" | "make_array" => {

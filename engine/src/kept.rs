@@ -42,8 +42,9 @@ const KEPT_MAX: usize = 4096;
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// Functions that are not immutable only because they ask the session's time zone.
-const ZONED: [&str; 5] = [
+const ZONED: [&str; 6] = [
     "date_trunc",
+    "generate_series",
     "make_timestamptz",
     "tarn_text",
     "timezone",

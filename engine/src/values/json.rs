@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
+};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::functions::utils::make_scalar_function;
@@ -21,6 +23,7 @@ use serde::de::IgnoredAny;
 use super::jsonb::normalized;
 use crate::casts::invalid;
 use crate::pg_catalog::{PG_TYPE_KEY, pg_type_of};
+use crate::printing;
 use crate::text_forms;
 
 /// Plans the operators on text.
@@ -139,6 +142,7 @@ impl ScalarUDFImpl for Json {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let fields = &args.arg_fields;
         let each = |arrays: &[ArrayRef]| {
             let values = match arrays {
                 [values] => (0..values.len())
@@ -146,7 +150,7 @@ impl ScalarUDFImpl for Json {
                         if values.is_null(row) || values.data_type().is_null() {
                             return Ok(None);
                         }
-                        let document = made(values, row)?;
+                        let document = made(values, &fields[0], row)?;
                         Ok(match self.part {
                             Part::MadeBinary => normalized(&document),
                             _ => Some(document),
@@ -161,7 +165,7 @@ impl ScalarUDFImpl for Json {
                             if rows.is_null(row) || lines.is_null(row) {
                                 return Ok(None);
                             }
-                            let document = made(rows, row)?;
+                            let document = made(rows, &fields[0], row)?;
                             Ok(Some(if lines.value(row) {
                                 in_lines(&document)
                             } else {
@@ -337,9 +341,19 @@ fn in_lines(document: &str) -> String {
 }
 
 /// A value that is not NULL as JSON. Source: PostgreSQL, `to_json`.
-fn made(array: &ArrayRef, row: usize) -> Result<String> {
+pub(crate) fn made(array: &ArrayRef, field: &Field, row: usize) -> Result<String> {
     if array.is_null(row) || array.data_type().is_null() {
         return Ok("null".to_owned());
+    }
+    if matches!(pg_type_of(field).name, "json" | "jsonb")
+        && let Some(document) = array.as_string_opt::<i32>()
+    {
+        return Ok(document.value(row).to_owned());
+    }
+    if matches!(pg_type_of(field).name, "json" | "jsonb")
+        && let Some(document) = array.as_string_view_opt()
+    {
+        return Ok(document.value(row).to_owned());
     }
     let plain = || -> Result<String> {
         let options = FormatOptions::default();
@@ -349,16 +363,16 @@ fn made(array: &ArrayRef, row: usize) -> Result<String> {
     let quoted = |text: String| serde_json::Value::String(text).to_string();
     Ok(match array.data_type() {
         DataType::Boolean => plain()?,
-        DataType::List(_) => {
+        DataType::List(item) => {
             let items = array.as_list::<i32>().value(row);
-            let items = (0..items.len()).map(|at| made(&items, at));
+            let items = (0..items.len()).map(|at| made(&items, item, at));
             format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(","))
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns();
             let pairs = fields.iter().zip(columns).map(|(field, column)| {
                 let name = quoted(field.name().clone());
-                Ok(format!("{name}:{}", made(column, row)?))
+                Ok(format!("{name}:{}", made(column, field, row)?))
             });
             format!("{{{}}}", pairs.collect::<Result<Vec<_>>>()?.join(","))
         }
@@ -379,6 +393,22 @@ fn made(array: &ArrayRef, row: usize) -> Result<String> {
                 Some(utc) => format!("{utc}+00:00"),
                 None => text,
             })
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            let mut text = vec![];
+            let interval = printing::Interval {
+                months: value.months,
+                days: value.days,
+                nanos: value.nanoseconds,
+            };
+            printing::put_interval(&mut text, interval);
+            quoted(String::from_utf8_lossy(&text).into_owned())
+        }
+        DataType::FixedSizeBinary(16) => {
+            let mut text = vec![];
+            printing::put_uuid(&mut text, array.as_fixed_size_binary().value(row));
+            quoted(String::from_utf8_lossy(&text).into_owned())
         }
         _ => quoted(plain()?),
     })
@@ -414,8 +444,10 @@ mod tests {
     #[test]
     fn values_are_written_as_json() {
         let array: ArrayRef = Arc::new(StringArray::from(vec!["a\"b"]));
-        assert_eq!(made(&array, 0).unwrap(), "\"a\\\"b\"");
+        let field = Field::new("", DataType::Utf8, true);
+        assert_eq!(made(&array, &field, 0).unwrap(), "\"a\\\"b\"");
         let array: ArrayRef = Arc::new(Float64Array::from(vec![2.0]));
-        assert_eq!(made(&array, 0).unwrap(), "2");
+        let field = Field::new("", DataType::Float64, true);
+        assert_eq!(made(&array, &field, 0).unwrap(), "2");
     }
 }

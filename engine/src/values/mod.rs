@@ -8,7 +8,7 @@ mod averages;
 mod decimals;
 mod division;
 mod floats;
-mod json;
+pub(crate) mod json;
 pub(crate) mod jsonb;
 mod multisets;
 mod overrides;
