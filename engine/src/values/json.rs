@@ -397,12 +397,7 @@ pub(crate) fn made(array: &ArrayRef, field: &Field, row: usize) -> Result<String
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
             let mut text = vec![];
-            let interval = printing::Interval {
-                months: value.months,
-                days: value.days,
-                nanos: value.nanoseconds,
-            };
-            printing::put_interval(&mut text, interval);
+            printing::put_interval(&mut text, value.into());
             quoted(String::from_utf8_lossy(&text).into_owned())
         }
         DataType::FixedSizeBinary(16) => {
