@@ -304,7 +304,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();
-        let bare = SessionStateBuilder::new_from_existing(base.clone())
+        let nameless = SessionStateBuilder::new_from_existing(base.clone())
             .with_scalar_functions(vec![])
             .with_aggregate_functions(vec![])
             .with_window_functions(vec![])
@@ -314,7 +314,7 @@ impl Engine {
             config: Arc::new(config),
             directories: Arc::new(Directories::new(functions::names(&base))),
             base: Arc::new(base),
-            bare: Arc::new(bare),
+            bare: Arc::new(nameless),
         }
     }
 

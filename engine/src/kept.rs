@@ -303,8 +303,8 @@ impl Engine {
         if !is_typed || !lasts(&open.logical) {
             return None;
         }
-        let typed = typed(open.logical.clone(), &types).ok()?;
-        let logical = open.statement.state.optimize(&typed).ok()?;
+        let told = typed(open.logical.clone(), &types).ok()?;
+        let logical = open.statement.state.optimize(&told).ok()?;
         if !reads_tables_only(&logical) || reads_texts(&logical) {
             return None;
         }
@@ -411,8 +411,8 @@ fn typed(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan, EngineErr
         let ty = types.get(at.checked_sub(1)?)?;
         Some(Arc::new(Field::new("", ty.clone(), true)))
     };
-    let typed = plan.transform_up_with_subqueries(|node| {
-        let done = node.map_expressions(|expr| {
+    let done = plan.transform_up_with_subqueries(|node| {
+        let told = node.map_expressions(|expr| {
             expr.transform_up(|expr| {
                 Ok(match expr {
                     Expr::Placeholder(open) => {
@@ -423,9 +423,9 @@ fn typed(plan: LogicalPlan, types: &[DataType]) -> Result<LogicalPlan, EngineErr
                 })
             })
         })?;
-        done.map_data(LogicalPlan::recompute_schema)
+        told.map_data(LogicalPlan::recompute_schema)
     })?;
-    Ok(typed.data)
+    Ok(done.data)
 }
 
 /// Whether what a statement becomes depends on the values of its parameters, not on their types alone: digits and

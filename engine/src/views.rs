@@ -114,9 +114,8 @@ impl Scope {
             kind: found.kind,
             location: location.to_owned(),
         };
-        let names = &self.shared.names;
-        names
-            .lock()
+        let all = &self.shared.names;
+        all.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(named);
     }
@@ -466,7 +465,7 @@ impl Engine {
     pub(crate) async fn drop_view(
         &self,
         session: &Session,
-        name: &parser::Name,
+        name: &Name,
         if_exists: bool,
     ) -> Result<(), EngineError> {
         let found = match self.find(session, name).await {
@@ -494,7 +493,7 @@ impl Engine {
     pub(crate) async fn find_view(
         &self,
         session: &Session,
-        name: &parser::Name,
+        name: &Name,
     ) -> Result<(Found, View), EngineError> {
         let found = self.find(session, name).await?;
         if found.kind != EntryKind::View {

@@ -33,7 +33,7 @@ fn coerce(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
     if (1..=3).contains(&types.len()) && types.iter().all(whole) {
         return Some(vec![DataType::Int64; types.len()]);
     }
-    let [start, stop, step] = types else {
+    let [start, last, step] = types else {
         return None;
     };
     if !matches!(common(step), INTERVAL | DataType::Utf8View | DataType::Null) {
@@ -44,7 +44,7 @@ fn coerce(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
         DataType::Date32 => super::function::zoned_type(zone),
         other => other.clone(),
     };
-    let mut both = coerce_difference(&[as_instant(start), as_instant(stop)], zone)?;
+    let mut both = coerce_difference(&[as_instant(start), as_instant(last)], zone)?;
     both.push(INTERVAL);
     Some(both)
 }
@@ -97,7 +97,7 @@ fn numbers(call: &Call<'_>, row: usize, items: &mut Vec<i64>) -> Result<()> {
         let array = call.arg(at)?;
         Ok::<_, datafusion::error::DataFusionError>(array.as_primitive::<Int64Type>().value(row))
     };
-    let (start, stop) = match call.args.len() {
+    let (start, last) = match call.args.len() {
         1 => (0, number(0)?),
         _ => (number(0)?, number(1)?),
     };
@@ -106,7 +106,7 @@ fn numbers(call: &Call<'_>, row: usize, items: &mut Vec<i64>) -> Result<()> {
         return Err(errors::argument("step size cannot equal zero"));
     }
     let mut at = Some(start);
-    while let Some(now) = at.filter(|now| if step > 0 { *now <= stop } else { *now >= stop }) {
+    while let Some(now) = at.filter(|now| if step > 0 { *now <= last } else { *now >= last }) {
         push(items, now)?;
         at = now.checked_add(step);
     }
@@ -120,7 +120,7 @@ fn moments(call: &Call<'_>, row: usize, zone: Option<Zone>, items: &mut Vec<i64>
             array.as_primitive::<TimestampMicrosecondType>().value(row),
         )
     };
-    let (start, stop) = (moment(0)?, moment(1)?);
+    let (start, last) = (moment(0)?, moment(1)?);
     let step = call
         .arg(2)?
         .as_primitive::<IntervalMonthDayNanoType>()
@@ -130,7 +130,7 @@ fn moments(call: &Call<'_>, row: usize, zone: Option<Zone>, items: &mut Vec<i64>
         return Err(errors::argument("step size cannot equal zero"));
     }
     let mut now = start;
-    while if sign > 0 { now <= stop } else { now >= stop } {
+    while if sign > 0 { now <= last } else { now >= last } {
         push(items, now)?;
         now = after(now, step, zone).ok_or_else(|| errors::range("timestamp"))?;
     }

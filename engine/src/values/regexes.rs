@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, ListBuilder, StringArray, StringBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::{Result, plan_err};
 use datafusion::error::DataFusionError;
 use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::{
@@ -419,22 +419,22 @@ mod tests {
 
     #[test]
     fn a_part_is_found_by_number_and_group() {
-        let substr = |texts: &[&'static str], numbers: [i64; 3]| {
+        let found = |texts: &[&'static str], numbers: [i64; 3]| {
             let [start, nth, group] = numbers.map(Some);
             let numbers = vec![None, None, start, nth, None, group];
             let mut row = row(texts);
             row.texts.splice(2..2, [None, None]);
             row.numbers = numbers;
-            super::substr(&mut Compiled::default(), &row).unwrap()
+            substr(&mut Compiled::default(), &row).unwrap()
         };
-        assert_eq!(substr(&["a,bä,c", "[^,]+"], [1, 2, 0]), Some("bä"));
-        assert_eq!(substr(&["a,bä,c", "[^,]+"], [5, 1, 0]), Some("c"));
+        assert_eq!(found(&["a,bä,c", "[^,]+"], [1, 2, 0]), Some("bä"));
+        assert_eq!(found(&["a,bä,c", "[^,]+"], [5, 1, 0]), Some("c"));
         assert_eq!(
-            substr(&["ABCDEFGHI", "(c..)(...)", "i"], [1, 1, 2]),
+            found(&["ABCDEFGHI", "(c..)(...)", "i"], [1, 1, 2]),
             Some("FGH")
         );
-        assert_eq!(substr(&["abc", "z"], [1, 1, 0]), None);
-        assert_eq!(substr(&["abc", "b"], [9, 1, 0]), None);
+        assert_eq!(found(&["abc", "z"], [1, 1, 0]), None);
+        assert_eq!(found(&["abc", "b"], [9, 1, 0]), None);
     }
 
     #[test]
