@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
 use thiserror::Error;
 
+mod auth;
 mod flight;
 mod limits;
 mod postgres;
 mod reference;
 
+pub use auth::AuthConfig;
 pub use flight::FlightConfig;
 pub use limits::Limits;
 pub use postgres::PostgresConfig;
@@ -85,6 +87,8 @@ pub struct Config {
     pub spill: Spill,
     /// Sessions.
     pub limits: Limits,
+    /// Failed logins.
+    pub auth: AuthConfig,
     /// Caches.
     pub cache: Cache,
     /// Logs.
@@ -289,6 +293,7 @@ impl Default for Config {
             memory: Memory::default(),
             spill: Spill::default(),
             limits: Limits::default(),
+            auth: AuthConfig::default(),
             cache: Cache::default(),
             log: Log::default(),
         }
@@ -520,6 +525,7 @@ impl Config {
             })
         };
         self.limits.sessions()?;
+        self.auth.limits()?;
         address("listen.http", &self.listen.http)?;
         address("listen.flight", &self.listen.flight)?;
         address("listen.postgres", &self.listen.postgres)?;

@@ -97,6 +97,11 @@ pub trait Catalog: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// As [`Self::revision`], if it can be told at once; `None` if that needs to be asked.
+    fn stamp(&self) -> Option<String> {
+        None
+    }
+
     /// Properties of every namespace that has some.
     ///
     /// # Errors

@@ -487,6 +487,10 @@ impl Catalog for SqlCatalog {
         Ok(rows.into_iter().filter_map(entry).collect())
     }
 
+    fn stamp(&self) -> Option<String> {
+        self.database.stamp()
+    }
+
     async fn revision(&self) -> Result<Option<String>> {
         self.database.revision().await
     }

@@ -16,6 +16,7 @@ mod user;
 mod welcome;
 
 pub use error::{AuthError, ControlError, ErrorCode};
+pub use limits::{Allowance, LoginLimits};
 pub use login::{Origin, ScramExchange};
 pub use token::{CreatedToken, NewToken, TOKEN_PREFIX, Token};
 pub use user::{AdminBootstrap, NewUser, Principal, User, UserChange, UserId, UserKind};
@@ -52,12 +53,13 @@ impl Control {
     ///
     /// `url` is `sqlite:///absolute/path/control.db` (created if missing, readable
     /// by its owner only) or `postgres://user:password@host:port/database`. Several
-    /// processes may open one database at once; its tables are prefixed `tarn_`.
+    /// processes may open one database at once; its tables are prefixed `tarn_`. `limits` say how many
+    /// logins may fail in this process.
     ///
     /// # Errors
     /// [`ControlError::Open`] if the database cannot be reached,
     /// [`ControlError::TooNew`] if a newer Tarn has migrated it.
-    pub async fn open(url: &str) -> Result<Self, ControlError> {
+    pub async fn open(url: &str, limits: LoginLimits) -> Result<Self, ControlError> {
         let database = Database::open(url).await?;
         let passwords = Passwords::new().await?;
         let scram_secret = database.secret("scram mock salt").await?;
@@ -65,7 +67,7 @@ impl Control {
             inner: Arc::new(Inner {
                 database,
                 passwords,
-                limits: Limits::new(DefaultClock::default()),
+                limits: Limits::new(&limits, DefaultClock::default()),
                 scram_secret,
             }),
         })

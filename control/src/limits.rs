@@ -26,15 +26,6 @@ use governor::{Quota, RateLimiter};
 
 use crate::error::AuthError;
 
-/// Failures of one account from one address: this many at once, then one each half minute.
-const PAIR: Allowance = Allowance::new(10, Duration::from_secs(30));
-
-/// Failures from one address.
-const ADDRESS: Allowance = Allowance::new(50, Duration::from_secs(6));
-
-/// Failures of one account: refills three times as fast as one address may fail.
-const ACCOUNT: Allowance = Allowance::new(100, Duration::from_secs(10));
-
 /// Accounts, addresses and pairs that are counted by themselves; 16 bytes of key and count each.
 const KEYS_MAX: usize = 50_000;
 
@@ -47,14 +38,47 @@ const KNOWN_FOR: Duration = Duration::from_hours(24);
 /// Pairs of account and address that are known at once.
 const KNOWN_MAX: usize = 50_000;
 
-#[derive(Clone, Copy, Debug)]
-struct Allowance {
-    burst: NonZeroU32,
-    one_per: Duration,
+/// How many logins may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// This many at once.
+    pub burst: NonZeroU32,
+    /// Then one in each such time.
+    pub one_per: Duration,
+}
+
+/// How many logins may fail before whoever fails must wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Failures of one account from one address.
+    pub pair: Allowance,
+    /// Failures from one address, whatever the account.
+    pub address: Allowance,
+    /// Failures of one account, whatever the address.
+    pub account: Allowance,
+}
+
+impl Default for LoginLimits {
+    /// An account refills three times as fast as one address may fail.
+    fn default() -> Self {
+        Self {
+            pair: Allowance::new(10, Duration::from_secs(30)),
+            address: Allowance::new(50, Duration::from_secs(6)),
+            account: Allowance::new(100, Duration::from_secs(10)),
+        }
+    }
+}
+
+impl LoginLimits {
+    /// Whether one address alone could lock an account for all the others.
+    pub fn locks_others_out(&self) -> bool {
+        self.pair.burst >= self.account.burst || self.pair.one_per < self.account.one_per
+    }
 }
 
 impl Allowance {
-    const fn new(burst: u32, one_per: Duration) -> Self {
+    /// `burst` failures at once (1 at least), then one in each `one_per`.
+    pub const fn new(burst: u32, one_per: Duration) -> Self {
         let burst = match NonZeroU32::new(burst) {
             Some(burst) => burst,
             None => NonZeroU32::MIN,
@@ -94,11 +118,11 @@ impl<C: Clock> fmt::Debug for Limits<C> {
 }
 
 impl<C: Clock + Clone> Limits<C> {
-    pub(crate) fn new(clock: C) -> Self {
+    pub(crate) fn new(limits: &LoginLimits, clock: C) -> Self {
         Self {
-            pairs: Failures::new(PAIR, clock.clone()),
-            addresses: Failures::new(ADDRESS, clock.clone()),
-            accounts: Failures::new(ACCOUNT, clock.clone()),
+            pairs: Failures::new(limits.pair, clock.clone()),
+            addresses: Failures::new(limits.address, clock.clone()),
+            accounts: Failures::new(limits.account, clock.clone()),
             known: Mutex::new(HashMap::new()),
             hasher: RandomState::new(),
             clock,
@@ -258,7 +282,8 @@ mod tests {
 
     fn limits() -> (Limits<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
-        (Limits::new(clock.clone()), clock)
+        let limits = Limits::new(&LoginLimits::default(), clock.clone());
+        (limits, clock)
     }
 
     fn from<'a>(account: &'a str, address: &str) -> Attempt<'a> {
@@ -301,6 +326,30 @@ mod tests {
         assert_eq!(guess(&limits, guesser, 1000), 1);
         clock.advance(Duration::from_mins(6));
         assert_eq!(guess(&limits, guesser, 1000), 10, "the allowance refills");
+    }
+
+    #[test]
+    fn the_allowances_are_those_that_are_given() {
+        let clock = FakeRelativeClock::default();
+        let given = LoginLimits {
+            pair: Allowance::new(2, Duration::from_secs(5)),
+            address: Allowance::new(3, Duration::from_secs(4)),
+            account: Allowance::new(4, Duration::from_secs(1)),
+        };
+        let limits = Limits::new(&given, clock.clone());
+        assert_eq!(guess(&limits, from("ann", "192.0.2.1"), 1000), 2);
+        assert_eq!(
+            wait(&limits, from("ann", "192.0.2.1")),
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!(guess(&limits, from("bob", "192.0.2.1"), 1000), 1);
+        assert_eq!(guess(&limits, from("ann", "192.0.2.2"), 1000), 2);
+        assert!(wait(&limits, from("ann", "192.0.2.3")).is_some());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(wait(&limits, from("ann", "192.0.2.3")), None);
+        assert!(!given.locks_others_out() && !LoginLimits::default().locks_others_out());
+        let pair = Allowance::new(4, Duration::from_secs(5));
+        assert!(LoginLimits { pair, ..given }.locks_others_out());
     }
 
     #[test]

@@ -16,7 +16,9 @@ fn url(folder: &tempfile::TempDir) -> String {
 }
 
 async fn open(folder: &tempfile::TempDir) -> Control {
-    Control::open(&url(folder)).await.unwrap()
+    Control::open(&url(folder), LoginLimits::default())
+        .await
+        .unwrap()
 }
 
 /// A database with the user `admin`, password `admin`.

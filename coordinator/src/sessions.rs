@@ -531,7 +531,9 @@ mod tests {
     async fn place(limits: SessionLimits) -> Place {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("control.db").display());
-        let control = Control::open(&url).await.unwrap();
+        let control = Control::open(&url, tarn_control::LoginLimits::default())
+            .await
+            .unwrap();
         control.ensure_admin(Some("pw".into())).await.unwrap();
         Place {
             control,

@@ -17,8 +17,8 @@ use arrow::record_batch::RecordBatch;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
-    Engine, EngineError, ErrorKind, Ingest, Notice, Observer, Outcome, Prepared, Rows, RunningPlan,
-    ScalarValue, Session, StatementContext, redacted,
+    Engine, EngineError, ErrorKind, Ingest, Notice, Observer, Outcome, PlanSlot, Prepared, Rows,
+    RunningPlan, ScalarValue, Session, StatementContext, redacted,
 };
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -65,6 +65,8 @@ pub struct StatementRequest {
     pub parameters: Vec<ScalarValue>,
     /// Where it came from.
     pub door: Door,
+    /// Where a prepared statement keeps its plan.
+    pub plan: Option<Arc<PlanSlot>>,
 }
 
 #[derive(Debug, Default)]
@@ -197,6 +199,7 @@ impl Statements {
         let context = StatementContext {
             query_id: request.query_id,
             parameters: request.parameters,
+            plan: request.plan,
             observer: Arc::new(EntryObserver {
                 entry: Arc::clone(&guard.entry),
                 workers: self.workers.clone(),

@@ -94,8 +94,10 @@ pub struct ListedStatement {
     pub parameter_types: Vec<u32>,
     /// Whether SQL's `PREPARE` made it.
     pub from_sql: bool,
-    /// How often it was run; each run is planned with its values.
+    /// How often it was run.
     pub runs: i64,
+    /// How many of the runs had the plan of an earlier one.
+    pub reused: i64,
 }
 
 /// One cursor or portal of a session.
@@ -109,6 +111,8 @@ pub struct ListedCursor {
     pub is_holdable: bool,
     /// Whether its rows go out in binary.
     pub is_binary: bool,
+    /// Whether it goes backwards, too.
+    pub is_scrollable: bool,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }

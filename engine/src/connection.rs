@@ -82,7 +82,7 @@ pub enum ConnectionCommand {
         name: String,
         /// Rows go out in binary.
         binary: bool,
-        /// Whether the cursor is to go backwards.
+        /// Whether the cursor goes backwards, too.
         scroll: bool,
         /// Whether it outlives its transaction.
         hold: bool,
@@ -135,16 +135,31 @@ pub enum Discard {
 /// How far `FETCH` and `MOVE` go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
-    /// So many rows onwards.
+    /// So many rows onwards; none is the row that the cursor is on.
     Forward(u64),
-    /// All that is left.
-    All,
-    /// To the row of this number, from 1.
-    Absolute(u64),
-    /// The row that many further.
-    Relative(u64),
-    /// Anything that goes backwards.
-    Backward,
+    /// So many rows back.
+    Backward(u64),
+    /// The row of this number, from 1; below zero, counted from the end.
+    Absolute(i64),
+    /// The row that many further, or back; not 0.
+    Relative(i64),
+}
+
+impl Steps {
+    /// Rows of `FORWARD ALL` and `BACKWARD ALL`.
+    pub const ALL: u64 = u64::MAX;
+
+    fn forward(rows: i64) -> Self {
+        if rows < 0 {
+            Self::Backward(rows.unsigned_abs())
+        } else {
+            Self::Forward(rows.unsigned_abs())
+        }
+    }
+
+    fn backward(rows: i64) -> Self {
+        Self::forward(rows.saturating_neg())
+    }
 }
 
 /// The statement about the connection that `sql` is, if it is one.
@@ -561,46 +576,41 @@ fn fetch(tokens: &mut Tokens<'_>) -> Command {
 }
 
 fn steps(tokens: &mut Tokens<'_>) -> Result<Steps, EngineError> {
-    let counted = |count: i64| match u64::try_from(count) {
-        Ok(0) | Err(_) => Steps::Backward,
-        Ok(count) => Steps::Forward(count),
-    };
     if tokens.word("NEXT") {
         return Ok(Steps::Forward(1));
     }
-    if tokens.word("ALL") {
-        return Ok(Steps::All);
+    if tokens.word("PRIOR") {
+        return Ok(Steps::Backward(1));
     }
     if tokens.word("FIRST") {
         return Ok(Steps::Absolute(1));
     }
-    if tokens.word("FORWARD") {
-        if tokens.word("ALL") {
-            return Ok(Steps::All);
-        }
-        return Ok(tokens.number()?.map_or(Steps::Forward(1), counted));
+    if tokens.word("LAST") {
+        return Ok(Steps::Absolute(-1));
+    }
+    if tokens.word("ALL") {
+        return Ok(Steps::Forward(Steps::ALL));
     }
     if tokens.word("ABSOLUTE") || tokens.is_word("RELATIVE") {
         let relative = tokens.word("RELATIVE");
-        let Some(count) = tokens.number()? else {
-            return tokens.expected("a whole number");
+        return match tokens.number()? {
+            // The row that it is on.
+            Some(0) if relative => Ok(Steps::Forward(0)),
+            Some(count) if relative => Ok(Steps::Relative(count)),
+            Some(count) => Ok(Steps::Absolute(count)),
+            None => tokens.expected("a whole number"),
         };
-        return Ok(match u64::try_from(count) {
-            Ok(0) | Err(_) => Steps::Backward,
-            Ok(count) if relative => Steps::Relative(count),
-            Ok(count) => Steps::Absolute(count),
-        });
     }
-    if tokens.word("PRIOR") || tokens.word("LAST") {
-        return Ok(Steps::Backward);
+    let backward = tokens.word("BACKWARD");
+    if !backward {
+        tokens.word("FORWARD");
     }
-    if tokens.word("BACKWARD") {
-        if !tokens.word("ALL") {
-            tokens.number()?;
-        }
-        return Ok(Steps::Backward);
-    }
-    Ok(tokens.number()?.map_or(Steps::Forward(1), counted))
+    Ok(match (backward, tokens.word("ALL")) {
+        (true, true) => Steps::Backward(Steps::ALL),
+        (false, true) => Steps::Forward(Steps::ALL),
+        (true, false) => Steps::backward(tokens.number()?.unwrap_or(1)),
+        (false, false) => Steps::forward(tokens.number()?.unwrap_or(1)),
+    })
 }
 
 fn close(tokens: &mut Tokens<'_>) -> Command {
@@ -733,13 +743,22 @@ mod tests {
         check_steps("FETCH c", Steps::Forward(1));
         check_steps("FETCH 100 IN c", Steps::Forward(100));
         check_steps("FETCH FORWARD 5 FROM c", Steps::Forward(5));
-        check_steps("FETCH FORWARD ALL c", Steps::All);
+        check_steps("FETCH FORWARD ALL c", Steps::Forward(Steps::ALL));
         check_steps("FETCH NEXT FROM c", Steps::Forward(1));
         check_steps("FETCH ABSOLUTE 7 c", Steps::Absolute(7));
-        check_steps("FETCH -1 FROM c", Steps::Backward);
-        check_steps("FETCH BACKWARD ALL FROM c", Steps::Backward);
+        check_steps("FETCH ABSOLUTE -2 c", Steps::Absolute(-2));
+        check_steps("FETCH 0 c", Steps::Forward(0));
+        check_steps("FETCH -1 FROM c", Steps::Backward(1));
+        check_steps("FETCH FORWARD -3 FROM c", Steps::Backward(3));
+        check_steps("FETCH BACKWARD -3 FROM c", Steps::Forward(3));
+        check_steps("FETCH BACKWARD FROM c", Steps::Backward(1));
+        check_steps("FETCH BACKWARD ALL FROM c", Steps::Backward(Steps::ALL));
+        check_steps("FETCH FIRST FROM c", Steps::Absolute(1));
+        check_steps("FETCH LAST FROM c", Steps::Absolute(-1));
+        check_steps("MOVE RELATIVE 0 IN c", Steps::Forward(0));
+        check_steps("MOVE RELATIVE -2 IN c", Steps::Relative(-2));
         check_steps("MOVE RELATIVE 2 IN c", Steps::Relative(2));
-        check_steps("FETCH PRIOR c", Steps::Backward);
+        check_steps("FETCH PRIOR c", Steps::Backward(1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
@@ -29,13 +30,13 @@ use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
     StatementOptions,
 };
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
 use crate::floats::DecimalsBesideFloats;
 use crate::functions;
 use crate::grouping::HideGroupingColumns;
 use crate::identities::Identities;
-
+use crate::kept::PlanSlot;
 use crate::literals::CompleteLiterals;
 use crate::notices::{self, Notice};
 use crate::optimizer;
@@ -84,6 +85,8 @@ pub struct Engine {
     pub(crate) config: Arc<EngineConfig>,
     pub(crate) directories: Arc<Directories>,
     base: Arc<SessionState>,
+    /// The same without functions, for plans that have theirs.
+    bare: Arc<SessionState>,
 }
 
 impl Debug for Engine {
@@ -179,6 +182,8 @@ pub struct StatementContext {
     pub parameters: Vec<ScalarValue>,
     /// Is told how it goes on.
     pub observer: Arc<dyn Observer>,
+    /// Where a prepared statement keeps its plan.
+    pub plan: Option<Arc<PlanSlot>>,
 }
 
 impl StatementContext {
@@ -192,6 +197,7 @@ impl StatementContext {
             query_id: String::new(),
             parameters: vec![],
             observer: Arc::new(Nobody),
+            plan: None,
         }
     }
 }
@@ -254,6 +260,7 @@ pub(crate) struct StatementState {
     pub(crate) placement: PlacementSlot,
     pub(crate) missing: Missing,
     pub(crate) about: AboutCatalogs,
+    pub(crate) scope: Scope,
 }
 
 impl Engine {
@@ -299,11 +306,17 @@ impl Engine {
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_analyzer_rule(Arc::new(CheckSingleRow));
         let base = distribute::configure(builder, &config.channels).build();
+        let nameless = SessionStateBuilder::new_from_existing(base.clone())
+            .with_scalar_functions(vec![])
+            .with_aggregate_functions(vec![])
+            .with_window_functions(vec![])
+            .build();
         pg_catalog::note_start();
         Self {
             config: Arc::new(config),
             directories: Arc::new(Directories::new(functions::names(&base))),
             base: Arc::new(base),
+            bare: Arc::new(nameless),
         }
     }
 
@@ -321,8 +334,17 @@ impl Engine {
         sql: &str,
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
-        let statement = parser::parse(sql)?;
-        let run = Box::pin(self.dispatch(session, statement, context));
+        let run = Box::pin(async {
+            match Box::pin(self.query_kept(session, context)).await {
+                // It is planned again on the workers that are left.
+                Err(error) if error.kind == ErrorKind::WorkerLost => {}
+                Ok(None) => {}
+                Ok(Some(outcome)) => return Ok(outcome),
+                Err(error) => return Err(error),
+            }
+            let statement = parser::parse(sql)?;
+            Box::pin(self.dispatch(session, statement, context)).await
+        });
         let (outcome, notices) = notices::gathered(run).await;
         match outcome {
             Ok(outcome) => Ok(Outcome { notices, ..outcome }),
@@ -356,20 +378,24 @@ impl Engine {
         }
     }
 
+    /// Memory of the pool that all statements share, for rows that a door keeps; nothing yet.
+    pub fn reservation(&self, what: &str) -> MemoryReservation {
+        MemoryConsumer::new(what).register(&self.config.runtime.memory_pool)
+    }
+
     /// The state that all statements start from.
     pub(crate) fn base(&self) -> &SessionState {
         &self.base
     }
 
-    /// A state for one statement: the session's names and settings, this moment's workers.
-    pub(crate) fn statement_state(
+    /// The settings of one statement: the session's, and this moment's workers.
+    fn statement_config(
         &self,
         session: &Session,
         context: &StatementContext,
         placement: Option<PlacementWish>,
-        files: HashMap<String, Arc<dyn datafusion::catalog::TableProvider>>,
-        scope: Scope,
-    ) -> Result<StatementState, EngineError> {
+        catalog: &str,
+    ) -> Result<(SessionConfig, PlacementSlot), EngineError> {
         let settings = &session.settings;
         let target_partitions = match settings.integer("target_partitions") {
             0 => self.config.target_partitions,
@@ -392,16 +418,51 @@ impl Engine {
             .base
             .config()
             .clone()
-            .with_default_catalog_and_schema(&scope.lookup.catalog, SEARCH_PATH);
+            .with_default_catalog_and_schema(catalog, SEARCH_PATH);
         options.apply(&mut config);
         distribute::for_statement(&mut config, urls, options, slot.clone())?;
+        Ok((config, slot))
+    }
+
+    /// A state that plans and runs what has been resolved already: it knows no names and no functions.
+    pub(crate) fn bare_state(
+        &self,
+        session: &Session,
+        context: &StatementContext,
+    ) -> Result<StatementState, EngineError> {
+        let catalog = &session.catalog;
+        let (config, slot) = self.statement_config(session, context, None, catalog)?;
+        let mut state = self.bare.as_ref().clone();
+        *state.config_mut() = config;
+        state.mark_start_execution();
+        Ok(StatementState {
+            state,
+            placement: slot,
+            missing: Missing::default(),
+            about: AboutCatalogs::default(),
+            scope: Scope::of(self, session, context),
+        })
+    }
+
+    /// A state for one statement: the session's names and settings, this moment's workers.
+    pub(crate) fn statement_state(
+        &self,
+        session: &Session,
+        context: &StatementContext,
+        placement: Option<PlacementWish>,
+        files: HashMap<String, Arc<dyn datafusion::catalog::TableProvider>>,
+        scope: Scope,
+    ) -> Result<StatementState, EngineError> {
+        let settings = &session.settings;
+        let catalog = &scope.lookup.catalog;
+        let (config, slot) = self.statement_config(session, context, placement, catalog)?;
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),
             self.config.cache.clone(),
             self.seen_by(session),
             files,
             settings.get("time_zone"),
-            scope,
+            scope.clone(),
             self.catalog_seed(session),
         );
         let missing = catalogs.missing();
@@ -424,13 +485,13 @@ impl Engine {
             placement: slot,
             missing,
             about,
+            scope,
         })
     }
 }
 
 /// Gives an error about a name the place where the name first stands in the statement.
 pub(crate) fn locate(mut error: EngineError, sql: &str) -> EngineError {
-    use crate::error::ErrorKind;
     if error.position.is_some() {
         return error;
     }

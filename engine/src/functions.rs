@@ -21,6 +21,7 @@ use crate::casts;
 use crate::checked;
 use crate::files;
 use crate::grouping;
+use crate::inference::OpenOperands;
 use crate::integers::IntegerLiterals;
 use crate::intervals::{self, IntervalArithmetic};
 use crate::maps::MapAccess;
@@ -63,6 +64,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
     planners.splice(0..0, values::planners());
     planners.insert(0, Arc::new(TemporalArithmetic));
     planners.insert(0, Arc::new(IntegerLiterals));
+    planners.insert(0, Arc::new(OpenOperands));
     builder
 }
 

@@ -20,21 +20,27 @@ use futures::StreamExt;
 
 use crate::declared;
 use crate::error::{EngineError, ErrorKind};
+use crate::items;
 use crate::parser::fold;
 use crate::pg_catalog::PG_TYPE_KEY;
 
 pub(crate) use inner::name as name_inner;
 
+/// A field of the PostgreSQL type `name`.
+fn noted(field: &Field, name: &str) -> FieldRef {
+    let mut metadata = field.metadata().clone();
+    metadata.insert(PG_TYPE_KEY.to_owned(), name.to_owned());
+    Arc::new(field.clone().with_metadata(metadata))
+}
+
 /// A numeric of which clients are not told the digits.
 fn without_digits(field: &Field) -> FieldRef {
-    let mut metadata = field.metadata().clone();
     let name = if matches!(field.data_type(), DataType::List(_)) {
         "_numeric"
     } else {
         "numeric"
     };
-    metadata.insert(PG_TYPE_KEY.to_owned(), name.to_owned());
-    Arc::new(field.clone().with_metadata(metadata))
+    noted(field, name)
 }
 
 /// What a column without any better name is called.
@@ -57,6 +63,8 @@ pub(crate) struct Headings {
     items: Vec<Item>,
     /// Columns whose digits nobody declared.
     estimated: Vec<bool>,
+    /// Names of array types that only the plan tells.
+    arrays: Vec<Option<&'static str>>,
 }
 
 impl Headings {
@@ -111,13 +119,15 @@ impl Headings {
         Self {
             items,
             estimated: vec![],
+            arrays: vec![],
         }
     }
 
-    /// With what `plan`, the statement's, tells of the digits of numerics.
+    /// With what `plan`, the statement's, tells of the digits of numerics and of the items of arrays.
     pub(crate) fn with_digits(self, plan: &LogicalPlan) -> Self {
         Self {
             estimated: declared::estimated(plan),
+            arrays: items::noted(plan),
             ..self
         }
     }
@@ -167,6 +177,10 @@ impl Headings {
                 };
                 if self.estimated.get(at) == Some(&true) {
                     without_digits(&field)
+                } else if let Some(Some(array)) = self.arrays.get(at)
+                    && matches!(field.data_type(), DataType::List(_))
+                {
+                    noted(&field, array)
                 } else {
                     field
                 }

@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::DFSchema;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{
     Between, Case, Cast, InList, Like, Placeholder, ScalarFunction,
 };
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::casts::UUID_METADATA;
 use crate::error::{EngineError, ErrorKind};
@@ -27,7 +29,7 @@ const PARAMETERS_MAX: usize = 65_535;
 pub(crate) fn parameter_types(
     plan: &LogicalPlan,
     given: &[Option<DataType>],
-) -> Result<Vec<Option<FieldRef>>, EngineError> {
+) -> std::result::Result<Vec<Option<FieldRef>>, EngineError> {
     let mut found: Found = BTreeMap::new();
     for name in plan.get_parameter_names()? {
         found.insert(number(&name)?, None);
@@ -55,6 +57,56 @@ pub(crate) fn parameter_types(
             said.or_else(|| found.get(&n).cloned().flatten())
         })
         .collect())
+}
+
+/// Types parameters beside a value of which the operator takes another type than the value's own: a moment plus an
+/// interval, something with text behind it. Source: PostgreSQL, "Operator Type Resolution".
+#[derive(Debug)]
+pub(crate) struct OpenOperands;
+
+impl ExprPlanner for OpenOperands {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = expr;
+        let (left, right) = match (is_open(&left), is_open(&right)) {
+            (true, false) => (beside(&op, left, &right, schema), right),
+            (false, true) => {
+                let right = beside(&op, right, &left, schema);
+                (left, right)
+            }
+            _ => (left, right),
+        };
+        Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
+    }
+}
+
+/// Whether `expr` is a parameter whose type nothing has told yet.
+fn is_open(expr: &Expr) -> bool {
+    matches!(expr, Expr::Placeholder(Placeholder { field: None, .. }))
+}
+
+/// The parameter `open` with the type that `op` takes beside `other`, if that is not the other's type.
+fn beside(op: &BinaryOperator, open: Expr, other: &Expr, schema: &DFSchema) -> Expr {
+    let ty = match (op, other.get_type(schema)) {
+        (BinaryOperator::Plus, Ok(DataType::Timestamp(..) | DataType::Time64(_))) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
+        (BinaryOperator::StringConcat, Ok(ty)) if !ty.is_nested() => {
+            // Of two documents one is made.
+            let is_document = other
+                .to_field(schema)
+                .is_ok_and(|(_, field)| field.metadata().contains_key(PG_TYPE_KEY));
+            if is_document {
+                return open;
+            }
+            DataType::Utf8View
+        }
+        _ => return open,
+    };
+    Expr::Cast(Cast::new(Box::new(open), ty))
 }
 
 /// Parameters by number, with their types where these are known.
@@ -182,8 +234,20 @@ fn of_call(found: &mut Found, call: &ScalarFunction, schema: &DFSchema) {
     let arguments: Vec<&Expr> = call.args.iter().collect();
     match call.name() {
         "generate_series" | "range" => {
-            for bound in arguments {
-                note(found, bound, &whole());
+            let mut types = arguments
+                .iter()
+                .filter_map(|bound| bound.get_type(schema).ok());
+            match types.find(DataType::is_temporal) {
+                Some(ty) => {
+                    let step = DataType::Interval(IntervalUnit::MonthDayNano);
+                    let types = [ty.clone(), ty, step];
+                    for (bound, ty) in arguments.iter().zip(types) {
+                        note(found, bound, &Field::new("", ty, true));
+                    }
+                }
+                None => arguments
+                    .iter()
+                    .for_each(|bound| note(found, bound, &whole())),
             }
         }
         "coalesce" | "nullif" | "greatest" | "least" | "make_array" => {
@@ -244,7 +308,7 @@ fn note(found: &mut Found, expr: &Expr, field: &Field) {
     }
 }
 
-fn number(name: &str) -> Result<usize, EngineError> {
+fn number(name: &str) -> std::result::Result<usize, EngineError> {
     name.trim_start_matches('$')
         .parse()
         .ok()

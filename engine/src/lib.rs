@@ -41,7 +41,8 @@ mod inserts;
 mod instants;
 mod integers;
 mod intervals;
-
+mod items;
+mod kept;
 mod literals;
 mod lookup;
 mod maps;
@@ -66,6 +67,7 @@ mod runtime;
 pub mod scan;
 mod session;
 mod settings;
+mod shapes;
 mod single;
 mod split;
 mod statement;
@@ -96,6 +98,7 @@ pub use connection::{
     ConnectionCommand, Copy, CopyFormat, CopyOptions, CopySource, Discard, Header, Quoted, Steps,
     TransactionModes, connection_command, first_word, only_reads,
 };
+pub use datafusion::execution::memory_pool::MemoryReservation;
 pub use datafusion::scalar::ScalarValue;
 pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
 pub use distribute::{ClusterView, PlanShape, ScanTotals};
@@ -108,6 +111,7 @@ pub use identities::{
 };
 pub use ingest::Ingest;
 pub use instants::{Instants, odd_offsets};
+pub use kept::PlanSlot;
 pub use lookup::is_temporary;
 pub use metadata_tables::kind_names as metadata_table_names;
 pub use notices::Notice;

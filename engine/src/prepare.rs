@@ -61,6 +61,7 @@ impl Engine {
             query_id: String::new(),
             parameters: vec![],
             observer: Arc::new(Unobserved),
+            plan: None,
         };
         let statement = parser::parse(sql)?;
         let prepared = match statement {

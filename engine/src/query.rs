@@ -16,7 +16,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
@@ -31,11 +30,13 @@ use crate::headings::{self, Headings};
 use crate::hidden;
 use crate::inserts;
 use crate::integers;
+use crate::kept;
 use crate::parser::{Explain, ExplainFormat, Statement, fold_name};
 use crate::pg_catalog;
 use crate::postgres;
 use crate::rewrite;
 use crate::session::Session;
+use crate::shapes;
 use crate::temporal;
 use crate::using;
 use crate::versions;
@@ -92,7 +93,11 @@ impl Engine {
     ) -> Result<Planned, EngineError> {
         Box::pin(versions::mark(self, session, context, &mut statement)).await?;
         hidden::show(&mut statement, &self.config.catalogs, &scope).await?;
+        if kept::depends_on_values(&statement) {
+            scope.only_once();
+        }
         headings::name_inner(&mut statement);
+        shapes::write_out(&mut statement, &self.config.catalogs, &scope).await?;
         postgres::rewrite(&mut statement);
         temporal::rewrite(&mut statement);
         rewrite::rewrite(&mut statement, &context.parameters);
@@ -114,6 +119,9 @@ impl Engine {
         }
         let calls = files::extract(&mut statement)?;
         let about = pg_catalog::mentions(&statement);
+        if about || !calls.is_empty() {
+            scope.only_once();
+        }
         // What is told of catalogs is here already, and only here.
         let placement = if about {
             Some(PlacementWish::Never)
@@ -175,6 +183,25 @@ impl Engine {
         }
     }
 
+    /// Runs the plan that is kept of a prepared query; none if there is none that still holds.
+    pub(crate) async fn query_kept(
+        &self,
+        session: &Session,
+        context: &StatementContext,
+    ) -> Result<Option<Outcome>, EngineError> {
+        let Some(ready) = self.kept(session, context).await? else {
+            return Ok(None);
+        };
+        let headings = &ready.kept.headings;
+        let stream = begin(&ready.statement, &ready.physical, headings, context).await?;
+        let zone = session.settings.get("time_zone");
+        Ok(Some(Outcome::streaming(
+            "SELECT",
+            None,
+            in_zone(stream, zone),
+        )))
+    }
+
     /// Plans and starts a query and waits for its first rows.
     async fn start(
         &self,
@@ -184,22 +211,15 @@ impl Engine {
         wish: Option<PlacementWish>,
     ) -> Result<SendableRecordBatchStream, EngineError> {
         let headings = Headings::of(&query);
-        let planned = self.plan(session, query, context, wish).await?;
-        let headings = headings.with_digits(&planned.logical);
-        let physical = planned
-            .statement
-            .state
-            .create_physical_plan(&planned.logical)
-            .await?;
-        let mut rows = run(&planned.statement, &physical, context)?;
-        let schema = rows.schema();
-        let first = match rows.next().await {
-            None => vec![],
-            Some(Ok(batch)) => vec![Ok(batch)],
-            Some(Err(error)) => return Err(error.into()),
-        };
-        let all = RecordBatchStreamAdapter::new(schema, stream::iter(first).chain(rows));
-        Ok(headings.apply(Box::pin(all)))
+        let open = Box::pin(self.plan_open(session, query, context, wish)).await?;
+        let logical = bind(open.logical.clone(), context)?;
+        let headings = headings.with_digits(&logical);
+        let statement = &open.statement;
+        let physical = statement.state.create_physical_plan(&logical).await?;
+        if wish.is_none() && !distribute::is_distributed(&physical) {
+            self.keep(session, context, &headings, &open);
+        }
+        begin(statement, &physical, &headings, context).await
     }
 
     pub(crate) async fn explain(
@@ -295,6 +315,24 @@ pub(crate) fn bind(
     Ok(logical.with_param_values(ParamValues::from(values))?)
 }
 
+/// Starts a query and waits for its first rows.
+async fn begin(
+    statement: &StatementState,
+    physical: &Arc<dyn ExecutionPlan>,
+    headings: &Headings,
+    context: &StatementContext,
+) -> Result<SendableRecordBatchStream, EngineError> {
+    let mut rows = run(statement, physical, context)?;
+    let schema = rows.schema();
+    let first = match rows.next().await {
+        None => vec![],
+        Some(Ok(batch)) => vec![Ok(batch)],
+        Some(Err(error)) => return Err(error.into()),
+    };
+    let all = RecordBatchStreamAdapter::new(schema, stream::iter(first).chain(rows));
+    Ok(headings.apply(Box::pin(all)))
+}
+
 /// Starts a physical plan and tells the observer.
 pub(crate) fn run(
     statement: &StatementState,
@@ -304,8 +342,10 @@ pub(crate) fn run(
     context
         .observer
         .running(RunningPlan::new(Arc::clone(physical)));
-    let task = SessionContext::new_with_state(statement.state.clone()).task_ctx();
-    Ok(execute_stream(Arc::clone(physical), task)?)
+    Ok(execute_stream(
+        Arc::clone(physical),
+        statement.state.task_ctx(),
+    )?)
 }
 
 struct ExplainPage {

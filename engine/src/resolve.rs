@@ -417,9 +417,10 @@ impl StatementSchema {
                 let hint = "a view has no versions and no metadata tables; ask of the tables that it reads";
                 return Err(found.wrong_kind(hint).into());
             }
-            return Ok(scope.view(&found).await?);
+            return Ok(scope.view(name, &found).await?);
         }
         let table = scope.table(&found).await?;
+        scope.note(name, &found, table.metadata_location());
         let (cache, zone) = (self.view.cache.clone(), &self.view.time_zone);
         if let Some(kind) = metadata {
             let snapshot = match &version {

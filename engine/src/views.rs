@@ -5,7 +5,7 @@
 //! replaced, and says what is missing when they no longer fit.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -23,8 +23,9 @@ use tarn_catalog::{
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::headings::{self, Headings};
+use crate::kept::Named;
 use crate::lookup::{Found, Lookup};
-use crate::parser::{self, Statement};
+use crate::parser::{self, Name, Statement};
 use crate::query::Planned;
 use crate::resolve::FullName;
 use crate::session::Session;
@@ -45,6 +46,10 @@ const SEARCH_PATH: &str = "tarn.search-path";
 #[derive(Debug, Default)]
 struct Shared {
     pins: Mutex<HashMap<(String, TableIdent), Table>>,
+    /// What was looked up, for plans that are kept.
+    names: Mutex<Vec<Named>>,
+    /// Whether the plan is good for this run only.
+    once: AtomicBool,
     expansions: AtomicUsize,
 }
 
@@ -99,10 +104,45 @@ impl Scope {
         Ok(lock().entry(key).or_insert(table).clone())
     }
 
+    /// Remembers what `name` stood for; its metadata is at `location`.
+    pub(crate) fn note(&self, name: &Name, found: &Found, location: &str) {
+        let named = Named {
+            lookup: self.lookup.clone(),
+            name: name.clone(),
+            catalog: found.catalog.name().to_owned(),
+            ident: found.ident.clone(),
+            kind: found.kind,
+            location: location.to_owned(),
+        };
+        let all = &self.shared.names;
+        all.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(named);
+    }
+
+    /// Says that the plan is good for this run only.
+    pub(crate) fn only_once(&self) {
+        self.shared.once.store(true, Ordering::Relaxed);
+    }
+
+    /// What was looked up; none if the plan is good for this run only.
+    pub(crate) fn names(&self) -> Option<Vec<Named>> {
+        if self.shared.once.load(Ordering::Relaxed) {
+            return None;
+        }
+        let names = self.shared.names.lock();
+        Some(names.unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     /// What stands for a view in a plan: the plan of its query under the view's column names.
-    pub(crate) async fn view(&self, found: &Found) -> Result<Arc<dyn TableProvider>, EngineError> {
-        let name = found.full_name();
+    pub(crate) async fn view(
+        &self,
+        name: &Name,
+        found: &Found,
+    ) -> Result<Arc<dyn TableProvider>, EngineError> {
         let view = found.catalog.load_view(&found.ident).await?;
+        self.note(name, found, view.metadata_location());
+        let name = found.full_name();
         let inner = self.enter(found, &view)?;
         let text = text_of(&view, &name)?;
         let plan = Box::pin(inner.plan_view(&view, text))
@@ -425,7 +465,7 @@ impl Engine {
     pub(crate) async fn drop_view(
         &self,
         session: &Session,
-        name: &parser::Name,
+        name: &Name,
         if_exists: bool,
     ) -> Result<(), EngineError> {
         let found = match self.find(session, name).await {
@@ -453,7 +493,7 @@ impl Engine {
     pub(crate) async fn find_view(
         &self,
         session: &Session,
-        name: &parser::Name,
+        name: &Name,
     ) -> Result<(Found, View), EngineError> {
         let found = self.find(session, name).await?;
         if found.kind != EntryKind::View {

@@ -238,6 +238,36 @@ pub const REFERENCE: &[Key] = &[
         "A connection without a statement for this long is ended; 0 for never. Sessions of HTTP clients are forgotten after an hour at most.",
     ),
     typed(
+        "auth.pair_failures",
+        "10",
+        "Logins of one account from one address that may fail at once; more must wait. Failures only are counted, in each process by itself.",
+    ),
+    key(
+        "auth.pair_refill",
+        "30s",
+        "One more of them may fail each time this has passed.",
+    ),
+    typed(
+        "auth.address_failures",
+        "50",
+        "Logins from one address that may fail at once, whatever the account. Does not hold for accounts that have logged in from there lately. An address is one of IPv4 or a /64 network of IPv6.",
+    ),
+    key(
+        "auth.address_refill",
+        "6s",
+        "One more of them may fail each time this has passed.",
+    ),
+    typed(
+        "auth.account_failures",
+        "100",
+        "Logins of one account that may fail at once, whatever the address; more than auth.pair_failures, so that one address cannot lock the account for the others.",
+    ),
+    key(
+        "auth.account_refill",
+        "10s",
+        "One more of them may fail each time this has passed; not longer than auth.pair_refill.",
+    ),
+    typed(
         "cache.manifest_bytes",
         "268435456",
         "Memory for Iceberg manifests.",

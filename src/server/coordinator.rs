@@ -229,7 +229,7 @@ fn metadata_url(config: &Config, folder: &DataFolder) -> SecretString {
 }
 
 async fn open_control(config: &Config, url: &SecretString) -> anyhow::Result<Control> {
-    let control = Control::open(url.expose_secret())
+    let control = Control::open(url.expose_secret(), config.auth.limits()?)
         .await
         .context("the metadata database cannot be opened; [metadata] url names it")?;
     let admin = control.ensure_admin(config.admin_password.clone()).await?;

@@ -518,3 +518,25 @@ async fn who_is_killed_disabled_or_revoked_leaves_the_postgresql_door() {
     wait_for_sessions(&server, 0).await;
     drop(by_password);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_logins_wait_as_configured() {
+    let server = ServerOptions::default()
+        .set("TARN__AUTH__PAIR_FAILURES", "2")
+        .set("TARN__AUTH__PAIR_REFILL", "1h")
+        .set("TARN__AUTH__ADDRESS_FAILURES", "3")
+        .set("TARN__AUTH__ADDRESS_REFILL", "1h")
+        .start()
+        .await;
+    assert_eq!(who(server.client()).await, "admin");
+    let guess = async |user: &str| {
+        let client = client(&server, user, "wrong");
+        refused(&client, "SELECT 1").await.1
+    };
+    assert_eq!([guess("ann").await, guess("ann").await], [401, 401]);
+    assert_eq!(guess("ann").await, 429, "the pair's allowance is used up");
+    assert_eq!(guess("bob").await, 401);
+    assert_eq!(guess("eve").await, 429, "the address's is, too");
+    // Who has logged in from here before is known here.
+    assert_eq!(who(server.client()).await, "admin");
+}

@@ -153,8 +153,9 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Size and time of a file; `None` if a change could leave both as they are, or if it cannot be told.
-async fn stamp(file: &Path) -> Option<String> {
-    let metadata = match tokio::fs::metadata(file).await {
+fn stamp(file: &Path) -> Option<String> {
+    // Two calls to the system that wait for nothing: cheaper here than on a thread for such.
+    let metadata = match std::fs::metadata(file) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("-".to_owned()),
         Err(_) => return None,
@@ -216,15 +217,18 @@ impl Database {
         Ok(this)
     }
 
-    /// See [`crate::Catalog::revision`]. `SQLite`'s files tell it by their sizes and times: each commit
+    /// See [`crate::Catalog::stamp`]. `SQLite`'s files tell it by their sizes and times: each commit
     /// writes to one of them.
+    pub(super) fn stamp(&self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        let log = with_suffix(file, "-wal");
+        Some(format!("{} {}", stamp(file)?, stamp(&log)?))
+    }
+
+    /// See [`crate::Catalog::revision`].
     pub(super) async fn revision(&self) -> Result<Option<String>> {
-        if let Some(file) = &self.file {
-            let log = with_suffix(file, "-wal");
-            return Ok(match (stamp(file).await, stamp(&log).await) {
-                (Some(file), Some(log)) => Some(format!("{file} {log}")),
-                _ => None,
-            });
+        if self.file.is_some() {
+            return Ok(self.stamp());
         }
         let row = sqlx::query(REVISION)
             .bind(&self.catalog)

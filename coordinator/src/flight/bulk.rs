@@ -170,6 +170,7 @@ impl Queries {
             sql,
             parameters: vec![],
             door: Door::Flight,
+            plan: None,
         };
         let engine = &self.service.engine;
         let own = session.session();

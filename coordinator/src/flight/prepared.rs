@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema};
-use tarn_engine::{EngineError, ErrorKind, Prepared, ScalarValue};
+use tarn_engine::{EngineError, ErrorKind, PlanSlot, Prepared, ScalarValue};
 
 use super::results::Shape;
 use super::tickets::{Handle, handle};
@@ -23,6 +23,8 @@ pub(crate) struct PreparedStatement {
     pub(crate) sql: String,
     /// What it takes and gives.
     pub(crate) prepared: Prepared,
+    /// Where its plan is kept from run to run.
+    pub(crate) plan: Arc<PlanSlot>,
     /// Rows of parameters for the next run.
     bound: Mutex<Option<Vec<Vec<ScalarValue>>>>,
 }
@@ -156,6 +158,7 @@ impl PreparedStatements {
         let statement = Arc::new(PreparedStatement {
             sql,
             prepared,
+            plan: Arc::default(),
             bound: Mutex::default(),
         });
         statements.insert(handle, Arc::clone(&statement));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use prost::Message;
-use tarn_engine::{EngineError, ErrorKind, Prepared, ScalarValue};
+use tarn_engine::{EngineError, ErrorKind, PlanSlot, Prepared, ScalarValue};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
@@ -76,7 +76,8 @@ impl Queries {
             .with_hint("prepare the statement and bind them");
             return Err(status(&error));
         }
-        self.promise(session, sql, &prepared, vec![vec![]], descriptor)
+        let flight = Self::flight(session, sql, &prepared, vec![vec![]], None);
+        self.promise(session, &prepared, flight, descriptor)
     }
 
     /// Where the rows of a prepared statement are, with what is bound to it now.
@@ -94,34 +95,44 @@ impl Queries {
             .map(|row| row.iter().map(type_of).collect())
             .unwrap_or_default();
         if types.is_empty() {
-            return self.promise(session, sql, &statement.prepared, rows, descriptor);
+            let prepared = &statement.prepared;
+            let flight = Self::flight(session, sql, prepared, rows, Some(&statement.plan));
+            return self.promise(session, prepared, flight, descriptor);
         }
         let prepared = self.prepare(session, &sql, &types).await?;
-        self.promise(session, sql, &prepared, rows, descriptor)
+        let flight = Self::flight(session, sql, &prepared, rows, Some(&statement.plan));
+        self.promise(session, &prepared, flight, descriptor)
+    }
+
+    fn flight(
+        session: &FlightSession,
+        sql: String,
+        prepared: &Prepared,
+        rows: Vec<Vec<ScalarValue>>,
+        plan: Option<&Arc<PlanSlot>>,
+    ) -> Flight {
+        let schema = prepared.schema.clone();
+        Flight {
+            query_id: query_id(),
+            sql,
+            rows,
+            schema: schema.unwrap_or_else(|| Arc::new(Schema::empty())),
+            plan: plan.cloned(),
+            session: session.session(),
+            cancelled: CancellationToken::new(),
+            shared: Shared::default(),
+        }
     }
 
     fn promise(
         &self,
         session: &FlightSession,
-        sql: String,
         prepared: &Prepared,
-        rows: Vec<Vec<ScalarValue>>,
+        flight: Flight,
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
-        let schema = prepared
-            .schema
-            .clone()
-            .unwrap_or_else(|| Arc::new(Schema::empty()));
-        let sent = session.shape().schema(&schema);
-        let flight = Arc::new(Flight {
-            query_id: query_id(),
-            sql,
-            rows,
-            schema,
-            session: session.session(),
-            cancelled: CancellationToken::new(),
-            shared: Shared::default(),
-        });
+        let flight = Arc::new(flight);
+        let sent = session.shape().schema(&flight.schema);
         // Rows of one parameter row come before those of the next.
         let endpoints = if prepared.unordered && flight.rows.len() == 1 {
             self.options.endpoints
@@ -210,6 +221,7 @@ impl Queries {
             sql: sql.to_owned(),
             parameters,
             door: Door::Flight,
+            plan: None,
         };
         let run = self
             .service
@@ -357,6 +369,7 @@ async fn begin(
         sql: flight.sql.clone(),
         parameters,
         door: Door::Flight,
+        plan: flight.plan.clone(),
     };
     let running = service
         .statements

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use tarn_engine::{ScalarValue, Session};
+use tarn_engine::{PlanSlot, ScalarValue, Session};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,8 @@ pub(crate) struct Flight {
     pub(crate) query_id: String,
     /// Its text.
     pub(crate) sql: String,
+    /// Where a prepared statement keeps its plan.
+    pub(crate) plan: Option<Arc<PlanSlot>>,
     /// A row of parameters for each run; one without parameters has one empty row.
     pub(crate) rows: Vec<Vec<ScalarValue>>,
     /// Columns of the result, as the engine makes them.
@@ -221,6 +223,7 @@ mod tests {
     fn flight(sql: &str) -> Arc<Flight> {
         Arc::new(Flight {
             query_id: "q".to_owned(),
+            plan: None,
             sql: sql.to_owned(),
             rows: vec![vec![]],
             schema: Arc::new(Schema::empty()),

@@ -103,6 +103,7 @@ async fn answer(
                 sql: request.statement,
                 parameters,
                 door: ClientDoor::Http,
+                plan: None,
             },
         )
         .await

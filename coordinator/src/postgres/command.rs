@@ -15,7 +15,7 @@ use super::encode::{Style, describe};
 use super::extended::{Given, Kind, Statement};
 use super::fault::{Fault, Notice};
 use super::message;
-use super::portal::{Open, Pass, Portal, Progress};
+use super::portal::{Open, Pass, Portal, Progress, Walk};
 
 /// How a command is called.
 pub(crate) struct Call<'a> {
@@ -33,6 +33,7 @@ pub(crate) struct Call<'a> {
 struct Cursor<'a> {
     name: String,
     binary: bool,
+    scroll: bool,
     hold: bool,
     query: &'a str,
     /// All of the `DECLARE`.
@@ -131,10 +132,6 @@ impl Connection {
                 hold,
                 sql: query,
             } => {
-                if scroll {
-                    return Err(Fault::unsupported("a SCROLL cursor")
-                        .with_hint("rows are read once and forwards; use NO SCROLL"));
-                }
                 if !hold && self.block.is_idle() && !call.several {
                     return Err(Fault::error(
                         "25P01",
@@ -145,6 +142,7 @@ impl Connection {
                 let cursor = Cursor {
                     name,
                     binary,
+                    scroll,
                     hold,
                     query: &query,
                     text: sql,
@@ -318,7 +316,7 @@ impl Connection {
         }
         // The engine sets it; that it is local is the block's business.
         self.block.set_local(before);
-        self.run(sql, vec![]).await.map(|_| ())
+        self.run(sql, vec![], None).await.map(|_| ())
     }
 
     async fn discard(&mut self, what: Discard, several: bool) -> Result<&'static str, Fault> {
@@ -421,7 +419,10 @@ impl Connection {
         }
         let values = self.evaluate(values, &types).await?;
         statement.count_run();
-        let running = self.start(&statement.sql, values).await?;
+        let plan = Arc::clone(&statement.plan);
+        let running = self
+            .start_prepared(&statement.sql, values, Some(plan))
+            .await?;
         self.send_all(running, call.formats, call.describes).await
     }
 
@@ -458,6 +459,7 @@ impl Connection {
         let Cursor {
             name,
             binary,
+            scroll,
             hold,
             query: sql,
             text,
@@ -484,7 +486,11 @@ impl Connection {
         }
         let running = self.start(sql, values).await?;
         let formats = vec![i16::from(binary)];
-        let open = Open::new(running, None, &formats, Style::of(&self.session.settings))?;
+        let mut open = Open::new(running, None, &formats, Style::of(&self.session.settings))?;
+        if scroll {
+            let engine = &self.shared.service.engine;
+            open = open.scrolling(engine.reservation("rows of a SCROLL cursor"));
+        }
         self.portals
             .insert(name, Portal::cursor(statement, open, formats, hold));
         Ok(())
@@ -530,6 +536,7 @@ impl Connection {
         moved.map(|rows| format!("{word} {rows}"))
     }
 
+    /// Goes as PostgreSQL's `DoPortalRunFetch` does.
     async fn step(
         &mut self,
         open: &mut Open,
@@ -538,27 +545,40 @@ impl Connection {
         is_move: bool,
         describes: bool,
     ) -> Result<u64, Fault> {
-        let backwards = || {
-            Fault::error("55000", "cursor can only scan forward")
-                .with_hint("rows are read once; declare another cursor to read them again")
-        };
-        let (skip, take) = match steps {
-            Steps::Forward(rows) => (0, rows),
-            Steps::All => (0, 0),
-            Steps::Relative(rows) => (rows - 1, 1),
-            Steps::Absolute(row) if row > open.passed() => (row - open.passed() - 1, 1),
-            Steps::Absolute(_) | Steps::Backward => return Err(backwards()),
-        };
         if describes && !is_move {
             let columns = describe(open.schema(), formats)?;
             message::row_description(&mut self.wire.output, &columns);
         }
-        if skip > 0 {
-            Box::pin(self.pass(open, skip, Pass::Skip)).await?;
-        }
         let pass = if is_move { Pass::Skip } else { Pass::Send };
-        let sent = Box::pin(self.pass(open, take, pass)).await?;
-        Ok(sent.rows)
+        let (skips, last) = match steps {
+            Steps::Forward(0) | Steps::Backward(0) if !open.is_on_row() => return Ok(0),
+            Steps::Forward(0) | Steps::Backward(0) if is_move => return Ok(1),
+            Steps::Forward(0) | Steps::Backward(0) => (vec![Walk::Back(1)], Walk::On(1)),
+            Steps::Forward(rows) => (vec![], Walk::On(rows)),
+            Steps::Backward(rows) => (vec![], Walk::Back(rows)),
+            Steps::Relative(rows) if rows > 0 => {
+                (vec![Walk::On(rows.unsigned_abs() - 1)], Walk::On(1))
+            }
+            Steps::Relative(rows) => (vec![Walk::Back(rows.unsigned_abs() - 1)], Walk::Back(1)),
+            Steps::Absolute(0) => (vec![Walk::Back(open.at())], Walk::On(0)),
+            Steps::Absolute(row) if row > 0 => {
+                let (row, at) = (row.unsigned_abs(), open.at());
+                let skip = if row <= at {
+                    Walk::Back(at - row + 1)
+                } else {
+                    Walk::On(row - at - 1)
+                };
+                (vec![skip], Walk::On(1))
+            }
+            Steps::Absolute(row) => {
+                let back = Walk::Back(row.unsigned_abs() - 1);
+                (vec![Walk::On(Steps::ALL), back], Walk::Back(1))
+            }
+        };
+        for skip in skips {
+            Box::pin(self.walk(open, skip, Pass::Skip)).await?;
+        }
+        Box::pin(self.walk(open, last, pass)).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tarn_engine::{BackendState, ScalarValue, Session, only_reads, parse_duration};
+use tarn_engine::{BackendState, PlanSlot, ScalarValue, Session, only_reads, parse_duration};
 use uuid::Uuid;
 
 use super::Shared;
@@ -293,8 +293,18 @@ impl Connection {
         sql: &str,
         parameters: Vec<ScalarValue>,
     ) -> Result<Running, Fault> {
+        self.start_prepared(sql, parameters, None).await
+    }
+
+    /// As [`Self::start`], for a statement that keeps its plan in `plan`.
+    pub(crate) async fn start_prepared(
+        &mut self,
+        sql: &str,
+        parameters: Vec<ScalarValue>,
+        plan: Option<Arc<PlanSlot>>,
+    ) -> Result<Running, Fault> {
         let before = (!self.block.is_idle()).then(|| self.session.clone());
-        let running = self.run(sql, parameters).await?;
+        let running = self.run(sql, parameters, plan).await?;
         if let Some(before) = before {
             self.block.set_lasting(&before, &self.session);
         }
@@ -306,6 +316,7 @@ impl Connection {
         &mut self,
         sql: &str,
         parameters: Vec<ScalarValue>,
+        plan: Option<Arc<PlanSlot>>,
     ) -> Result<Running, Fault> {
         self.block.check()?;
         if self.block.is_read_only(&self.session) && !only_reads(sql) {
@@ -318,6 +329,7 @@ impl Connection {
             sql: sql.to_owned(),
             parameters,
             door: Door::Postgres,
+            plan,
         };
         let service = &self.shared.service;
         let run = service

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tarn_engine::{
-    ConnectionCommand, Piece, Prepared, connection_command, only_reads, pg_type_of,
+    ConnectionCommand, Piece, PlanSlot, Prepared, connection_command, only_reads, pg_type_of,
     pg_type_of_parameter, redacted, split,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Statement {
     /// Types that the client has said, by position.
     given: Vec<Given>,
     prepared: OnceLock<Prepared>,
+    /// Where its plan is kept from run to run.
+    pub(crate) plan: Arc<PlanSlot>,
     /// The text of the `PREPARE` or `DECLARE` that has made it.
     source: Option<String>,
     /// What others may see of its text.
@@ -99,6 +101,7 @@ impl Statement {
             offset,
             given,
             prepared: OnceLock::new(),
+            plan: Arc::default(),
             source: None,
             prepared_at: Utc::now(),
             runs: AtomicI64::new(0),
@@ -464,7 +467,7 @@ impl Connection {
         let formats = portal.formats.clone();
         statement.count_run();
         let running = self
-            .start(&statement.sql, values)
+            .start_prepared(&statement.sql, values, Some(Arc::clone(&statement.plan)))
             .await
             .map_err(|fault| fault.shifted(statement.offset))?;
         let told = statement

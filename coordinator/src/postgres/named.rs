@@ -104,6 +104,7 @@ pub(crate) struct CursorRow {
     statement: Arc<Statement>,
     is_holdable: bool,
     is_binary: bool,
+    is_scrollable: bool,
     created_at: DateTime<Utc>,
 }
 
@@ -116,6 +117,7 @@ impl Shown for Portal {
             is_holdable: self.is_held(),
             // Formats that Bind asks for do not make a portal binary.
             is_binary: self.is_cursor() && self.formats.contains(&1),
+            is_scrollable: self.is_scrollable(),
             created_at: Utc::now(),
         })
     }
@@ -153,6 +155,7 @@ impl Holdings for Held {
             parameter_types: statement.parameter_oids(),
             from_sql: statement.is_from_sql(),
             runs: statement.runs(),
+            reused: i64::try_from(statement.plan.reused()).unwrap_or(i64::MAX),
         });
         rows.collect()
     }
@@ -165,6 +168,7 @@ impl Holdings for Held {
             statement: redacted(cursor.statement.written()).into_owned(),
             is_holdable: cursor.is_holdable,
             is_binary: cursor.is_binary,
+            is_scrollable: cursor.is_scrollable,
             created_at: cursor.created_at,
         });
         rows.collect()

@@ -1,14 +1,15 @@
 //! Portals and cursors: statements under way, whose rows go out as they are asked for.
 //!
 //! A portal keeps the statement's stream and the batch that it has begun to send, nothing more: memory
-//! does not grow with the rows that are left.
+//! does not grow with the rows that are left. Only a cursor that goes backwards, too, keeps the rows that it
+//! has read, within bounds.
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
-use tarn_engine::ScalarValue;
+use tarn_engine::{EngineError, MemoryReservation, ScalarValue, Steps};
 
 use super::connection::Connection;
 use super::encode::{Cell, RowEncoder, Style, describe, put_row};
@@ -46,8 +47,68 @@ pub(crate) struct Open {
     schema: SchemaRef,
     encoder: RowEncoder,
     batch: Option<Begun>,
-    /// Rows passed so far.
+    /// Rows up to the one that it is on.
     passed: u64,
+    /// Whether it is behind the last row.
+    ended: bool,
+    /// The rows read so far, if it goes backwards, too.
+    kept: Option<Kept>,
+}
+
+/// Bytes of the rows that one SCROLL cursor keeps at most.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+
+/// The rows that a SCROLL cursor has read.
+struct Kept {
+    /// Each with the number of rows before it.
+    batches: Vec<(u64, RecordBatch)>,
+    rows: u64,
+    memory: MemoryReservation,
+}
+
+impl Kept {
+    fn push(&mut self, batch: RecordBatch) -> Result<(), Fault> {
+        let bytes = batch.get_array_memory_size();
+        if self.memory.size().saturating_add(bytes) > KEPT_BYTES_MAX {
+            return Err(Fault::error(
+                "54000",
+                format!(
+                    "the rows of a SCROLL cursor are larger than {} MiB",
+                    KEPT_BYTES_MAX >> 20
+                ),
+            )
+            .with_hint("declare it NO SCROLL, or ask for fewer rows"));
+        }
+        self.memory.try_grow(bytes).map_err(EngineError::from)?;
+        let rows = batch.num_rows() as u64;
+        self.batches.push((self.rows, batch));
+        self.rows += rows;
+        Ok(())
+    }
+
+    /// The part of a batch that holds the row at `at` and up to `rows` more: onwards, or before it.
+    fn part(&self, at: u64, rows: u64, walk: Walk) -> Option<RecordBatch> {
+        let found = self.batches.partition_point(|(first, _)| *first <= at);
+        let (first, batch) = self.batches.get(found.checked_sub(1)?)?;
+        let at = usize::try_from(at - first).ok()?;
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        Some(match walk {
+            Walk::On(_) => batch.slice(at, rows.min(batch.num_rows() - at)),
+            Walk::Back(_) => {
+                let rows = rows.min(at + 1);
+                batch.slice(at + 1 - rows, rows)
+            }
+        })
+    }
+}
+
+/// A way through the rows of a cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// So many rows onwards.
+    On(u64),
+    /// So many rows back.
+    Back(u64),
 }
 
 /// A batch of which some rows have been sent.
@@ -113,6 +174,11 @@ impl Portal {
     pub(crate) fn is_held(&self) -> bool {
         self.hold
     }
+
+    /// Whether it goes backwards, too.
+    pub(crate) fn is_scrollable(&self) -> bool {
+        matches!(&self.progress, Progress::Open(open) if open.kept.is_some())
+    }
 }
 
 impl Open {
@@ -134,7 +200,22 @@ impl Open {
             running,
             batch: None,
             passed: 0,
+            ended: false,
+            kept: None,
         })
+    }
+
+    /// The same, going backwards, too; the rows that it keeps are counted by `memory`.
+    pub(crate) fn scrolling(self, memory: MemoryReservation) -> Self {
+        let kept = Kept {
+            batches: vec![],
+            rows: 0,
+            memory,
+        };
+        Self {
+            kept: Some(kept),
+            ..self
+        }
     }
 
     /// From now on rows go out in these formats.
@@ -162,8 +243,14 @@ impl Open {
         self.running.affected
     }
 
-    pub(crate) fn passed(&self) -> u64 {
-        self.passed
+    /// The number of the row that it is on: 0 before the first, one more than there are behind the last.
+    pub(crate) fn at(&self) -> u64 {
+        self.passed + u64::from(self.ended)
+    }
+
+    /// Whether it is on a row.
+    pub(crate) fn is_on_row(&self) -> bool {
+        self.passed > 0 && !self.ended
     }
 
     pub(crate) fn query_id(&self) -> &str {
@@ -204,6 +291,7 @@ impl Connection {
                 match self.wire.beside(open.running.next()).await? {
                     None => {
                         open.passed += rows;
+                        open.ended = true;
                         return Ok(Sent { rows, is_end: true });
                     }
                     Some(batch) => {
@@ -234,6 +322,99 @@ impl Connection {
                 open.batch = None;
             }
         }
+    }
+
+    /// Sends, or skips, the rows of a way through a cursor; returns how many.
+    pub(crate) async fn walk(
+        &mut self,
+        open: &mut Open,
+        walk: Walk,
+        pass: Pass,
+    ) -> Result<u64, Fault> {
+        match walk {
+            Walk::On(0) | Walk::Back(0) => Ok(0),
+            Walk::Back(_) if open.kept.is_none() => {
+                Err(Fault::error("55000", "cursor can only scan forward")
+                    .with_hint("Declare it with SCROLL option to enable backward scan."))
+            }
+            Walk::On(rows) if open.kept.is_none() => {
+                // No limit is written 0 there.
+                let rows_max = if rows == Steps::ALL { 0 } else { rows };
+                Ok(self.pass(open, rows_max, pass).await?.rows)
+            }
+            walk => {
+                let walked = self.walk_kept(open, walk, pass).await;
+                self.warn();
+                walked
+            }
+        }
+    }
+
+    async fn walk_kept(&mut self, open: &mut Open, walk: Walk, pass: Pass) -> Result<u64, Fault> {
+        let (start, rows) = match walk {
+            Walk::On(rows) => {
+                let known = self.keep(open, open.passed.saturating_add(rows)).await?;
+                let left = known.saturating_sub(open.passed);
+                (open.passed, if open.ended { 0 } else { left.min(rows) })
+            }
+            Walk::Back(rows) => {
+                let before = if open.ended {
+                    open.passed
+                } else {
+                    open.passed.saturating_sub(1)
+                };
+                (before, before.min(rows))
+            }
+        };
+        let mut done = 0;
+        while done < rows && pass == Pass::Send {
+            let at = match walk {
+                Walk::On(_) => start + done,
+                Walk::Back(_) => start - done - 1,
+            };
+            let kept = open.kept.as_ref();
+            let Some(part) = kept.and_then(|kept| kept.part(at, rows - done, walk)) else {
+                return Err(Fault::error("XX000", "a row of a cursor is not there"));
+            };
+            let cells = open.encoder.cells(&part)?;
+            for n in 0..part.num_rows() {
+                let row = match walk {
+                    Walk::On(_) => n,
+                    Walk::Back(_) => part.num_rows() - 1 - n,
+                };
+                put_row(&mut self.wire.output, &cells, row)?;
+                if self.wire.output.len() >= super::wire::FLUSH_BYTES {
+                    self.wire.flush().await?;
+                }
+            }
+            done += part.num_rows() as u64;
+        }
+        match walk {
+            Walk::On(wanted) => {
+                open.passed += rows;
+                open.ended = rows < wanted;
+            }
+            Walk::Back(wanted) => {
+                open.passed = if rows < wanted { 0 } else { start - rows + 1 };
+                open.ended = false;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Reads rows of a SCROLL cursor until it has `wanted`, or all; returns how many it has.
+    async fn keep(&mut self, open: &mut Open, wanted: u64) -> Result<u64, Fault> {
+        self.cancels(open.query_id());
+        let Some(kept) = &mut open.kept else {
+            return Ok(0);
+        };
+        while kept.rows < wanted {
+            let Some(batch) = self.wire.beside(open.running.next()).await? else {
+                break;
+            };
+            kept.push(batch?)?;
+        }
+        Ok(kept.rows)
     }
 
     /// Sends a whole result, with its columns first if the client has not been told them.

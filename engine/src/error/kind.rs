@@ -63,6 +63,8 @@ pub enum ErrorKind {
     DatetimeFormat,
     /// Text that is a date or time such as there is none.
     DatetimeOverflow,
+    /// Text that is no regular expression.
+    InvalidRegex,
     /// An interval too large.
     IntervalOverflow,
     /// A value outside the range of its type.
@@ -133,6 +135,7 @@ impl ErrorKind {
             Self::Grouping => "42803",
             Self::DatetimeFormat => "22007",
             Self::DatetimeOverflow => "22008",
+            Self::InvalidRegex => "2201B",
             Self::IntervalOverflow => "22015",
             Self::InvalidText => "22P02",
             Self::OutOfRange => "22003",
@@ -179,6 +182,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::DatetimeFormat
             | Self::DatetimeOverflow
+            | Self::InvalidRegex
             | Self::IntervalOverflow
             | Self::OutOfRange
             | Self::DivisionByZero
@@ -253,6 +257,7 @@ impl ErrorKind {
             | Self::InvalidText
             | Self::DatetimeFormat
             | Self::DatetimeOverflow
+            | Self::InvalidRegex
             | Self::IntervalOverflow
             | Self::OutOfRange
             | Self::DivisionByZero

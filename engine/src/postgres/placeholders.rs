@@ -6,38 +6,57 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, JoinConstraint, JoinOperator, Select, Statement, UnaryOperator, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, JoinConstraint, JoinOperator, Select, Statement, Subscript, UnaryOperator,
+    Value, VisitMut, VisitorMut,
 };
 
 use crate::parser::fold_name;
 
-/// Functions whose arguments have one type, whatever they are called with: `t`ext, `i`nteger, `f`loat; `.` may be of several.
-const FUNCTIONS: [(&str, &str); 30] = [
+/// Functions whose arguments have one type, whatever they are called with: `t`ext, `i`nteger, `f`loat, `b`oolean, b`y`tes;
+/// `.` may be of several.
+const FUNCTIONS: [(&str, &str); 48] = [
     ("acos", "f"),
+    ("array_length", ".i"),
+    ("array_lower", ".i"),
+    ("array_upper", ".i"),
     ("asin", "f"),
     ("atan", "f"),
+    ("bool_and", "b"),
+    ("bool_or", "b"),
     ("cbrt", "f"),
     ("chr", "i"),
     ("cos", "f"),
     ("degrees", "f"),
+    ("encode", "yt"),
+    ("every", "b"),
     ("exp", "f"),
+    ("generate_subscripts", ".i"),
     ("initcap", "t"),
+    ("lag", ".i"),
+    ("lead", ".i"),
     ("left", "ti"),
     ("lower", "t"),
     ("lpad", "tit"),
     ("make_date", "iii"),
     ("make_time", "iif"),
     ("make_timestamp", "iiiiif"),
+    ("make_timestamptz", "iiiiift"),
+    ("nth_value", ".i"),
     ("ntile", "i"),
+    ("percentile_cont", "f"),
+    ("percentile_disc", "f"),
     ("pg_sleep", "f"),
     ("radians", "f"),
+    ("regexp_count", "tti"),
+    ("regexp_instr", "ttiii"),
+    ("regexp_substr", "ttii"),
     ("repeat", "ti"),
     ("replace", "ttt"),
     ("reverse", "t"),
     ("right", "ti"),
     ("rpad", "tit"),
+    ("setseed", "f"),
     ("sin", "f"),
     ("split_part", "tti"),
     ("starts_with", "tt"),
@@ -146,15 +165,27 @@ impl VisitorMut for Rewriter {
                 }
             }
             Expr::Function(function) => arguments(function),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    if let AccessExpr::Subscript(Subscript::Index { index }) = access {
+                        typed(index, DataType::Int4(None));
+                    }
+                }
+            }
             _ => {}
         }
         ControlFlow::Continue(())
     }
 }
 
+/// Whether `expr` is a parameter.
+fn is_open(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
+}
+
 /// Casts `expr` if it is a parameter.
 fn typed(expr: &mut Expr, ty: DataType) {
-    if matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
+    if is_open(expr) {
         let inner = std::mem::replace(expr, Expr::value(Value::Null));
         *expr = Expr::Cast {
             kind: CastKind::DoubleColon,
@@ -180,7 +211,10 @@ fn operands(left: &mut Expr, op: &BinaryOperator, right: &mut Expr) {
             }
         }
         BinaryOperator::StringConcat => {
-            if let Some(ty) = array_type(left) {
+            if is_open(left) && is_open(right) {
+                typed(left, DataType::Text);
+                typed(right, DataType::Text);
+            } else if let Some(ty) = array_type(left) {
                 typed(right, ty);
             } else if let Some(ty) = array_type(right) {
                 typed(left, ty);
@@ -216,24 +250,28 @@ fn arguments(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else {
         return;
     };
+    let count = list.args.len();
     let arguments = list.args.iter_mut().filter_map(|argument| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
         _ => None,
     });
-    let is_parameter = |expr: &Expr| matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)));
     if let Ok(at) = FUNCTIONS.binary_search_by(|(known, _)| (*known).cmp(&name)) {
         for (argument, kind) in arguments.zip(FUNCTIONS[at].1.bytes()) {
             let ty = match kind {
                 b't' => DataType::Text,
                 b'i' => DataType::Int4(None),
                 b'f' => DataType::DoublePrecision,
+                b'b' => DataType::Boolean,
+                b'y' => DataType::Bytea,
                 _ => continue,
             };
             typed(argument, ty);
         }
+    } else if name == "to_timestamp" && count == 1 {
+        arguments.for_each(|seconds| typed(seconds, DataType::DoublePrecision));
     } else if FLOATS.contains(&name.as_str()) {
         let mut arguments: Vec<&mut Expr> = arguments.collect();
-        let all_open = arguments.iter().all(|argument| is_parameter(argument));
+        let all_open = arguments.iter().all(|argument| is_open(argument));
         for (at, argument) in arguments.iter_mut().enumerate() {
             match name.as_str() {
                 // Digits after the point.
@@ -278,6 +316,11 @@ mod tests {
         check(
             "SELECT substr($1, $2), floor($3)",
             "SELECT SUBSTR($1, $2::INT4), FLOOR($3::DOUBLE PRECISION)",
+        );
+        check("SELECT $1 || $2", "SELECT $1::TEXT || $2::TEXT");
+        check(
+            "SELECT to_timestamp($1), to_timestamp($2, $3), a[$4]",
+            "SELECT to_timestamp($1::DOUBLE PRECISION), to_timestamp($2, $3), a[$4::INT4]",
         );
         check("SELECT 1 = $1", "SELECT 1 = $1");
     }

@@ -16,12 +16,16 @@ const ESCAPES: [(char, &str); 5] = [
     ('Z', "\\z"),
 ];
 /// Functions whose second argument is a regular expression.
-const FUNCTIONS: [&str; 5] = [
+const FUNCTIONS: [&str; 9] = [
     "regexp_replace",
     "regexp_match",
+    "regexp_matches",
     "regexp_like",
     "regexp_count",
     "regexp_instr",
+    "regexp_split_to_array",
+    "regexp_split_to_table",
+    "regexp_substr",
 ];
 
 /// Rewrites every such expression.

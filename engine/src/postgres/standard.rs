@@ -13,9 +13,10 @@ use super::expression;
 use crate::parser::{fold, fold_name};
 
 /// Functions that DataFusion has under other names.
-const RENAMED: [(&str, &str); 4] = [
+const RENAMED: [(&str, &str); 5] = [
     ("variance", "var_samp"),
     ("every", "bool_and"),
+    ("array_to_json", "to_json"),
     ("array_remove", "array_remove_all"),
     ("array_replace", "array_replace_all"),
 ];
@@ -144,7 +145,15 @@ fn json_agg(function: &Function) -> Option<Expr> {
     {
         texts.name = Ident::new("string_agg").into();
         let text = expression(&format!("coalesce(to_json({value})::text, 'null')"))?;
-        let comma = Expr::value(Value::SingleQuotedString(", ".to_owned()));
+        // Rows stand in lines.
+        let is_row =
+            matches!(&value, Expr::Function(row) if row.name.to_string() == "named_struct");
+        let comma = if is_row && made == "json" {
+            ", \n "
+        } else {
+            ", "
+        };
+        let comma = Expr::value(Value::SingleQuotedString(comma.to_owned()));
         list.args = [text, comma]
             .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
             .to_vec();

@@ -16,6 +16,7 @@ mod order;
 mod pattern;
 mod pruning;
 mod reading;
+mod series;
 mod spans;
 mod sums;
 mod syntax;
@@ -56,6 +57,7 @@ fn all() -> Vec<function::Function> {
     all.extend(make::functions());
     all.extend(now::functions());
     all.extend(pattern::functions());
+    all.extend(series::functions());
     all.extend(text::functions());
     all.extend(trunc::functions());
     all

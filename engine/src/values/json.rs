@@ -7,7 +7,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::{CastOptions, cast};
 use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, Int64Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Field, FieldRef, Int64Type, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::{DFSchema, Result, exec_err};
@@ -15,7 +16,7 @@ use datafusion::functions::utils::make_scalar_function;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility,
+    Signature, TypeSignature, Volatility,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use serde::de::IgnoredAny;
@@ -64,9 +65,15 @@ impl ExprPlanner for JsonOperators {
 }
 
 /// The functions, which workers meet in plans.
-pub(super) fn functions() -> [Arc<ScalarUDF>; 4] {
-    [Part::Json, Part::Text, Part::Made, Part::MadeBinary]
-        .map(|part| Arc::new(ScalarUDF::from(Json::new(part))))
+pub(super) fn functions() -> [Arc<ScalarUDF>; 5] {
+    [
+        Part::Json,
+        Part::Text,
+        Part::Made,
+        Part::MadeBinary,
+        Part::Row,
+    ]
+    .map(|part| Arc::new(ScalarUDF::from(Json::new(part))))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,6 +86,8 @@ enum Part {
     Made,
     /// A value as what PostgreSQL calls binary JSON.
     MadeBinary,
+    /// A row as JSON, maybe with a line for each field.
+    Row,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -89,13 +98,15 @@ struct Json {
 
 impl Json {
     fn new(part: Part) -> Self {
-        let count = match part {
-            Part::Json | Part::Text => 2,
-            Part::Made | Part::MadeBinary => 1,
+        let counts = match part {
+            Part::Json | Part::Text => vec![2],
+            Part::Made | Part::MadeBinary => vec![1],
+            Part::Row => vec![1, 2],
         };
+        let counts = counts.into_iter().map(TypeSignature::Any).collect();
         Self {
             part,
-            signature: Signature::any(count, Volatility::Immutable),
+            signature: Signature::one_of(counts, Volatility::Immutable),
         }
     }
 }
@@ -107,6 +118,7 @@ impl ScalarUDFImpl for Json {
             Part::Text => "tarn_json_text",
             Part::Made => "to_json",
             Part::MadeBinary => "to_jsonb",
+            Part::Row => "row_to_json",
         }
     }
 
@@ -125,13 +137,14 @@ impl ScalarUDFImpl for Json {
             Part::Text => return Ok(Arc::new(field)),
             Part::MadeBinary => "jsonb",
             Part::Json if document.is_some_and(|d| pg_type_of(d).name == "jsonb") => "jsonb",
-            Part::Json | Part::Made => "json",
+            Part::Json | Part::Made | Part::Row => "json",
         };
         let metadata = [(PG_TYPE_KEY.to_owned(), noted.to_owned())];
         Ok(Arc::new(field.with_metadata(metadata.into())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let fields = &args.arg_fields;
         let each = |arrays: &[ArrayRef]| {
             let values = match arrays {
                 [values] => (0..values.len())
@@ -139,13 +152,30 @@ impl ScalarUDFImpl for Json {
                         if values.is_null(row) || values.data_type().is_null() {
                             return Ok(None);
                         }
-                        let document = made(values, row)?;
+                        let document = made(values, &fields[0], row)?;
                         Ok(match self.part {
                             Part::MadeBinary => normalized(&document),
                             _ => Some(document),
                         })
                     })
                     .collect::<Result<StringArray>>()?,
+                [rows, lines] if self.part == Part::Row => {
+                    let lines = cast(lines, &DataType::Boolean)?;
+                    let lines = lines.as_boolean();
+                    (0..rows.len())
+                        .map(|row| {
+                            if rows.is_null(row) || lines.is_null(row) {
+                                return Ok(None);
+                            }
+                            let document = made(rows, &fields[0], row)?;
+                            Ok(Some(if lines.value(row) {
+                                in_lines(&document)
+                            } else {
+                                document
+                            }))
+                        })
+                        .collect::<Result<StringArray>>()?
+                }
                 [documents, keys] => {
                     let documents = cast(documents, &DataType::Utf8)?;
                     parts(documents.as_string::<i32>(), keys, self.part)?
@@ -302,10 +332,30 @@ fn value_end(text: &str) -> usize {
     text.len()
 }
 
+/// An object with a line for each of its fields. Source: PostgreSQL, `row_to_json`.
+fn in_lines(document: &str) -> String {
+    let fields = items_of(document).unwrap_or_default();
+    let fields: Vec<String> = fields
+        .into_iter()
+        .map(|(name, value)| format!("{}:{value}", name.unwrap_or_default()))
+        .collect();
+    format!("{{{}}}", fields.join(",\n "))
+}
+
 /// A value that is not NULL as JSON. Source: PostgreSQL, `to_json`.
-fn made(array: &ArrayRef, row: usize) -> Result<String> {
+pub(crate) fn made(array: &ArrayRef, field: &Field, row: usize) -> Result<String> {
     if array.is_null(row) || array.data_type().is_null() {
         return Ok("null".to_owned());
+    }
+    if matches!(pg_type_of(field).name, "json" | "jsonb")
+        && let Some(document) = array.as_string_opt::<i32>()
+    {
+        return Ok(document.value(row).to_owned());
+    }
+    if matches!(pg_type_of(field).name, "json" | "jsonb")
+        && let Some(document) = array.as_string_view_opt()
+    {
+        return Ok(document.value(row).to_owned());
     }
     let plain = || -> Result<String> {
         let options = FormatOptions::default();
@@ -315,16 +365,16 @@ fn made(array: &ArrayRef, row: usize) -> Result<String> {
     let quoted = |text: String| serde_json::Value::String(text).to_string();
     Ok(match array.data_type() {
         DataType::Boolean => plain()?,
-        DataType::List(_) => {
+        DataType::List(item) => {
             let items = array.as_list::<i32>().value(row);
-            let items = (0..items.len()).map(|at| made(&items, at));
+            let items = (0..items.len()).map(|at| made(&items, item, at));
             format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(","))
         }
         DataType::Struct(fields) => {
             let columns = array.as_struct().columns();
             let pairs = fields.iter().zip(columns).map(|(field, column)| {
                 let name = quoted(field.name().clone());
-                Ok(format!("{name}:{}", made(column, row)?))
+                Ok(format!("{name}:{}", made(column, field, row)?))
             });
             format!("{{{}}}", pairs.collect::<Result<Vec<_>>>()?.join(","))
         }
@@ -348,6 +398,17 @@ fn made(array: &ArrayRef, row: usize) -> Result<String> {
             });
             let mut text = vec![];
             printing::put_timestamp(&mut text, micros, offset, b'T');
+            quoted(String::from_utf8_lossy(&text).into_owned())
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let value = array.as_primitive::<IntervalMonthDayNanoType>().value(row);
+            let mut text = vec![];
+            printing::put_interval(&mut text, value.into());
+            quoted(String::from_utf8_lossy(&text).into_owned())
+        }
+        DataType::FixedSizeBinary(16) => {
+            let mut text = vec![];
+            printing::put_uuid(&mut text, array.as_fixed_size_binary().value(row));
             quoted(String::from_utf8_lossy(&text).into_owned())
         }
         _ => quoted(plain()?),
@@ -384,8 +445,10 @@ mod tests {
     #[test]
     fn values_are_written_as_json() {
         let array: ArrayRef = Arc::new(StringArray::from(vec!["a\"b"]));
-        assert_eq!(made(&array, 0).unwrap(), "\"a\\\"b\"");
+        let field = Field::new("", DataType::Utf8, true);
+        assert_eq!(made(&array, &field, 0).unwrap(), "\"a\\\"b\"");
         let array: ArrayRef = Arc::new(Float64Array::from(vec![2.0]));
-        assert_eq!(made(&array, 0).unwrap(), "2");
+        let field = Field::new("", DataType::Float64, true);
+        assert_eq!(made(&array, &field, 0).unwrap(), "2");
     }
 }

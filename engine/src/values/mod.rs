@@ -8,13 +8,14 @@ mod averages;
 mod decimals;
 mod division;
 mod floats;
-mod json;
+pub(crate) mod json;
 pub(crate) mod jsonb;
 mod multisets;
 mod overrides;
 mod patterns;
 mod plain;
 mod ranks;
+mod regexes;
 mod sums;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     all.extend(patterns::functions());
     all.extend(json::functions());
     all.extend(plain::functions());
+    all.extend(regexes::functions());
     all.push(arrays::function());
     all
 }

@@ -264,6 +264,133 @@ def prepared_statements_are_listed():
 
 
 @check
+def plans_of_prepared_statements_are_used_again():
+    with connect(autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {SCHEMA}.planned (id bigint, s text)")
+        connection.execute(f"INSERT INTO {SCHEMA}.planned VALUES (1, 'a'), (2, 'b'), (3, NULL)")
+        ask = f"SELECT s FROM {SCHEMA}.planned WHERE id = %s"
+        for n in range(4):
+            equal([connection.execute(ask, [key], prepare=True).fetchall() for key in (1, 2, 3, 4)], [[("a",)], [("b",)], [(None,)], []])
+        asks = "SELECT generic_plans > 0, generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE '%.planned WHERE%'"
+        equal(connection.execute(asks).fetchone(), (True, 16))
+
+
+@check
+def prepared_statements_see_every_change():
+    table = f"{SCHEMA}.kept"
+    with connect(autocommit=True) as one, connect(autocommit=True) as other:
+        other.execute(f"CREATE TABLE {table} (id bigint, s text)")
+        other.execute(f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b')")
+
+        def ask(key=1, sql=f"SELECT s FROM {table} WHERE id = %s"):
+            return sorted(row[0] for row in one.execute(sql, [key], prepare=True).fetchall())
+
+        def warm(expected, **how):
+            for _ in range(8):
+                equal(ask(**how), expected)
+
+        warm(["a"])
+        other.execute(f"INSERT INTO {table} VALUES (1, 'c')")
+        warm(["a", "c"])
+        one.execute(f"INSERT INTO {table} VALUES (1, 'd')")
+        warm(["a", "c", "d"])
+        other.execute(f"TRUNCATE {table}")
+        warm([])
+        other.execute(f"DROP TABLE {table}")
+        equal(state(ask), "42P01")
+        other.execute(f"CREATE TABLE {table} (s text, more int, id bigint)")
+        other.execute(f"INSERT INTO {table} VALUES ('new', 5, 1)")
+        warm(["new"])
+        other.execute(f"ALTER TABLE {table} RENAME COLUMN s TO t")
+        equal(state(ask), "42703")
+        other.execute(f"ALTER TABLE {table} RENAME COLUMN t TO s")
+        warm(["new"])
+        other.execute(f"ALTER TABLE {table} RENAME COLUMN more TO s2")
+        other.execute(f"ALTER TABLE {table} RENAME COLUMN s TO s3")
+        other.execute(f"ALTER TABLE {table} RENAME COLUMN s3 TO s")
+        warm(["new"])
+        other.execute(f"ALTER TABLE {table} RENAME TO kept_away")
+        equal(state(ask), "42P01")
+        other.execute(f"ALTER TABLE {SCHEMA}.kept_away RENAME TO kept")
+        warm(["new"])
+
+        every = f"SELECT * FROM {table} WHERE id = %s"
+        for _ in range(8):
+            equal(one.execute(every, [1], prepare=True).fetchall(), [("new", 5, 1)])
+        other.execute(f"ALTER TABLE {table} ADD COLUMN later int")
+        equal(state(lambda: one.execute(every, [1], prepare=True)), "0A000")
+
+
+@check
+def prepared_statements_see_other_views_names_and_settings():
+    with connect(autocommit=True) as one, connect(autocommit=True) as other:
+        other.execute(f"CREATE TABLE {SCHEMA}.seen (id bigint, at timestamptz)")
+        other.execute(f"INSERT INTO {SCHEMA}.seen VALUES (1, '2024-01-02 03:04:05+00')")
+        other.execute(f"CREATE VIEW {SCHEMA}.watched AS SELECT id + 10 AS id FROM {SCHEMA}.seen")
+        answers = lambda sql, *values: [row[0] for row in one.execute(sql, values, prepare=True).fetchall()]
+
+        def warm(expected, sql, *values):
+            for _ in range(8):
+                equal(answers(sql, *values), expected)
+
+        warm([11], f"SELECT id FROM {SCHEMA}.watched WHERE id > %s", 5)
+        other.execute(f"CREATE OR REPLACE VIEW {SCHEMA}.watched AS SELECT id + 20 AS id FROM {SCHEMA}.seen")
+        warm([21], f"SELECT id FROM {SCHEMA}.watched WHERE id > %s", 5)
+
+        # PostgreSQL keeps to the table that the name stood for first, as long as there is that table.
+        if TARN:
+            one.execute(f"SET search_path = {SCHEMA}_first, {SCHEMA}")
+            other.execute(f"CREATE SCHEMA {SCHEMA}_first")
+            warm([1], "SELECT id FROM seen WHERE id < %s", 100)
+            other.execute(f"CREATE TABLE {SCHEMA}_first.seen (id bigint)")
+            warm([], "SELECT id FROM seen WHERE id < %s", 100)
+            other.execute(f"INSERT INTO {SCHEMA}_first.seen VALUES (7)")
+            warm([7], "SELECT id FROM seen WHERE id < %s", 100)
+            one.execute("CREATE TEMPORARY TABLE seen (id bigint)")
+            warm([], "SELECT id FROM seen WHERE id < %s", 100)
+            one.execute("INSERT INTO seen VALUES (9)")
+            warm([9], "SELECT id FROM seen WHERE id < %s", 100)
+            one.execute("DROP TABLE seen")
+            warm([7], "SELECT id FROM seen WHERE id < %s", 100)
+            other.execute(f"DROP TABLE {SCHEMA}_first.seen")
+            other.execute(f"DROP SCHEMA {SCHEMA}_first")
+            warm([1], "SELECT id FROM seen WHERE id < %s", 100)
+
+        hour = f"SELECT extract(hour FROM at)::int FROM {SCHEMA}.seen WHERE id = %s"
+        warm([3], hour, 1)
+        one.execute("SET TIME ZONE 'Asia/Tokyo'")
+        warm([12], hour, 1)
+
+        moments = {answers(f"SELECT now() FROM {SCHEMA}.seen WHERE id = %s", 1)[0] for _ in range(8)}
+        equal(len(moments), 8)
+        warm([True], f"SELECT at < 'now'::timestamptz FROM {SCHEMA}.seen WHERE id = %s", 1)
+
+
+@check
+def prepared_statements_take_any_values():
+    with connect(autocommit=True) as connection:
+        connection.execute(f"CREATE TABLE {SCHEMA}.valued (id bigint, s text, day date, n numeric(10,2))")
+        connection.execute(f"INSERT INTO {SCHEMA}.valued SELECT n, 's' || n, date '2024-01-01' + n::int, n FROM generate_series(1, 100) AS t(n)")
+
+        def ask(sql, *values):
+            return connection.execute(f"SELECT id FROM {SCHEMA}.valued {sql}", values, prepare=True).fetchall()
+
+        for n in range(1, 12):
+            equal(len(ask("ORDER BY id LIMIT %s", n)), n)
+            equal(ask("ORDER BY id LIMIT %s OFFSET %s", 1, n), [(n + 1,)])
+            equal(ask("WHERE s = %s", f"s{n}"), [(n,)])
+            equal(ask("WHERE day = %s", datetime.date(2024, 1, 1) + datetime.timedelta(n)), [(n,)])
+            equal(ask("WHERE (%s::text IS NULL OR s = %s)", None, f"s{n}")[:0], [])
+            equal(len(ask("WHERE (%s::text IS NULL OR s = %s)", None if n % 2 else "x", f"s{n}")), 100 if n % 2 else 1)
+            equal(ask("WHERE id = ANY(%s) ORDER BY id", [n, n + 1]), [(n,), (n + 1,)])
+            equal(ask("WHERE id IN (%s, %s) ORDER BY id", n, 50), [(n,), (50,)])
+            equal(ask("WHERE n BETWEEN %s AND %s", decimal.Decimal(n), decimal.Decimal(n)), [(n,)])
+            equal(ask("WHERE id = %s + 1", n), [(n + 1,)])
+            equal(ask("WHERE id = (SELECT max(id) FROM " + SCHEMA + ".valued WHERE id <= %s)", n), [(n,)])
+            equal(connection.execute(f"SELECT count(*), max(s) FROM {SCHEMA}.valued WHERE id <= %s", [n], prepare=True).fetchone()[0], n)
+
+
+@check
 def cursors_are_listed_while_they_are_open():
     asks = "SELECT statement, is_holdable, is_binary, is_scrollable FROM pg_cursors WHERE name = 'c_open'"
     with connect() as connection, connect() as other:
@@ -441,10 +568,43 @@ def server_side_cursors_read_in_pieces():
             cursor.execute("SELECT n FROM generate_series(1, 10) AS t(n) ORDER BY n")
             cursor.scroll(4)
             equal(cursor.fetchone(), (5,))
+            equal(state(cursor.scroll, -1), "55000")
     with connect(autocommit=True) as connection:
         with connection.cursor("kept", withhold=True) as cursor:
             cursor.execute("SELECT 1 AS a")
             equal(cursor.fetchall(), [(1,)])
+
+
+@check
+def scrollable_cursors_go_both_ways():
+    # More than one batch of rows.
+    count = 20000
+    with connect() as connection, connection.cursor("both ways", scrollable=True) as cursor:
+        cursor.execute("SELECT n, 'x' || n FROM generate_series(1, %s::bigint) AS t(n) ORDER BY n", [count])
+        fetch = lambda how: [row[0] for row in connection.execute(f'FETCH {how} FROM "both ways"').fetchall()]
+        move = lambda how: connection.execute(f'MOVE {how} FROM "both ways"').statusmessage
+        equal(cursor.fetchmany(3), [(1, "x1"), (2, "x2"), (3, "x3")])
+        equal((fetch("PRIOR"), fetch("PRIOR"), fetch("PRIOR"), fetch("PRIOR")), ([2], [1], [], []))
+        equal((fetch("0"), fetch("NEXT"), fetch("0"), fetch("RELATIVE 0")), ([], [1], [1], [1]))
+        equal((fetch("LAST"), fetch("NEXT"), fetch("NEXT"), fetch("PRIOR")), ([count], [], [], [count]))
+        equal((fetch("ABSOLUTE 9000"), fetch("BACKWARD 3"), fetch("-2")), ([9000], [8999, 8998, 8997], [8996, 8995]))
+        equal((fetch("ABSOLUTE -2"), fetch("RELATIVE -3"), fetch("RELATIVE 2")), ([count - 1], [count - 4], [count - 2]))
+        equal((fetch("FIRST"), fetch("ABSOLUTE 0"), fetch("FORWARD 2")), ([1], [], [1, 2]))
+        equal(fetch(f"ABSOLUTE {count + 5}"), [])
+        equal(fetch("BACKWARD ALL"), list(range(count, 0, -1)))
+        equal(fetch("FORWARD ALL"), list(range(1, count + 1)))
+        equal((move("BACKWARD ALL"), move("BACKWARD ALL"), move("5"), move("0")), (f"MOVE {count}", "MOVE 0", "MOVE 5", "MOVE 1"))
+        equal((move("BACKWARD ALL"), move("FORWARD ALL"), move("0"), move("ABSOLUTE 7")), ("MOVE 4", f"MOVE {count}", "MOVE 0", "MOVE 1"))
+        cursor.scroll(-3)
+        equal(cursor.fetchone(), (5, "x5"))
+        cursor.scroll(99, mode="absolute")
+        equal(cursor.fetchone(), (100, "x100"))
+        equal(connection.execute("SELECT is_scrollable FROM pg_cursors WHERE name = 'both ways'").fetchone(), (True,))
+    with connect(autocommit=True) as connection:
+        connection.execute("DECLARE c_held BINARY SCROLL CURSOR WITH HOLD FOR SELECT n FROM generate_series(1, 3) AS t(n) ORDER BY n")
+        equal(connection.execute("FETCH LAST FROM c_held", binary=True).fetchall(), [(3,)])
+        equal(connection.execute("FETCH BACKWARD 5 FROM c_held", binary=True).fetchall(), [(2,), (1,)])
+        connection.execute("CLOSE c_held")
 
 
 @check

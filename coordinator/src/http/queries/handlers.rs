@@ -96,6 +96,7 @@ pub(in crate::http) async fn submit(
             sql: body.statement,
             parameters,
             door: ClientDoor::Http,
+            plan: None,
         };
         let service = door.state.clone();
         run::start(&door.queries, Arc::clone(&query), service, session, request);

@@ -62,6 +62,7 @@ impl Connection {
             sql: sql.to_owned(),
             parameters: vec![],
             door: Door::Postgres,
+            plan: None,
         };
         let ingest = Ingest {
             table,

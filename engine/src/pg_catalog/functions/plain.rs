@@ -17,15 +17,17 @@ use datafusion::logical_expr::{
 
 use super::names::{literal, quoted};
 use crate::pg_catalog::types::PG_TYPE_KEY;
+use crate::values::json::made;
 use crate::values::jsonb::normalized;
 
 /// The names of the functions that a statement may call.
-pub(crate) const NAMES: [&str; 6] = [
+pub(crate) const NAMES: [&str; 7] = [
     "array_lower",
     "array_upper",
     "format",
     "json_build_array",
     "json_build_object",
+    "jsonb_build_array",
     "jsonb_build_object",
 ];
 
@@ -93,16 +95,20 @@ impl ScalarUDFImpl for Plain {
             .iter()
             .map(|arg| arg.to_array(count))
             .collect::<Result<Vec<_>>>()?;
+        let fields = &args.arg_fields[..];
         let out: ArrayRef = match self.name {
             "array_lower" => bounds(&arrays, |_| 1)?,
             "array_upper" => bounds(&arrays, |length| length)?,
             "format" => texts(count, |row| format(&arrays, row))?,
-            "json_build_array" => texts(count, |row| Ok(Some(json_array(&arrays, row)?)))?,
+            "json_build_array" => texts(count, |row| Ok(Some(json_array(&arrays, fields, row)?)))?,
+            "jsonb_build_array" => texts(count, |row| {
+                Ok(normalized(&json_array(&arrays, fields, row)?))
+            })?,
             "tarn_like" => texts(count, |row| Ok(translated(&arrays, row)))?,
-            "jsonb_build_object" => {
-                texts(count, |row| Ok(normalized(&json_object(&arrays, row)?)))?
-            }
-            _ => texts(count, |row| Ok(Some(json_object(&arrays, row)?)))?,
+            "jsonb_build_object" => texts(count, |row| {
+                Ok(normalized(&json_object(&arrays, fields, row)?))
+            })?,
+            _ => texts(count, |row| Ok(Some(json_object(&arrays, fields, row)?)))?,
         };
         if scalar {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&out, 0)?));
@@ -240,49 +246,29 @@ fn translated(arrays: &[ArrayRef], row: usize) -> Option<String> {
     Some(out)
 }
 
-/// A value as JSON: numbers and truth values as they are, other values as text.
-fn json(array: &ArrayRef, row: usize) -> Result<serde_json::Value> {
-    use serde_json::Value;
-    if array.is_null(row) || array.data_type().is_null() {
-        return Ok(Value::Null);
-    }
-    Ok(match array.data_type() {
-        DataType::Boolean => Value::Bool(array.as_boolean().value(row)),
-        ty if ty.is_numeric() => {
-            let text = text(array, row)?.unwrap_or_default();
-            serde_json::from_str(&text).unwrap_or(Value::String(text))
-        }
-        DataType::List(_) => {
-            let items = array.as_list::<i32>().value(row);
-            let items = (0..items.len()).map(|at| json(&items, at));
-            Value::Array(items.collect::<Result<_>>()?)
-        }
-        _ => Value::String(text(array, row)?.unwrap_or_default()),
-    })
-}
-
-fn json_array(arrays: &[ArrayRef], row: usize) -> Result<String> {
-    let items = arrays
-        .iter()
-        .map(|array| json(array, row).map(|value| value.to_string()));
+fn json_array(arrays: &[ArrayRef], fields: &[FieldRef], row: usize) -> Result<String> {
+    let items = arrays.iter().zip(fields);
+    let items = items.map(|(array, field)| made(array, field, row));
     Ok(format!(
         "[{}]",
         items.collect::<Result<Vec<_>>>()?.join(", ")
     ))
 }
 
-fn json_object(arrays: &[ArrayRef], row: usize) -> Result<String> {
+fn json_object(arrays: &[ArrayRef], fields: &[FieldRef], row: usize) -> Result<String> {
     if !arrays.len().is_multiple_of(2) {
         return exec_err!("argument list must have even number of elements");
     }
     let mut pairs = Vec::new();
-    for pair in arrays.chunks(2) {
-        let [name, value] = pair else { continue };
+    for (pair, fields) in arrays.chunks(2).zip(fields.chunks(2)) {
+        let ([name, value], [_, field]) = (pair, fields) else {
+            continue;
+        };
         let Some(name) = text(name, row)? else {
             return exec_err!("null value not allowed for object key");
         };
         let name = serde_json::Value::String(name);
-        pairs.push(format!("{name} : {}", json(value, row)?));
+        pairs.push(format!("{name} : {}", made(value, field, row)?));
     }
     Ok(format!("{{{}}}", pairs.join(", ")))
 }
@@ -322,8 +308,12 @@ mod tests {
     fn objects_are_written_as_postgresql_writes_them() {
         let numbers: ArrayRef = Arc::new(Int32Array::from(vec![7]));
         let arrays = [array(Some("a")), numbers, array(Some("b")), array(None)];
+        let fields: Vec<FieldRef> = arrays
+            .iter()
+            .map(|array| Arc::new(Field::new("", array.data_type().clone(), true)))
+            .collect();
         assert_eq!(
-            json_object(&arrays, 0).unwrap(),
+            json_object(&arrays, &fields, 0).unwrap(),
             "{\"a\" : 7, \"b\" : null}"
         );
     }

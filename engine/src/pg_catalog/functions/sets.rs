@@ -30,6 +30,9 @@ pub(crate) const SETS: &[(&str, &[&str])] = &[
         &["word", "catcode", "barelabel", "catdesc", "baredesc"],
     ),
     ("pg_options_to_table", &["option_name", "option_value"]),
+    ("regexp_matches", &[]),
+    ("regexp_split_to_table", &[]),
+    ("string_to_table", &[]),
 ];
 
 /// Every function of this module.

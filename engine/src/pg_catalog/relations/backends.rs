@@ -100,8 +100,8 @@ pub(super) fn pg_prepared_statements(to: &mut Filling<'_>) -> Result<()> {
                 ),
             ),
             ("from_sql", Bool(listed.from_sql)),
-            ("generic_plans", Int(0)),
-            ("custom_plans", Int(listed.runs)),
+            ("generic_plans", Int(listed.reused)),
+            ("custom_plans", Int(listed.runs - listed.reused)),
         ])?;
     }
     Ok(())
@@ -115,8 +115,7 @@ pub(super) fn pg_cursors(to: &mut Filling<'_>) -> Result<()> {
             ("statement", Owned(cursor.statement)),
             ("is_holdable", Bool(cursor.is_holdable)),
             ("is_binary", Bool(cursor.is_binary)),
-            // Rows are read once and forwards.
-            ("is_scrollable", Bool(false)),
+            ("is_scrollable", Bool(cursor.is_scrollable)),
             ("creation_time", moment(Some(cursor.created_at))),
         ])?;
     }
