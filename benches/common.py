@@ -101,6 +101,7 @@ class Tarn:
         for door in ("HTTP", "FLIGHT", "POSTGRES", "WORKER"):
             environment[f"TARN__LISTEN__{door}"] = "127.0.0.1:0"
         self.log = open(folder / "tarn.log", "a")
+        started = time.perf_counter()
         self.process = subprocess.Popen(
             [binary, "server", "--data-dir", str(self.folder), *(arguments or [])],
             env=environment,
@@ -111,6 +112,7 @@ class Tarn:
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"the server did not start; see {folder / 'tarn.log'}")
+        self.start_seconds = time.perf_counter() - started
         self.ready = json.loads(line)["ready"]
 
     def port(self, door: str) -> int:

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import glob
+import http.client
 import json
 import os
 import pathlib
@@ -207,6 +208,22 @@ def short_queries(dsn: dict, clients: int, seconds: float) -> dict:
     return asyncio.run(all_of_them())
 
 
+def select_one(tarn: Tarn, runs: int) -> dict:
+    """`SELECT 1` over one HTTP connection."""
+    connection = http.client.HTTPConnection(tarn.ready["http"])
+    body = json.dumps({"statement": "SELECT 1"})
+    headers = {"content-type": "application/json", "authorization": basic()}
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        connection.request("POST", "/api/v1/sql", body, headers)
+        answer = json.load(connection.getresponse())
+        times.append(time.perf_counter() - started)
+        assert answer["rows"] == [[1]], answer
+    connection.close()
+    return percentiles(times)
+
+
 def psql_describe(tarn: Tarn, table: str, runs: int) -> dict:
     """`\\d table` as a whole psql process, less what a process that only connects takes."""
     environment = dict(os.environ, PGPASSWORD=PASSWORD)
@@ -353,7 +370,7 @@ def show(results: dict) -> None:
     for name, r in results["transfer"].items():
         size = f"{r['mb_per_second']:9.0f}" if r["mb_per_second"] else f"{'':9}"
         print(f"{name:34}{r['first_row_ms']:9.1f} ms{r['rows_per_second']:14,.0f}{size}{r['seconds']:9.2f}")
-    for part in ("short_queries", "metadata", "sessions"):
+    for part in ("small", "short_queries", "metadata", "sessions"):
         print()
         for name, r in results.get(part, {}).items():
             facts = ", ".join(
@@ -371,16 +388,21 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=10, help="length of the short-query run")
     parser.add_argument("--soak-seconds", type=float, default=300)
-    parser.add_argument("--only", nargs="*", choices=["transfer", "short", "metadata", "sessions"])
+    parser.add_argument("--only", nargs="*", choices=["small", "transfer", "short", "metadata", "sessions"])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    wanted = given.only or ["transfer", "short", "metadata", "sessions"]
+    wanted = given.only or ["small", "transfer", "short", "metadata", "sessions"]
     results: dict = {"rows": given.rows, "runs": given.runs, "transfer": {}}
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tarn-bench-"))
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
     tarn = Tarn(given.binary, folder)
     postgres = None
     try:
+        if "small" in wanted:
+            small = results["small"] = {}
+            # What a server needs that nobody has asked anything.
+            small["start"] = {"seconds": tarn.start_seconds, "memory_mb": tarn.rss_bytes() / 1e6}
+            small["SELECT 1, HTTP"] = select_one(tarn, 1000)
         tarn.sql("CREATE TABLE bench_small AS" + ROWS_SQL.format(rows=1000))
         if "transfer" in wanted:
             say(f"making {given.rows:,} rows")

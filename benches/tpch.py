@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -157,9 +158,18 @@ def run_tarn(options, folder: pathlib.Path, s3: S3, workers: int) -> dict:
         properties = {"schema": "tpch"}
         peak = Peak(pids)
         rounds = timed(options, lambda text: server.sql(text, properties)["rows"])
-        return rounds | {"peak_bytes": peak.stop()}
+        point = [point_query(server, key) for key in range(1, 61)]
+        return rounds | {"peak_bytes": peak.stop(), "point_ms": statistics.median(point[10:]) * 1000}
     finally:
         server.stop()
+
+
+def point_query(server: Tarn, number: int) -> float:
+    """One order's lines: the bounds of files, row groups and pages leave little to read."""
+    key = number * 7919 * 32 % 1_000_000 // 32 * 32 + 1
+    started = time.perf_counter()
+    server.sql(f"SELECT l_partkey, l_quantity FROM lineitem WHERE l_orderkey = {key}", {"schema": "tpch"})
+    return time.perf_counter() - started
 
 
 def timed(options, run) -> dict:
@@ -303,6 +313,8 @@ def table(options, results: dict) -> str:
     lines.append("| total, s | " + " | ".join(totals) + " |")
     peaks = [f"{results[name]['peak_bytes'] / 2**30:.2f} GiB | " for name in names]
     lines.append("| peak memory | " + " | ".join(peaks) + " |")
+    points = [f"{results[name]['point_ms']:.1f} ms | " if "point_ms" in results[name] else " | " for name in names]
+    lines.append("| one order's lines, median | " + " | ".join(points) + " |")
     return "\n".join(lines)
 
 
