@@ -121,7 +121,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "ALTER TABLE [IF EXISTS] t ADD COLUMN c type | DROP COLUMN c | RENAME COLUMN c TO d | ALTER COLUMN c TYPE type | ALTER COLUMN c SET NOT NULL | DROP NOT NULL [, …]",
-        "One commit of a new schema; no file is rewritten. Types widen: integer to bigint, real to double precision, numeric to more digits of the same scale. NOT NULL is set if no row has a NULL.",
+        "One commit of a new schema; no file is rewritten. Types widen: integer to bigint, real to double precision, numeric to more digits of the same scale. NOT NULL is set if no row has a NULL. What is inside of columns is named by its path: `ADD COLUMN s.b int`, `RENAME COLUMN s.a TO c`, `DROP COLUMN l.element.x`, `ALTER COLUMN m.value TYPE bigint`; `element` is what an array holds, `key` and `value` what a map does. Keys of maps stay as they are.",
     ),
     (
         "COMMENT ON TABLE t | VIEW v | COLUMN t.c | SCHEMA s IS 'text' | NULL",

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::functions_nested::expr_fn::{array_has_any, make_array};
+use datafusion::functions_nested::expr_fn::{array_has, array_has_any, make_array};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -81,16 +81,20 @@ fn zero_in_array(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let ("array_has", [array, item]) = (call.name(), &call.args[..]) else {
         return None;
     };
-    let zeros = match array.get_type(schema).ok()? {
-        DataType::List(of) => match of.data_type() {
-            DataType::Float32 => [lit(0.0_f32), lit(-0.0_f32)],
-            DataType::Float64 => [lit(0.0_f64), lit(-0.0_f64)],
-            _ => return None,
-        },
+    let DataType::List(of) = array.get_type(schema).ok()? else {
+        return None;
+    };
+    let by_bits = |zeros: [Expr; 2]| array_has_any(array.clone(), make_array(zeros.to_vec()));
+    let has_zero = match of.data_type() {
+        DataType::Float32 => by_bits([lit(0.0_f32), lit(-0.0_f32)]),
+        DataType::Float64 => by_bits([lit(0.0_f64), lit(-0.0_f64)]),
+        // Numbers that become floats beside one.
+        ty if ty.is_numeric() && item.get_type(schema).ok()?.is_floating() => {
+            array_has(array.clone(), lit(0_i64))
+        }
         _ => return None,
     };
-    let is_zero = item.clone().eq(zeros[0].clone());
-    let has_zero = array_has_any(array.clone(), make_array(zeros.to_vec()));
+    let is_zero = item.clone().eq(lit(0.0_f64));
     Some(expr.clone().or(is_zero.and(has_zero)))
 }
 
