@@ -386,6 +386,9 @@ impl StatementSchema {
                 return Ok(Some(view));
             }
         }
+        if version.is_some() && self.builtin(pg_catalog::PG_CATALOG, plain).await.is_ok() {
+            unversioned(pg_catalog::PG_CATALOG)?;
+        }
         let name = vec![name.to_owned()];
         self.relation(&name, with_hidden).await.map(Some)
     }

@@ -8,9 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{JoinSide, JoinType, Result};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -64,6 +68,8 @@ impl PhysicalOptimizerRule for LateMaterialization {
 struct Reach {
     columns: BTreeSet<usize>,
     kept: f64,
+    /// Whether it can be asked of any row: an error that Parquet's reader passes on has lost its class.
+    never_fails: bool,
 }
 
 impl Reach {
@@ -72,6 +78,7 @@ impl Reach {
         Self {
             columns: columns.map(|column| column.index()).collect(),
             kept,
+            never_fails: exprs.iter().all(never_fails),
         }
     }
 
@@ -80,7 +87,7 @@ impl Reach {
         let columns = self.columns.iter().map(|column| source(*column));
         Some(Self {
             columns: columns.collect::<Option<_>>()?,
-            kept: self.kept,
+            ..*self
         })
     }
 }
@@ -89,7 +96,8 @@ fn settled(plan: Arc<dyn ExecutionPlan>, filters: &[Reach]) -> Result<Arc<dyn Ex
     if let Some(scan) = scan::as_scan(&plan) {
         let kept: f64 = filters.iter().map(|filter| filter.kept).product();
         let asked: BTreeSet<_> = filters.iter().flat_map(|filter| &filter.columns).collect();
-        let pays = kept <= KEPT_MAX && asked.len() < plan.schema().fields().len();
+        let safe = filters.iter().all(|filter| filter.never_fails);
+        let pays = safe && kept <= KEPT_MAX && asked.len() < plan.schema().fields().len();
         return Ok(match scan.clone().with_row_filters() {
             Some(filtering) if pays => filtering.into_plan(),
             _ => plan,
@@ -207,6 +215,38 @@ fn output_columns(join: &HashJoinExec) -> Vec<ColumnIndex> {
             .collect(),
         None => all,
     }
+}
+
+/// Whether an expression has a value for every row: it compares columns and constants, and combines what comes of it.
+fn never_fails(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let fails = expr.exists(|part| {
+        let compares = part.downcast_ref::<BinaryExpr>().is_some_and(|binary| {
+            use Operator as O;
+            matches!(
+                binary.op(),
+                O::And
+                    | O::Or
+                    | O::Eq
+                    | O::NotEq
+                    | O::Lt
+                    | O::LtEq
+                    | O::Gt
+                    | O::GtEq
+                    | O::IsDistinctFrom
+                    | O::IsNotDistinctFrom
+            )
+        });
+        let known = compares
+            || part.is::<Column>()
+            || part.is::<Literal>()
+            || part.is::<InListExpr>()
+            || part.is::<LikeExpr>()
+            || part.is::<NotExpr>()
+            || part.is::<IsNullExpr>()
+            || part.is::<IsNotNullExpr>();
+        Ok(!known)
+    });
+    !fails.unwrap_or(true)
 }
 
 fn mapped(filters: &[Reach], source: impl Fn(usize) -> Option<usize>) -> Vec<Reach> {

@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    Time64MicrosecondType, TimestampMicrosecondType,
+    Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::common::{DFSchema, Result, exec_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -38,6 +38,9 @@ impl ExprPlanner for TemporalArithmetic {
         else {
             return Ok(PlannerResult::Original(expr));
         };
+        // A text beside nanoseconds is read with all its digits by `order.rs`.
+        let is_fine = |ty: &DataType| matches!(ty, DataType::Timestamp(TimeUnit::Nanosecond, _));
+        let fine = is_fine(&left) || is_fine(&right);
         let (mut left, mut right) = (common(&left), common(&right));
         let mut expr = expr;
         let plus = match expr.op {
@@ -50,6 +53,9 @@ impl ExprPlanner for TemporalArithmetic {
             | BinaryOperator::Gt
             | BinaryOperator::GtEq => {
                 // A literal is of the type of what it is compared with.
+                if fine {
+                    return Ok(PlannerResult::Original(expr));
+                }
                 if is_temporal(&left) && is_literal(&expr.right, &right) {
                     expr.right = cast(expr.right, left);
                 } else if is_temporal(&right) && is_literal(&expr.left, &left) {
