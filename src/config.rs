@@ -17,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use tarn_catalog::S3Config;
 use thiserror::Error;
 
+mod cache;
 mod flight;
 mod limits;
 mod postgres;
 mod reference;
 
+pub use cache::Cache;
 pub use flight::FlightConfig;
 pub use limits::Limits;
 pub use postgres::PostgresConfig;
@@ -253,14 +255,6 @@ pub struct Spill {
     pub limit_bytes: u64,
 }
 
-/// `[cache]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Bytes of manifests in memory.
-    pub manifest_bytes: u64,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -342,14 +336,6 @@ impl Default for Spill {
     fn default() -> Self {
         Self {
             limit_bytes: 100 << 30,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 256 << 20,
         }
     }
 }

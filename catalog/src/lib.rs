@@ -59,7 +59,8 @@ pub use manifest::{
 pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
 pub use properties::check_properties;
 pub use ranges::{
-    ImmutableObject, RangeCache, RangeCacheConfig, RangeCacheStats, ReadFrom, ReadObserver,
+    CachedObject, ImmutableObject, RangeCache, RangeCacheConfig, RangeCacheStats, ReadFrom,
+    ReadObserver,
 };
 pub use schema::{DOC_META_KEY, field_id, iceberg_type_name};
 pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
 use disk::Disk;
-use object::CachedObject;
+pub use object::CachedObject;
 
 /// Requests of all readers to stores at the same time.
 const REQUESTS_MAX: usize = 32;
@@ -139,7 +139,7 @@ struct Key {
 }
 
 /// What becomes of a block that is being fetched: nothing yet, the block, or why not.
-type Landed = Option<std::result::Result<(Bytes, ReadFrom), Arc<Error>>>;
+type Landed = Option<std::result::Result<Bytes, Arc<Error>>>;
 type Landing = watch::Receiver<Landed>;
 
 impl std::fmt::Debug for Inner {
@@ -187,30 +187,25 @@ impl RangeCache {
         }
     }
 
-    /// A cache that keeps nothing: [`Self::over`] gives the store itself.
+    /// A cache that keeps nothing.
     pub fn off() -> Self {
         Self::new(&RangeCacheConfig::default())
     }
 
+    /// Whether objects of the store with this root are cached. Files of this machine are not: the system does that.
+    pub fn caches(&self, root: &str) -> bool {
+        let off = self.inner.memory_bytes_max == 0 && self.inner.disk.is_none();
+        !off && !root.starts_with("file:")
+    }
+
     /// The store that reads `object` through this cache. Other objects, and everything but reading, go to `store`.
-    ///
-    /// Files of this machine are not cached: the system does that.
     pub fn over(
         &self,
-        store: &Arc<dyn ObjectStore>,
+        store: Arc<dyn ObjectStore>,
         object: ImmutableObject,
         observer: Arc<dyn ReadObserver>,
-    ) -> Arc<dyn ObjectStore> {
-        let off = self.inner.memory_bytes_max == 0 && self.inner.disk.is_none();
-        if off || object.root.starts_with("file:") {
-            return Arc::clone(store);
-        }
-        Arc::new(CachedObject::new(
-            self.clone(),
-            Arc::clone(store),
-            object,
-            observer,
-        ))
+    ) -> Arc<CachedObject> {
+        Arc::new(CachedObject::new(self.clone(), store, object, observer))
     }
 
     /// What the cache did so far.
@@ -254,6 +249,7 @@ impl RangeCache {
         for number in blocks::covering(ranges) {
             match self.block(source.key(number)) {
                 Found::Here(block) => {
+                    self.inner.hit(&block);
                     source.saw(ReadFrom::Memory, &block);
                     found.insert(number, block);
                 }
@@ -265,14 +261,13 @@ impl RangeCache {
             }
         }
         self.launch(source, own);
-        for (number, landing, ours) in waiting {
-            let (block, from) = landed(landing).await?;
-            // Who waited for another reader's block paid for nothing.
-            let from = if ours { from } else { ReadFrom::Memory };
-            if !ours {
+        for (number, landing, own) in waiting {
+            let block = landed(landing).await?;
+            if !own {
+                // Another reader fetches it: this one finds it in memory.
                 self.inner.hit(&block);
+                source.saw(ReadFrom::Memory, &block);
             }
-            source.saw(from, &block);
             found.insert(number, block);
         }
         ranges
@@ -284,11 +279,24 @@ impl RangeCache {
             .collect()
     }
 
+    /// Fetches what is missing of `ranges` into memory, without waiting for it.
+    fn read_ahead(&self, source: &Source, ranges: &[Range<u64>]) {
+        if self.inner.memory_bytes_max == 0 {
+            return;
+        }
+        let missing = blocks::covering(ranges).into_iter().filter_map(|number| {
+            match self.block(source.key(number)) {
+                Found::Missing(flight, _) => Some(flight),
+                Found::Here(_) | Found::Coming(_) => None,
+            }
+        });
+        self.launch(source, missing.collect());
+    }
+
     /// A block, where it stands. Who is told that it is missing must fetch it.
     fn block(&self, key: Key) -> Found {
         let inner = &self.inner;
         if let Some(block) = inner.memory.get(&key) {
-            inner.hit(&block);
             return Found::Here(block);
         }
         let mut flights = inner.flights();
@@ -297,7 +305,6 @@ impl RangeCache {
         }
         // It may have landed meanwhile: a block is in memory before its flight ends.
         if let Some(block) = inner.memory.get(&key) {
-            inner.hit(&block);
             return Found::Here(block);
         }
         let (sender, landing) = watch::channel(None);
@@ -324,7 +331,8 @@ impl RangeCache {
             let (cache, source) = (self.clone(), source.clone());
             tokio::spawn(async move {
                 let inner = Arc::clone(&cache.inner);
-                let read = tokio::task::spawn_blocking(move || inner.from_disk(some));
+                let reader = source.clone();
+                let read = tokio::task::spawn_blocking(move || inner.from_disk(&reader, some));
                 if let Ok(missing) = read.await {
                     cache.request(&source, missing);
                 }
@@ -362,7 +370,7 @@ impl Inner {
     }
 
     /// Lands the blocks that are on disk; gives the others back. Blocks the thread.
-    fn from_disk(&self, flights: Vec<Flight>) -> Vec<Flight> {
+    fn from_disk(&self, source: &Source, flights: Vec<Flight>) -> Vec<Flight> {
         let mut missing = Vec::new();
         for flight in flights {
             let found = self.disk.as_ref().and_then(|disk| disk.read(&flight.key));
@@ -374,7 +382,8 @@ impl Inner {
             counters.disk_hits.fetch_add(1, Ordering::Relaxed);
             let bytes = block.len() as u64;
             counters.disk_read_bytes.fetch_add(bytes, Ordering::Relaxed);
-            flight.land(block, ReadFrom::Disk);
+            source.saw(ReadFrom::Disk, &block);
+            flight.land(block);
         }
         missing
     }
@@ -402,13 +411,14 @@ impl Inner {
         let mut flights = flights.into_iter().peekable();
         for (number, block) in span.zip(fetched) {
             let key = source.key(number);
+            source.saw(ReadFrom::Store, &block);
             if let Some(disk) = &self.disk {
                 disk.keep(key, block.clone());
             }
             match flights.next_if(|flight| flight.key == key) {
                 Some(flight) => {
                     counters.misses.fetch_add(1, Ordering::Relaxed);
-                    flight.land(block, ReadFrom::Store);
+                    flight.land(block);
                 }
                 None => self.memory.insert(key, block),
             }
@@ -431,10 +441,10 @@ struct Flight {
 }
 
 impl Flight {
-    fn land(self, block: Bytes, from: ReadFrom) {
+    fn land(self, block: Bytes) {
         self.cache.memory.insert(self.key, block.clone());
         // Nobody may be waiting any more.
-        let _ = self.sender.send(Some(Ok((block, from))));
+        let _ = self.sender.send(Some(Ok(block)));
     }
 
     fn fail(self, error: &Arc<Error>) {
@@ -493,13 +503,13 @@ impl Source {
     }
 }
 
-async fn landed(mut landing: Landing) -> Result<(Bytes, ReadFrom)> {
+async fn landed(mut landing: Landing) -> Result<Bytes> {
     let outcome = match landing.wait_for(Option::is_some).await {
         Ok(outcome) => outcome.clone(),
         Err(_) => None,
     };
     match outcome {
-        Some(Ok(landed)) => Ok(landed),
+        Some(Ok(block)) => Ok(block),
         Some(Err(error)) => Err(again(&error)),
         None => Err(generic("the process stops".into())),
     }

@@ -20,7 +20,7 @@ use super::{ImmutableObject, RangeCache, ReadObserver, Source};
 
 /// A store that reads one object through a range cache, and does everything else as the store below.
 #[derive(Debug)]
-pub(super) struct CachedObject {
+pub struct CachedObject {
     cache: RangeCache,
     source: Source,
 }
@@ -36,6 +36,15 @@ impl CachedObject {
             cache,
             source: Source::new(store, object, observer),
         }
+    }
+
+    /// Begins to fetch `ranges`, which will be read soon, into memory. What fails is read again then.
+    ///
+    /// Must be called within a runtime.
+    pub fn read_ahead(&self, ranges: &[Range<u64>]) {
+        let within = |range: &&Range<u64>| range.end <= self.source.object.size;
+        let ranges: Vec<Range<u64>> = ranges.iter().filter(within).cloned().collect();
+        self.cache.read_ahead(&self.source, &ranges);
     }
 
     /// The bytes that are asked for, if they are the object's and nothing but its bytes is asked for.

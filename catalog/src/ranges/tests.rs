@@ -152,7 +152,7 @@ impl World {
             size: self.content.len() as u64,
             added_by,
         };
-        cache.over(&store, object, Arc::clone(&self.seen) as _)
+        cache.over(store, object, Arc::clone(&self.seen) as _)
     }
 
     /// Reads `ranges` and compares.
@@ -243,7 +243,9 @@ async fn a_restart_finds_what_is_on_disk() {
     drop(cache);
     world.store.off.store(true, Ordering::SeqCst);
     let cache = world.cache(8, 8);
-    world.check(&cache, &[5..2 * BLOCK, 3 * BLOCK..3 * BLOCK + 9]).await;
+    world
+        .check(&cache, &[5..2 * BLOCK, 3 * BLOCK..3 * BLOCK + 9])
+        .await;
     let stats = cache.stats();
     assert_eq!((stats.disk_hits, stats.misses), (3, 0));
     assert_eq!(world.seen.disk.load(Ordering::SeqCst), 2 * BLOCK + 9);
@@ -342,7 +344,9 @@ async fn both_tiers_keep_their_bounds() {
     let cache = world.cache(4, 8);
     for _ in 0..3 {
         for block in 0..64 {
-            world.check(&cache, &[block * BLOCK..(block + 1) * BLOCK]).await;
+            world
+                .check(&cache, &[block * BLOCK..(block + 1) * BLOCK])
+                .await;
         }
     }
     cache.written().await;
@@ -440,7 +444,10 @@ async fn errors_keep_their_kind_and_are_not_kept() {
     let store = world.over(&cache, 1);
     world.store.off.store(true, Ordering::SeqCst);
     let error = store.get_range(&path(), 0..5).await.unwrap_err();
-    assert!(error.to_string().ends_with("error: switched off"), "{error}");
+    assert!(
+        error.to_string().ends_with("error: switched off"),
+        "{error}"
+    );
     world.store.off.store(false, Ordering::SeqCst);
     world.check(&cache, &[0..5]).await;
     world.store.delete(&path()).await.unwrap();
@@ -455,16 +462,33 @@ async fn errors_keep_their_kind_and_are_not_kept() {
 #[tokio::test]
 async fn local_files_and_a_cache_that_is_off_are_read_directly() {
     let world = World::new(5).await;
+    let cache = world.cache(8, 8);
+    assert!(cache.caches("s3://bucket/") && !cache.caches("file:///"));
+    assert!(!RangeCache::off().caches("s3://bucket/"));
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_is_there_or_on_its_way() {
+    let world = World::new(4 * BLOCK).await;
+    let cache = world.cache(8, 0);
     let store: Arc<dyn ObjectStore> = Arc::clone(&world.store) as Arc<dyn ObjectStore>;
-    let object = |root: &str| ImmutableObject {
-        root: root.to_owned(),
+    let object = ImmutableObject {
+        root: "s3://bucket".to_owned(),
         path: path(),
-        size: 5,
+        size: 4 * BLOCK,
         added_by: 1,
     };
-    let seen = || Arc::clone(&world.seen) as Arc<dyn ReadObserver>;
-    let local = world.cache(8, 8).over(&store, object("file:///"), seen());
-    assert!(Arc::ptr_eq(&local, &store));
-    let off = RangeCache::off().over(&store, object("s3://bucket"), seen());
-    assert!(Arc::ptr_eq(&off, &store));
+    let reader = cache.over(store, object, Arc::clone(&world.seen) as _);
+    reader.read_ahead(&[BLOCK..3 * BLOCK, 3 * BLOCK..9 * BLOCK]);
+    world.check(&cache, &[BLOCK + 1..2 * BLOCK + 1]).await;
+    assert_eq!(world.requests(), 1);
+    assert_eq!(world.seen.store.load(Ordering::SeqCst), 2 * BLOCK);
+    // What failed ahead is read again.
+    world.store.off.store(true, Ordering::SeqCst);
+    reader.read_ahead(&[0..1]);
+    while !cache.inner.flights().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    world.store.off.store(false, Ordering::SeqCst);
+    world.check(&cache, &[0..BLOCK]).await;
 }

@@ -313,6 +313,7 @@ async fn deleted_positions_are_not_read_in_any_byte_range() {
                 .trim_start_matches('/')
                 .to_owned(),
             size: std::fs::metadata(&deleted).expect("the file exists").len(),
+            added_by: 1,
         }],
     };
     let number =
