@@ -101,20 +101,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
     let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
     let (http, registration) = http::open(&config, &folder.path, service, tls).await?;
-    let children = Children::start(
-        config.workers,
-        &ChildPlan {
-            coordinator: registration,
-            cluster: config.cluster.name.clone(),
-            secret: secret_text,
-            listen: worker_address(&config)?,
-            memory_bytes,
-            data_dir: folder.path.clone(),
-            spill_bytes: config.spill.limit_bytes,
-            caches,
-            log_level: config.log.level.clone(),
-        },
-    )?;
+    let bounds = (memory_bytes, caches);
+    let plan = child_plan(&config, &folder, registration, secret_text, bounds)?;
+    let children = Children::start(config.workers, &plan)?;
     let stop = signals::stop();
     tokio::pin!(stop);
     tokio::select! {
@@ -165,6 +154,27 @@ fn runtime(
         footer_bytes: caches.footer_bytes,
     };
     Ok((runtime_env(&limits, stores)?, memory_bytes))
+}
+
+/// How local workers are started: by `coordinator`'s address and secret, within bounds of memory and caches.
+fn child_plan(
+    config: &Config,
+    folder: &DataFolder,
+    coordinator: String,
+    secret: SecretString,
+    (memory_bytes, caches): (usize, CacheBounds),
+) -> Result<ChildPlan, ConfigError> {
+    Ok(ChildPlan {
+        coordinator,
+        cluster: config.cluster.name.clone(),
+        secret,
+        listen: worker_address(config)?,
+        memory_bytes,
+        data_dir: folder.path.clone(),
+        spill_bytes: config.spill.limit_bytes,
+        caches,
+        log_level: config.log.level.clone(),
+    })
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {

@@ -89,10 +89,16 @@ impl Disk {
             serial: AtomicU64::new(0),
             _lock: lock,
         });
+        // As a write, it is waited for by who wants the folder back.
+        let permit = Arc::clone(&disk.writes).try_acquire_owned();
         let found = Arc::clone(&disk);
         std::thread::Builder::new()
             .name("range-cache".to_owned())
-            .spawn(move || found.recover())?;
+            .spawn(move || {
+                found.recover();
+                drop(found);
+                drop(permit);
+            })?;
         Ok(disk)
     }
 
@@ -166,11 +172,12 @@ impl Disk {
             if let Err(error) = disk.write(&key, &block) {
                 disk.fail("write", &error);
             }
+            drop(disk);
             drop(permit);
         });
     }
 
-    /// Waits for the writes under way.
+    /// Waits for the writes under way, and until the folder has been read.
     pub(super) async fn written(&self) {
         let all = u32::try_from(WRITES_MAX).unwrap_or(u32::MAX);
         // The semaphore is never closed.
@@ -292,11 +299,12 @@ fn key_of(name: &str) -> Option<Key> {
 fn header_of(key: &Key, block: &[u8]) -> [u8; HEADER_BYTES] {
     let (object, number) = (key.object.to_le_bytes(), key.block.to_le_bytes());
     let mut hash = XxHash64::with_seed(0);
-    hash.write(&object);
-    hash.write(&number);
-    hash.write(block);
+    for part in [&object[..], &number[..], block] {
+        Hasher::write(&mut hash, part);
+    }
+    let checksum = hash.finish().to_le_bytes();
     let mut header = [0; HEADER_BYTES];
-    let parts = [&MAGIC[..], &object, &number, &hash.finish().to_le_bytes()];
+    let parts = [&MAGIC[..], &object[..], &number[..], &checksum[..]];
     for (place, byte) in header.iter_mut().zip(parts.concat()) {
         *place = byte;
     }

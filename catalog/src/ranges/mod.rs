@@ -585,7 +585,7 @@ fn again(error: &Arc<Error>) -> Error {
             source: source(),
         },
         Error::Generic { store, .. } => Error::Generic {
-            store,
+            store: *store,
             source: source(),
         },
         _ => generic(Box::new(Arc::clone(error))),
@@ -599,8 +599,8 @@ struct Shared(Arc<Error>);
 impl std::fmt::Display for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match std::error::Error::source(self.0.as_ref()) {
-            Some(cause) => cause.fmt(f),
-            None => self.0.fmt(f),
+            Some(cause) => std::fmt::Display::fmt(cause, f),
+            None => std::fmt::Display::fmt(&self.0, f),
         }
     }
 }

@@ -1,3 +1,6 @@
+//! Against a store that is watched, in folders that are damaged.
+#![allow(clippy::single_range_in_vec_init, reason = "one range is one range")]
+
 use std::path::Path as FsPath;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -152,16 +155,34 @@ impl World {
             size: self.content.len() as u64,
             added_by,
         };
-        cache.over(store, object, Arc::clone(&self.seen) as _)
+        cache.over(
+            store,
+            object,
+            Arc::clone(&self.seen) as Arc<dyn ReadObserver>,
+        )
     }
 
     /// Reads `ranges` and compares.
     async fn check(&self, cache: &RangeCache, ranges: &[Range<u64>]) {
         let found = self.over(cache, 1).get_ranges(&path(), ranges).await;
         for (found, range) in found.unwrap().iter().zip(ranges) {
-            let (start, end) = (range.start as usize, range.end as usize);
-            assert!(found[..] == self.content[start..end], "{range:?}");
+            let at = |offset: u64| usize::try_from(offset).unwrap();
+            assert!(
+                found[..] == self.content[at(range.start)..at(range.end)],
+                "{range:?}"
+            );
         }
+    }
+
+    /// Another cache on the same folder, once the first one has left it.
+    async fn again(&self, cache: RangeCache, memory_blocks: u64, disk_blocks: u64) -> RangeCache {
+        cache.written().await;
+        drop(cache);
+        let lock = self.folder.path().join("ranges-1/lock");
+        let lock = std::fs::File::open(lock).unwrap();
+        wait_for(|| lock.try_lock().is_ok()).await;
+        drop(lock);
+        self.cache(memory_blocks, disk_blocks)
     }
 
     fn requests(&self) -> u64 {
@@ -174,6 +195,16 @@ impl World {
             .filter(|path| !path.ends_with("lock"))
             .collect()
     }
+}
+
+async fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..5000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(condition(), "waited in vain");
 }
 
 fn files_below(folder: &FsPath) -> Vec<PathBuf> {
@@ -239,10 +270,8 @@ async fn a_restart_finds_what_is_on_disk() {
     let world = World::new(3 * BLOCK + 9).await;
     let cache = world.cache(8, 8);
     world.check(&cache, &[0..3 * BLOCK + 9]).await;
-    cache.written().await;
-    drop(cache);
     world.store.off.store(true, Ordering::SeqCst);
-    let cache = world.cache(8, 8);
+    let cache = world.again(cache, 8, 8).await;
     world
         .check(&cache, &[5..2 * BLOCK, 3 * BLOCK..3 * BLOCK + 9])
         .await;
@@ -287,12 +316,11 @@ async fn damaged_blocks_are_read_from_the_store_again() {
         let cache = world.cache(0, 8);
         world.check(&cache, &[0..2 * BLOCK]).await;
         cache.written().await;
-        drop(cache);
         for file in world.files() {
             let content = std::fs::read(&file).unwrap();
             std::fs::write(&file, damage(content)).unwrap();
         }
-        let cache = world.cache(8, 8);
+        let cache = world.again(cache, 8, 8).await;
         world.check(&cache, &[0..2 * BLOCK]).await;
         let stats = cache.stats();
         assert_eq!((stats.disk_damaged, stats.misses), (2, 2));
@@ -308,10 +336,11 @@ async fn a_block_under_the_name_of_another_is_a_miss() {
     let cache = world.cache(0, 8);
     world.check(&cache, &[0..2 * BLOCK]).await;
     cache.written().await;
-    drop(cache);
     let files = world.files();
     std::fs::copy(&files[0], &files[1]).unwrap();
-    world.check(&world.cache(8, 8), &[0..2 * BLOCK]).await;
+    let cache = world.again(cache, 8, 8).await;
+    world.check(&cache, &[0..2 * BLOCK]).await;
+    assert_eq!(cache.stats().disk_damaged, 1);
 }
 
 #[tokio::test]
@@ -340,10 +369,10 @@ async fn a_failing_disk_is_turned_off_and_no_read_fails() {
 
 #[tokio::test]
 async fn both_tiers_keep_their_bounds() {
-    let world = World::new(64 * BLOCK).await;
+    let world = World::new(24 * BLOCK).await;
     let cache = world.cache(4, 8);
     for _ in 0..3 {
-        for block in 0..64 {
+        for block in 0..24 {
             world
                 .check(&cache, &[block * BLOCK..(block + 1) * BLOCK])
                 .await;
@@ -366,21 +395,14 @@ async fn both_tiers_keep_their_bounds() {
     assert_eq!(stats.disk_bytes, bytes);
     assert!(!files.is_empty());
     // A smaller bound holds from the start.
-    drop(cache);
-    let cache = world.cache(4, 2);
+    let cache = world.again(cache, 4, 2).await;
     world.check(&cache, &[0..BLOCK]).await;
     cache.written().await;
-    let found = || {
+    let held = || {
         cache.inner.disk.as_ref().unwrap().settle();
-        world.files().len()
+        world.files().len() <= 2
     };
-    for _ in 0..500 {
-        if found() <= 2 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(found() <= 2);
+    wait_for(held).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -399,21 +421,20 @@ async fn readers_of_the_same_bytes_make_one_request() {
         let (world, cache) = (Arc::clone(&world), cache.clone());
         tokio::spawn(async move { world.check(&cache, &[7..3 * BLOCK - 7]).await })
     };
-    while world.requests() == 0 {
-        tokio::task::yield_now().await;
-    }
+    wait_for(|| world.requests() > 0).await;
     gone.abort();
     world.store.held.store(false, Ordering::SeqCst);
-    while readers.iter().any(|reader| !reader.is_finished()) {
+    let done = || {
         world.store.let_go.notify_waiters();
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        readers.iter().all(tokio::task::JoinHandle::is_finished)
+    };
+    wait_for(done).await;
     for reader in readers {
         reader.await.unwrap();
     }
     assert_eq!(world.requests(), 1);
     assert_eq!(cache.stats().misses, 3);
-    assert!(cache.inner.flights().is_empty());
+    wait_for(|| cache.inner.flights().is_empty()).await;
 }
 
 #[tokio::test]
@@ -429,9 +450,7 @@ async fn a_file_made_again_at_the_same_place_is_another_one() {
     };
     assert!(whole(&cache, 2).await == again);
     assert!(whole(&cache, 1).await == world.content);
-    cache.written().await;
-    drop(cache);
-    let cache = world.cache(8, 8);
+    let cache = world.again(cache, 8, 8).await;
     assert!(whole(&cache, 2).await == again);
     assert!(whole(&cache, 1).await == world.content);
     assert_eq!(cache.stats().misses, 0);
@@ -478,7 +497,11 @@ async fn what_was_read_ahead_is_there_or_on_its_way() {
         size: 4 * BLOCK,
         added_by: 1,
     };
-    let reader = cache.over(store, object, Arc::clone(&world.seen) as _);
+    let reader = cache.over(
+        store,
+        object,
+        Arc::clone(&world.seen) as Arc<dyn ReadObserver>,
+    );
     reader.read_ahead(&[BLOCK..3 * BLOCK, 3 * BLOCK..9 * BLOCK]);
     world.check(&cache, &[BLOCK + 1..2 * BLOCK + 1]).await;
     assert_eq!(world.requests(), 1);
@@ -486,9 +509,7 @@ async fn what_was_read_ahead_is_there_or_on_its_way() {
     // What failed ahead is read again.
     world.store.off.store(true, Ordering::SeqCst);
     reader.read_ahead(&[0..1]);
-    while !cache.inner.flights().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    wait_for(|| cache.inner.flights().is_empty()).await;
     world.store.off.store(false, Ordering::SeqCst);
     world.check(&cache, &[0..BLOCK]).await;
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::common::Result;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::datasource::physical_plan::parquet::{
-    CachedParquetFileReaderFactory, CachedParquetMetaData, DFParquetMetadata,
-    ParquetFileReaderFactory,
+    CachedParquetFileReaderFactory, CachedParquetMetaData, ParquetFileReaderFactory,
 };
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::config::SessionConfig;
@@ -75,14 +75,13 @@ impl Reads {
         file: ScanFile<'_>,
         counted: Option<&Counted>,
     ) -> Option<Arc<CachedObject>> {
+        let (ranges, counted) = (self.ranges.as_ref()?, Arc::clone(counted?));
         let object = ImmutableObject {
             root: self.root.to_string(),
             path: file.path.clone(),
             size: file.size,
             added_by: file.added_by,
         };
-        let counted = Arc::clone(counted?);
-        let ranges = self.ranges.as_ref()?;
         Some(ranges.over(Arc::clone(store), object, counted))
     }
 
@@ -239,17 +238,6 @@ impl ScanReader {
         cached.read_ahead(&ahead);
     }
 
-    /// Puts the page index beside the footer once somebody found it useful: the next reader finds it there parsed.
-    async fn keep_page_index(&self) {
-        let parsing = DFParquetMetadata::new(self.store.as_ref(), &self.meta)
-            .with_file_metadata_cache(Some(Arc::clone(&self.footers)))
-            .with_page_index_policy(Some(PageIndexPolicy::Optional));
-        if let Err(error) = parsing.fetch_metadata().await {
-            // The reader who asked for it meets the same error, and tells it.
-            tracing::debug!(%error, "page index is not kept");
-        }
-    }
-
     /// Whether `range` is the page index, and the footer that is kept is without it.
     fn is_page_index(&self, range: &Range<u64>) -> bool {
         let Some(footer) = self.footer() else {
@@ -274,6 +262,21 @@ impl ScanReader {
     }
 }
 
+/// Puts the page index beside the footer once somebody found it useful: the next reader finds it there parsed.
+async fn keep_page_index(
+    store: &Arc<dyn ObjectStore>,
+    meta: &ObjectMeta,
+    footers: Arc<FileMetadataCache>,
+) {
+    let parsing = DFParquetMetadata::new(store.as_ref(), meta)
+        .with_file_metadata_cache(Some(footers))
+        .with_page_index_policy(Some(PageIndexPolicy::Optional));
+    if let Err(error) = parsing.fetch_metadata().await {
+        // The reader who asked for it meets the same error, and tells it.
+        tracing::debug!(%error, "page index is not kept");
+    }
+}
+
 /// The bytes of a column in a row group.
 fn chunk(group: &RowGroupMetaData, column: usize) -> Range<u64> {
     let (start, length) = group.column(column).byte_range();
@@ -286,7 +289,8 @@ impl AsyncFileReader for ScanReader {
             let index = self.is_page_index(&range);
             let found = self.inner.get_bytes(range).await?;
             if index {
-                self.keep_page_index().await;
+                let (store, meta) = (Arc::clone(&self.store), self.meta.clone());
+                keep_page_index(&store, &meta, Arc::clone(&self.footers)).await;
             }
             Ok(found)
         }
