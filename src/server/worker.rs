@@ -11,7 +11,7 @@ use tarn_catalog::Stores;
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::{ResourceLimits, runtime_env};
 use tarn_worker::{
-    FragmentServer, Membership, ProgressBoard, Reading, Trust, WorkerIdentity, join,
+    CacheReport, FragmentServer, Membership, ProgressBoard, Reading, Trust, WorkerIdentity, join,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -113,11 +113,12 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
     print_ready(&serde_json::json!({ "worker": bound.to_string() }))?;
     tracing::info!(url = %identity.url, coordinator = %args.coordinator, "worker is in");
 
+    let report = CacheReport::new(ranges.clone());
     let mut membership = joined.membership;
     let orderly = loop {
         tokio::select! {
             orderly = &mut stop => break orderly,
-            () = membership.hold(&board) => {}
+            () = membership.hold(&board, &report) => {}
         }
         tracing::warn!(coordinator = %args.coordinator, "coordinator is gone; trying again");
         membership = tokio::select! {
@@ -130,7 +131,7 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         };
     };
     if orderly {
-        drain(&mut membership, &board, stop_server, serving).await;
+        drain(&mut membership, (&board, &report), stop_server, serving).await;
         ranges.written().await;
     }
     tracing::info!("worker left");
@@ -140,13 +141,13 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
 /// Takes no new fragments, finishes the running ones, leaves.
 async fn drain(
     membership: &mut Membership,
-    board: &ProgressBoard,
+    (board, report): (&ProgressBoard, &CacheReport),
     stop_server: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) {
     membership.drain().await;
     let deadline = tokio::time::Instant::now() + DRAIN_PATIENCE;
-    let held = membership.hold(board);
+    let held = membership.hold(board, report);
     tokio::pin!(held);
     while tokio::time::Instant::now() < deadline {
         let busy = board

@@ -9,6 +9,6 @@ mod progress;
 mod trust;
 
 pub use fragments::{FragmentServer, Reading};
-pub use join::{JoinError, Joined, Membership, WorkerIdentity, join};
+pub use join::{CacheReport, JoinError, Joined, Membership, WorkerIdentity, join};
 pub use progress::{ProgressBoard, StatementProgress};
 pub use trust::{Trust, TrustError};

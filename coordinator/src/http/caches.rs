@@ -1,4 +1,5 @@
-//! What the caches of the coordinator did, for `/metrics`. Sums only: nothing tells which table is cached.
+//! What the caches did, for `/metrics`: what was read is the coordinator's and the workers', the rest the coordinator's
+//! own. Sums only: nothing tells which table is cached.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -24,15 +25,15 @@ pub(super) fn describe() {
     );
     describe_counter!(
         "tarn_range_cache_blocks_total",
-        "Blocks of data files that were asked for, by where they were found: memory, disk or store."
+        "Blocks of data files that were asked for here and on workers, by where they were found: memory, disk or store."
     );
     describe_counter!(
         "tarn_range_cache_read_bytes_total",
-        "Bytes of blocks of data files that were read, by where they were found."
+        "Bytes of blocks of data files that were read here and on workers, by where they were found."
     );
     describe_counter!(
         "tarn_range_cache_store_requests_total",
-        "Requests for blocks of data files to object stores."
+        "Requests for blocks of data files to object stores, from here and from workers."
     );
     describe_counter!(
         "tarn_range_cache_evictions_total",
@@ -64,7 +65,16 @@ pub(super) fn expose(service: &Service) {
     counter!("tarn_manifest_cache_requests_total").absolute(manifests.requests);
     counter!("tarn_manifest_cache_misses_total").absolute(manifests.misses);
     gauge!("tarn_footer_cache_entries").set(service.engine.footers_kept() as f64);
-    let ranges = service.engine.ranges().stats();
+    let mut ranges = service.engine.ranges().stats();
+    service.statements.workers().reads(|theirs| {
+        ranges.memory_hits += theirs.memory_blocks;
+        ranges.memory_read_bytes += theirs.memory_bytes;
+        ranges.disk_hits += theirs.disk_blocks;
+        ranges.disk_read_bytes += theirs.disk_bytes;
+        ranges.misses += theirs.store_blocks;
+        ranges.store_read_bytes += theirs.store_bytes;
+        ranges.store_requests += theirs.store_requests;
+    });
     for (from, blocks, bytes) in [
         ("memory", ranges.memory_hits, ranges.memory_read_bytes),
         ("disk", ranges.disk_hits, ranges.disk_read_bytes),

@@ -316,3 +316,82 @@ impl AsyncFileReader for ScanReader {
         self.inner.get_metadata(options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::execution::runtime_env::RuntimeEnv;
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+    use tarn_catalog::RangeCacheConfig;
+
+    use super::*;
+
+    /// Rows of a row group: 1.6 MB, so that none shares all its blocks with another.
+    const GROUP_ROWS: i64 = 200_000;
+
+    async fn store_with_groups(groups: i64) -> (Arc<dyn ObjectStore>, PartitionedFile) {
+        let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, false)]));
+        let rows = (0..groups * GROUP_ROWS).map(|n| n.wrapping_mul(0x1E37_79B9_7F4A_7C15));
+        let column = Arc::new(Int64Array::from_iter_values(rows));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("it fits");
+        let properties = WriterProperties::builder()
+            .set_dictionary_enabled(false)
+            .set_max_row_group_row_count(usize::try_from(GROUP_ROWS).ok())
+            .build();
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, schema, Some(properties)).expect("a writer");
+        writer.write(&batch).expect("rows are written");
+        writer.close().expect("the file ends");
+        let size = bytes.len() as u64;
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let path = Path::from("t/a.parquet");
+        store.put(&path, bytes.into()).await.expect("it is put");
+        (store, PartitionedFile::new(path.to_string(), size))
+    }
+
+    #[tokio::test]
+    async fn who_goes_from_group_to_group_finds_the_next_one_fetched() {
+        let (store, file) = store_with_groups(3).await;
+        let all = file.object_meta.size.div_ceil(1 << 20);
+        let ranges = RangeCache::new(&RangeCacheConfig {
+            memory_bytes: 64 << 20,
+            ..RangeCacheConfig::default()
+        });
+        let config = SessionConfig::new().with_extension(Arc::new(ranges.clone()));
+        let url = ObjectStoreUrl::parse("s3://bucket").expect("a URL");
+        let runtime = RuntimeEnv::default();
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let factory = Reads::new(&config, &url).factory(store, footers);
+        let metrics = ExecutionPlanMetricsSet::new();
+        let mut reader = factory
+            .create_reader(0, file, None, &metrics)
+            .expect("a reader");
+        let footer = reader.get_metadata(None).await.expect("a footer");
+        let groups: Vec<Range<u64>> = footer.row_groups().iter().map(|g| chunk(g, 0)).collect();
+        assert_eq!(groups.len(), 3);
+        for group in &groups[..2] {
+            assert!(ranges.stats().misses < all);
+            reader
+                .get_byte_ranges(vec![group.clone()])
+                .await
+                .expect("bytes");
+        }
+        for _ in 0..5_000 {
+            if ranges.stats().misses == all {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert_eq!(ranges.stats().misses, all);
+        let last = vec![groups[2].clone()];
+        reader.get_byte_ranges(last).await.expect("bytes");
+        assert_eq!(ranges.stats().misses, all);
+        let read = metrics.clone_inner().sum_by_name("bytes_from_store");
+        assert!(read.is_some_and(|bytes| bytes.as_usize() > 0));
+    }
+}
