@@ -330,8 +330,8 @@ mod tests {
 
     use super::*;
 
-    /// Rows of a row group: 1.6 MB, so that none shares all its blocks with another.
-    const GROUP_ROWS: i64 = 200_000;
+    /// Rows of a row group: 3.2 MB, so that each has blocks of its own.
+    const GROUP_ROWS: i64 = 400_000;
 
     async fn store_with_groups(groups: i64) -> (Arc<dyn ObjectStore>, PartitionedFile) {
         let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, false)]));
