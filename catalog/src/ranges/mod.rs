@@ -213,6 +213,8 @@ impl RangeCache {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.inner.counters;
         let disk = self.inner.disk.as_ref();
+        // What is put in is counted, and what is too much goes, a little later.
+        self.inner.memory.run_pending_tasks();
         let of_disk = |counter: fn(&disk::DiskCounters) -> &AtomicU64| {
             disk.map_or(0, |disk| read(counter(disk.counters())))
         };
