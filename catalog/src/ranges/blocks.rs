@@ -8,8 +8,7 @@ use bytes::Bytes;
 
 /// Bytes of a block: what is fetched and kept as one piece.
 ///
-/// Measured on `SeaweedFS` over loopback, see `benches/README.md`: smaller blocks cost requests and files, larger ones
-/// fetch what nobody asked for.
+/// As long as the gap that `object_store` reads over rather than make another request.
 pub(crate) const BLOCK_BYTES: u64 = 1 << 20;
 /// Blocks of one request, at most; what is longer is fetched by requests side by side.
 pub(crate) const REQUEST_BLOCKS_MAX: u32 = 8;
@@ -112,6 +111,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn what_is_assembled_is_what_is_stored(
             size in 1u64..5 * BLOCK_BYTES,
