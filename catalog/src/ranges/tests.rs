@@ -499,6 +499,7 @@ async fn what_was_read_ahead_is_there_or_on_its_way() {
         Arc::clone(&world.seen) as Arc<dyn ReadObserver>,
     );
     reader.read_ahead(&[BLOCK..3 * BLOCK, 3 * BLOCK..9 * BLOCK]);
+    wait_for(|| cache.stats().misses == 2).await;
     world.check(&cache, &[BLOCK + 1..2 * BLOCK + 1]).await;
     assert_eq!(world.requests(), 1);
     assert_eq!(world.seen.store.load(Ordering::SeqCst), 2 * BLOCK);
