@@ -215,6 +215,7 @@ impl RangeCache {
         let disk = self.inner.disk.as_ref();
         // What is put in is counted, and what is too much goes, a little later.
         self.inner.memory.run_pending_tasks();
+        let disk_bytes = disk.map_or(0, |disk| disk.bytes());
         let of_disk = |counter: fn(&disk::DiskCounters) -> &AtomicU64| {
             disk.map_or(0, |disk| read(counter(disk.counters())))
         };
@@ -231,7 +232,7 @@ impl RangeCache {
             disk_damaged: of_disk(|disk| &disk.damaged),
             disk_skipped: of_disk(|disk| &disk.skipped),
             memory_bytes: self.inner.memory.weighted_size(),
-            disk_bytes: disk.map_or(0, |disk| disk.bytes()),
+            disk_bytes,
             disk_on: disk.is_some_and(|disk| disk.is_on()),
         }
     }
