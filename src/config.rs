@@ -18,12 +18,14 @@ use tarn_catalog::S3Config;
 use thiserror::Error;
 
 mod auth;
+mod cache;
 mod flight;
 mod limits;
 mod postgres;
 mod reference;
 
 pub use auth::AuthConfig;
+pub use cache::Cache;
 pub use flight::FlightConfig;
 pub use limits::Limits;
 pub use postgres::PostgresConfig;
@@ -257,14 +259,6 @@ pub struct Spill {
     pub limit_bytes: u64,
 }
 
-/// `[cache]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cache {
-    /// Bytes of manifests in memory.
-    pub manifest_bytes: u64,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -347,14 +341,6 @@ impl Default for Spill {
     fn default() -> Self {
         Self {
             limit_bytes: 100 << 30,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 256 << 20,
         }
     }
 }

@@ -26,6 +26,7 @@ mod metadata_file;
 mod name_mapping;
 mod properties;
 mod purge;
+mod ranges;
 mod schema;
 mod sorting;
 mod sql_catalog;
@@ -57,6 +58,10 @@ pub use manifest::{
 };
 pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
 pub use properties::check_properties;
+pub use ranges::{
+    CachedObject, ImmutableObject, RangeCache, RangeCacheConfig, RangeCacheStats, ReadFrom,
+    ReadObserver,
+};
 pub use schema::{DOC_META_KEY, check_nanoseconds, field_id, iceberg_type_name};
 pub use sorting::{SortField, SortFieldDef, SortOrder, replace_sort_order};
 pub use sql_catalog::{SqlCatalog, SqlCatalogConfig};

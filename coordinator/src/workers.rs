@@ -16,7 +16,7 @@ use tarn_engine::cluster::{ClusterSecret, SEAL_STORAGE, TOKEN_HEADER};
 use tarn_engine::distribute::ClusterChannels;
 use tarn_proto::cluster::cluster_server::{Cluster, ClusterServer};
 use tarn_proto::cluster::{
-    CoordinatorMessage, Heartbeat, Hello, Welcome, WorkerMessage, coordinator_message,
+    CacheReads, CoordinatorMessage, Heartbeat, Hello, Welcome, WorkerMessage, coordinator_message,
     worker_message,
 };
 use tokio::sync::mpsc;
@@ -71,11 +71,23 @@ pub(crate) struct RemoteProgress {
     pub(crate) tasks_done: u32,
 }
 
+fn add_reads(sum: &mut CacheReads, more: &CacheReads) {
+    sum.memory_blocks += more.memory_blocks;
+    sum.memory_bytes += more.memory_bytes;
+    sum.disk_blocks += more.disk_blocks;
+    sum.disk_bytes += more.disk_bytes;
+    sum.store_blocks += more.store_blocks;
+    sum.store_bytes += more.store_bytes;
+    sum.store_requests += more.store_requests;
+}
+
 #[derive(Debug, Default)]
 struct Roster {
     workers: HashMap<String, WorkerInfo>,
     /// By query id, then by worker id.
     progress: HashMap<String, HashMap<String, RemoteProgress>>,
+    /// What all workers read of data files since this process started.
+    reads: CacheReads,
 }
 
 /// The registry of workers. Cheap to clone.
@@ -137,6 +149,11 @@ impl Workers {
         sum
     }
 
+    /// What the workers read of data files since this process started, those that left included.
+    pub(crate) fn reads(&self, see: impl FnOnce(&CacheReads)) {
+        see(&self.lock().reads);
+    }
+
     /// Forgets a statement that has ended.
     pub(crate) fn forget(&self, query_id: &str) {
         self.lock().progress.remove(query_id);
@@ -190,6 +207,9 @@ impl Workers {
             return;
         };
         worker.last_heartbeat_at = Utc::now();
+        if let Some(reads) = &beat.reads {
+            add_reads(&mut roster.reads, reads);
+        }
         for one in beat.progress {
             // Only statements that this coordinator still runs are kept; see `expect`.
             if let Some(by_worker) = roster.progress.get_mut(&one.query_id) {
@@ -358,6 +378,27 @@ mod tests {
         assert_eq!(workers.list().len(), 2);
         workers.left(&first);
         assert_eq!(workers.list().len(), 1);
+    }
+
+    #[test]
+    fn what_workers_read_is_summed_and_stays_when_they_leave() {
+        let workers = workers();
+        for port in [1, 2] {
+            let worker = workers.admit(hello("1.0.0", "default", port)).unwrap();
+            for _ in 0..2 {
+                let reads = CacheReads {
+                    store_bytes: 10,
+                    ..CacheReads::default()
+                };
+                let beat = Heartbeat {
+                    progress: Vec::new(),
+                    reads: Some(reads),
+                };
+                workers.heard(&worker.worker_id, beat);
+            }
+            workers.left(&worker);
+        }
+        workers.reads(|sum| assert_eq!((sum.store_bytes, sum.disk_blocks), (40, 0)));
     }
 
     #[test]

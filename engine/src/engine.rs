@@ -20,7 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
 use futures::{Stream, StreamExt};
-use tarn_catalog::{ManifestCache, Stores};
+use tarn_catalog::{ManifestCache, RangeCache, Stores};
 
 use crate::casts::{LiteralBytes, SqlCasts};
 use crate::checked::CheckOperators;
@@ -61,6 +61,8 @@ pub struct EngineConfig {
     pub stores: Stores,
     /// Manifests read so far.
     pub cache: ManifestCache,
+    /// What was read of data files.
+    pub ranges: RangeCache,
     /// Memory and spill space.
     pub runtime: Arc<RuntimeEnv>,
     /// Where file functions may read.
@@ -268,7 +270,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         let mut session = SessionConfig::new()
             .with_create_default_catalog_and_schema(false)
-            .with_information_schema(false);
+            .with_information_schema(false)
+            .with_extension(Arc::new(config.ranges.clone()));
         let options = session.options_mut();
         options.sql_parser.dialect = datafusion::config::Dialect::PostgreSQL;
         options.sql_parser.parse_float_as_decimal = true;
@@ -318,6 +321,17 @@ impl Engine {
             base: Arc::new(base),
             bare: Arc::new(nameless),
         }
+    }
+
+    /// What this process read of data files.
+    pub fn ranges(&self) -> &RangeCache {
+        &self.config.ranges
+    }
+
+    /// Parquet footers that are in memory now.
+    pub fn footers_kept(&self) -> usize {
+        let caches = &self.config.runtime.cache_manager;
+        caches.get_file_metadata_cache().len()
     }
 
     /// Runs one statement for `session`, which `USE` and `SET` change.

@@ -129,7 +129,7 @@ pub use session::Session;
 pub use settings::{SETTINGS, Setting, SettingKind, Settings, parse_duration};
 pub use split::{Piece, Splitter, split};
 pub use system::{SystemTables, Viewer};
-pub use tarn_catalog::{StorageConfig, Stores};
+pub use tarn_catalog::{RangeCache, StorageConfig, Stores};
 pub use temporal::Moments;
 pub use types::sql_type_name;
 pub use zone::recast;

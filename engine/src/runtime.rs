@@ -37,6 +37,8 @@ pub struct ResourceLimits {
     pub spill_dir: PathBuf,
     /// Spill space for all statements, in bytes.
     pub spill_bytes: u64,
+    /// Memory for parsed footers of Parquet files, in bytes.
+    pub footer_bytes: usize,
 }
 
 /// Builds the runtime of a process over `stores`.
@@ -62,6 +64,7 @@ pub fn runtime_env(limits: &ResourceLimits, stores: &Stores) -> Result<EngineRun
     Ok(RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
+        .with_metadata_cache_limit(limits.footer_bytes)
         .with_object_store_registry(Arc::new(StoreRegistry::new(stores.clone())))
         .build_arc()?)
 }

@@ -272,6 +272,21 @@ pub const REFERENCE: &[Key] = &[
         "268435456",
         "Memory for Iceberg manifests.",
     ),
+    typed(
+        "cache.footer_bytes",
+        "2 % of the machine (at most 1 GiB), shared with local workers; 50 MiB or more",
+        "Memory for parsed footers of Parquet files, in one process.",
+    ),
+    typed(
+        "cache.memory_bytes",
+        "15 % of the machine, shared with local workers",
+        "Memory for parts of data files that were read from S3, in one process; 0 keeps none.",
+    ),
+    typed(
+        "cache.disk_bytes",
+        "10 % of the free disk, at most 10 GiB, shared with local workers",
+        "Disk, in the folder `cache` of the data folder, for parts of data files that were read from S3, in one process; 0 keeps none. They survive a restart.",
+    ),
     key(
         "log.format",
         "auto",

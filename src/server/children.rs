@@ -15,6 +15,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::caches::CacheBounds;
+
 /// First pause before a dead child is started again; doubles up to [`RESTART_PAUSE_MAX`].
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -33,6 +35,7 @@ pub(crate) struct ChildPlan {
     pub(crate) memory_bytes: usize,
     pub(crate) data_dir: PathBuf,
     pub(crate) spill_bytes: u64,
+    pub(crate) caches: CacheBounds,
     pub(crate) log_level: String,
 }
 
@@ -140,6 +143,18 @@ fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Held> {
         .env("TARN__CLUSTER__SECRET", plan.secret.expose_secret())
         .env("TARN__MEMORY__LIMIT_BYTES", plan.memory_bytes.to_string())
         .env("TARN__SPILL__LIMIT_BYTES", plan.spill_bytes.to_string())
+        .env(
+            "TARN__CACHE__FOOTER_BYTES",
+            plan.caches.footer_bytes.to_string(),
+        )
+        .env(
+            "TARN__CACHE__MEMORY_BYTES",
+            plan.caches.memory_bytes.to_string(),
+        )
+        .env(
+            "TARN__CACHE__DISK_BYTES",
+            plan.caches.disk_bytes.to_string(),
+        )
         .env(
             "TARN__DATA_DIR",
             plan.data_dir.join("local-workers").join(number.to_string()),

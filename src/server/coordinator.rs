@@ -23,6 +23,7 @@ use tarn_engine::{
     AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, ResourceLimits, runtime_env,
 };
 
+use super::caches::CacheBounds;
 use super::children::{ChildPlan, Children};
 use super::{VERSION, flight, http, machine, postgres, print_ready, signals, tls};
 use crate::config::{Config, ConfigError, address};
@@ -55,7 +56,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
     stores.confine(&places(&config, &catalogs)?);
 
-    let (runtime, memory_bytes) = runtime(&config, &folder, &stores)?;
+    let caches = CacheBounds::new(&config.cache, &folder.path, config.workers + 1);
+    let ranges = caches.ranges(&folder.path);
+    let (runtime, memory_bytes) = runtime(&config, &folder, &caches, &stores)?;
     let channels = ClusterChannels::new(secret.clone());
     let workers = Workers::new(
         VERSION,
@@ -71,6 +74,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         catalogs,
         stores,
         cache: cache.clone(),
+        ranges: ranges.clone(),
         runtime,
         roots: AllowedRoots::new(&config.storage.allowed_roots)?,
         target_partitions: machine::cores(),
@@ -97,19 +101,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
     let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
     let (http, registration) = http::open(&config, &folder.path, service, tls).await?;
-    let children = Children::start(
-        config.workers,
-        &ChildPlan {
-            coordinator: registration,
-            cluster: config.cluster.name.clone(),
-            secret: secret_text,
-            listen: worker_address(&config)?,
-            memory_bytes,
-            data_dir: folder.path.clone(),
-            spill_bytes: config.spill.limit_bytes,
-            log_level: config.log.level.clone(),
-        },
-    )?;
+    let bounds = (memory_bytes, caches);
+    let plan = child_plan(&config, &folder, registration, secret_text, bounds)?;
+    let children = Children::start(config.workers, &plan)?;
     let stop = signals::stop();
     tokio::pin!(stop);
     tokio::select! {
@@ -137,6 +131,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     postgres.ended(CLOSE_PATIENCE).await;
     flight.ended(CLOSE_PATIENCE).await;
     control.close().await;
+    ranges.written().await;
     tracing::info!("server stopped");
     Ok(())
 }
@@ -145,6 +140,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 fn runtime(
     config: &Config,
     folder: &DataFolder,
+    caches: &CacheBounds,
     stores: &Stores,
 ) -> anyhow::Result<(EngineRuntime, usize)> {
     let memory_bytes = config
@@ -155,8 +151,30 @@ fn runtime(
         memory_bytes,
         spill_dir: folder.path.join("spill"),
         spill_bytes: config.spill.limit_bytes,
+        footer_bytes: caches.footer_bytes,
     };
     Ok((runtime_env(&limits, stores)?, memory_bytes))
+}
+
+/// How local workers are started: by `coordinator`'s address and secret, within bounds of memory and caches.
+fn child_plan(
+    config: &Config,
+    folder: &DataFolder,
+    coordinator: String,
+    secret: SecretString,
+    (memory_bytes, caches): (usize, CacheBounds),
+) -> Result<ChildPlan, ConfigError> {
+    Ok(ChildPlan {
+        coordinator,
+        cluster: config.cluster.name.clone(),
+        secret,
+        listen: worker_address(config)?,
+        memory_bytes,
+        data_dir: folder.path.clone(),
+        spill_bytes: config.spill.limit_bytes,
+        caches,
+        log_level: config.log.level.clone(),
+    })
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {

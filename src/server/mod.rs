@@ -1,5 +1,6 @@
 //! `tarn server` and `tarn worker`: wires the crates together and ends everything cleanly.
 
+mod caches;
 mod children;
 mod coordinator;
 mod door;

@@ -10,13 +10,16 @@ use secrecy::ExposeSecret;
 use tarn_catalog::Stores;
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::{ResourceLimits, runtime_env};
-use tarn_worker::{FragmentServer, Membership, ProgressBoard, Trust, WorkerIdentity, join};
+use tarn_worker::{
+    CacheReport, FragmentServer, Membership, ProgressBoard, Reading, Trust, WorkerIdentity, join,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use url::Url;
 use uuid::Uuid;
 
+use super::caches::CacheBounds;
 use super::{VERSION, machine, print_ready, signals};
 use crate::config::{Config, address};
 
@@ -83,6 +86,8 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         _ = &mut stop => return Ok(()),
     };
     let stores = Stores::new(joined.storage);
+    let caches = CacheBounds::new(&config.cache, &config.data_dir, 1);
+    let ranges = caches.ranges(&config.data_dir);
     let runtime = runtime_env(
         &ResourceLimits {
             memory_bytes: config
@@ -91,11 +96,16 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
                 .unwrap_or_else(|| machine::operator_bytes(1)),
             spill_dir: spill_dir(&config, &identity.worker_id, args.parent_pipe),
             spill_bytes: config.spill.limit_bytes,
+            footer_bytes: caches.footer_bytes,
         },
         &stores,
     )?;
     let board = ProgressBoard::default();
-    let server = FragmentServer::new(VERSION, secret.clone(), runtime, board.clone());
+    let reading = Reading {
+        runtime,
+        ranges: ranges.clone(),
+    };
+    let server = FragmentServer::new(VERSION, secret.clone(), reading, board.clone());
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(listener, async move {
         let _ = server_stopped.await;
@@ -103,11 +113,12 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
     print_ready(&serde_json::json!({ "worker": bound.to_string() }))?;
     tracing::info!(url = %identity.url, coordinator = %args.coordinator, "worker is in");
 
+    let report = CacheReport::new(ranges.clone());
     let mut membership = joined.membership;
     let orderly = loop {
         tokio::select! {
             orderly = &mut stop => break orderly,
-            () = membership.hold(&board) => {}
+            () = membership.hold(&board, &report) => {}
         }
         tracing::warn!(coordinator = %args.coordinator, "coordinator is gone; trying again");
         membership = tokio::select! {
@@ -120,7 +131,8 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         };
     };
     if orderly {
-        drain(&mut membership, &board, stop_server, serving).await;
+        drain(&mut membership, (&board, &report), stop_server, serving).await;
+        ranges.written().await;
     }
     tracing::info!("worker left");
     Ok(())
@@ -129,13 +141,13 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
 /// Takes no new fragments, finishes the running ones, leaves.
 async fn drain(
     membership: &mut Membership,
-    board: &ProgressBoard,
+    (board, report): (&ProgressBoard, &CacheReport),
     stop_server: oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
 ) {
     membership.drain().await;
     let deadline = tokio::time::Instant::now() + DRAIN_PATIENCE;
-    let held = membership.hold(board);
+    let held = membership.hold(board, report);
     tokio::pin!(held);
     while tokio::time::Instant::now() < deadline {
         let busy = board

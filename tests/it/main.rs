@@ -11,6 +11,7 @@
 )]
 
 mod bad_input;
+mod caches;
 mod clients;
 mod files;
 mod flight;

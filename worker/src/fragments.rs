@@ -8,9 +8,9 @@ use std::sync::Arc;
 use datafusion_distributed::Worker;
 use futures::StreamExt;
 use http::{Request, Response};
-use tarn_engine::EngineRuntime;
 use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
 use tarn_engine::distribute::{ClusterChannels, FragmentWatch, WorkerSession};
+use tarn_engine::{EngineRuntime, RangeCache};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
@@ -22,6 +22,15 @@ use crate::progress::ProgressBoard;
 
 /// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// What all fragments of a process share.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Memory, spill space, object stores.
+    pub runtime: EngineRuntime,
+    /// What was read of data files.
+    pub ranges: RangeCache,
+}
 
 /// Serves fragments.
 #[derive(Clone)]
@@ -37,17 +46,18 @@ impl std::fmt::Debug for FragmentServer {
 }
 
 impl FragmentServer {
-    /// A server of exactly `version`, whose fragments run in `runtime` and are seen on `board`.
+    /// A server of exactly `version`, whose fragments share `reading` and are seen on `board`.
     pub fn new(
         version: &str,
         secret: ClusterSecret,
-        runtime: EngineRuntime,
+        reading: Reading,
         board: ProgressBoard,
     ) -> Self {
         let watch: FragmentWatch = Arc::new(move |query_id, plan| board.watch(query_id, plan));
-        let session = WorkerSession::new(ClusterChannels::new(secret.clone()), watch);
+        let session =
+            WorkerSession::new(ClusterChannels::new(secret.clone()), watch, reading.ranges);
         let worker = Worker::from_session_builder(session)
-            .with_runtime_env(runtime)
+            .with_runtime_env(reading.runtime)
             .with_version(version.to_owned());
         Self { worker, secret }
     }

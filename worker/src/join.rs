@@ -1,15 +1,16 @@
 //! A worker's membership in a cluster: joining, heartbeats, leaving.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use tarn_engine::StorageConfig;
 use tarn_engine::cluster::{ClusterSecret, CredentialError, SEAL_STORAGE, TOKEN_HEADER};
 use tarn_engine::storage_from_sealed;
+use tarn_engine::{RangeCache, StorageConfig};
 use tarn_proto::cluster::cluster_client::ClusterClient;
 use tarn_proto::cluster::{
-    CoordinatorMessage, Draining, Heartbeat, Hello, Progress, WorkerMessage, coordinator_message,
-    worker_message,
+    CacheReads, CoordinatorMessage, Draining, Heartbeat, Hello, Progress, WorkerMessage,
+    coordinator_message, worker_message,
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -211,13 +212,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Membership {
-    /// Reports every second until the coordinator is gone.
-    pub async fn hold(&mut self, board: &ProgressBoard) {
+    /// Reports every second what is on `board` and what was read, until the coordinator is gone.
+    pub async fn hold(&mut self, board: &ProgressBoard, reads: &CacheReport) {
         let mut tick = tokio::time::interval(HEARTBEAT_INTERVAL);
         loop {
             tokio::select! {
                 _ = tick.tick() => {
-                    if self.outbox.send(beat(board)).await.is_err() {
+                    if self.outbox.send(beat(board, reads.since_last())).await.is_err() {
                         return;
                     }
                 }
@@ -240,7 +241,58 @@ impl Membership {
     }
 }
 
-fn beat(board: &ProgressBoard) -> WorkerMessage {
+/// What was read of data files, told bit by bit.
+#[derive(Debug)]
+pub struct CacheReport {
+    ranges: RangeCache,
+    told: Mutex<CacheReads>,
+}
+
+impl CacheReport {
+    /// A report of what goes through `ranges`, of which nothing has been told.
+    pub fn new(ranges: RangeCache) -> Self {
+        Self {
+            ranges,
+            told: Mutex::default(),
+        }
+    }
+
+    fn since_last(&self) -> CacheReads {
+        let now = reads_of(&self.ranges);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = since(&told, &now);
+        *told = now;
+        since
+    }
+}
+
+fn reads_of(ranges: &RangeCache) -> CacheReads {
+    let stats = ranges.stats();
+    CacheReads {
+        memory_blocks: stats.memory_hits,
+        memory_bytes: stats.memory_read_bytes,
+        disk_blocks: stats.disk_hits,
+        disk_bytes: stats.disk_read_bytes,
+        store_blocks: stats.misses,
+        store_bytes: stats.store_read_bytes,
+        store_requests: stats.store_requests,
+    }
+}
+
+/// What came between. These numbers only grow.
+fn since(told: &CacheReads, now: &CacheReads) -> CacheReads {
+    CacheReads {
+        memory_blocks: now.memory_blocks - told.memory_blocks,
+        memory_bytes: now.memory_bytes - told.memory_bytes,
+        disk_blocks: now.disk_blocks - told.disk_blocks,
+        disk_bytes: now.disk_bytes - told.disk_bytes,
+        store_blocks: now.store_blocks - told.store_blocks,
+        store_bytes: now.store_bytes - told.store_bytes,
+        store_requests: now.store_requests - told.store_requests,
+    }
+}
+
+fn beat(board: &ProgressBoard, reads: CacheReads) -> WorkerMessage {
     let progress = board
         .report()
         .into_iter()
@@ -253,6 +305,9 @@ fn beat(board: &ProgressBoard) -> WorkerMessage {
         })
         .collect();
     WorkerMessage {
-        message: Some(worker_message::Message::Heartbeat(Heartbeat { progress })),
+        message: Some(worker_message::Message::Heartbeat(Heartbeat {
+            progress,
+            reads: Some(reads),
+        })),
     }
 }

@@ -8,7 +8,7 @@ mod join;
 mod progress;
 mod trust;
 
-pub use fragments::FragmentServer;
-pub use join::{JoinError, Joined, Membership, WorkerIdentity, join};
+pub use fragments::{FragmentServer, Reading};
+pub use join::{CacheReport, JoinError, Joined, Membership, WorkerIdentity, join};
 pub use progress::{ProgressBoard, StatementProgress};
 pub use trust::{Trust, TrustError};

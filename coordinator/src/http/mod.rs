@@ -5,6 +5,7 @@
 
 mod answer;
 mod auth;
+mod caches;
 mod csv;
 mod document;
 mod json;
@@ -139,11 +140,7 @@ fn describe() {
     describe_counter!("tarn_rows_out_total", "Rows sent to clients.");
     describe_histogram!("tarn_statement_seconds", "How long statements took.");
     describe_gauge!("tarn_workers", "Workers that belong to the cluster.");
-    describe_gauge!("tarn_manifest_cache_bytes", "Bytes of manifests in memory.");
-    describe_gauge!(
-        "tarn_manifest_cache_entries",
-        "Manifests, lists and table metadata in memory."
-    );
+    caches::describe();
 }
 
 /// Whether the process lives.
@@ -197,9 +194,7 @@ async fn readiness(State(door): State<Door>) -> Response {
 #[allow(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(State(door): State<Door>) -> Response {
     gauge!("tarn_workers").set(door.state.statements.workers().list().len() as f64);
-    let cache = door.state.cache.stats();
-    gauge!("tarn_manifest_cache_bytes").set(cache.bytes as f64);
-    gauge!("tarn_manifest_cache_entries").set(cache.entries as f64);
+    caches::expose(&door.state);
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",

@@ -12,6 +12,7 @@ use datafusion_distributed::{
     DistributedExt, WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerQueryContext,
     WorkerSessionBuilder,
 };
+use tarn_catalog::RangeCache;
 
 use super::show::{ScanTotals, metrics_of};
 use super::{ClusterChannels, StatementOptions, TarnCodec};
@@ -38,6 +39,7 @@ pub type FragmentWatch = Arc<dyn Fn(&str, &Arc<FragmentPlan>) + Send + Sync>;
 pub struct WorkerSession {
     channels: ClusterChannels,
     watch: FragmentWatch,
+    ranges: Arc<RangeCache>,
 }
 
 impl fmt::Debug for WorkerSession {
@@ -47,9 +49,13 @@ impl fmt::Debug for WorkerSession {
 }
 
 impl WorkerSession {
-    /// Sessions whose tasks reach other workers through `channels` and are shown to `watch`.
-    pub fn new(channels: ClusterChannels, watch: FragmentWatch) -> Self {
-        Self { channels, watch }
+    /// Sessions whose tasks reach other workers through `channels`, are shown to `watch` and read through `ranges`.
+    pub fn new(channels: ClusterChannels, watch: FragmentWatch, ranges: RangeCache) -> Self {
+        Self {
+            channels,
+            watch,
+            ranges: Arc::new(ranges),
+        }
     }
 }
 
@@ -68,6 +74,7 @@ impl WorkerSessionBuilder for WorkerSession {
         let options = config.options().extensions.get::<StatementOptions>();
         let options = options.cloned().unwrap_or_default();
         options.apply(config);
+        config.set_extension(Arc::clone(&self.ranges));
         config.set_distributed_user_codec_arc(Arc::new(TarnCodec));
         config.set_distributed_channel_resolver(self.channels.clone());
         let watch = Arc::clone(&self.watch);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::memory::DataSourceExec;
 use datafusion::common::{DataFusionError, Result};
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileSource, ParquetSource};
 use datafusion::datasource::source::DataSource;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::TaskContext;
@@ -27,6 +27,7 @@ use super::deletes::{DeleteCache, FileDeletes};
 use super::error::ScanError;
 use super::layout;
 use super::leaf::{IcebergScan, ScanFacts, as_scan};
+use super::reads::Reads;
 use super::source::IcebergSource;
 
 #[derive(Clone, PartialEq, Message)]
@@ -164,8 +165,18 @@ pub fn try_decode(
             .build();
         parquet = layout::with_table_schema(&parquet, schema)?;
     }
+    let url = &config.object_store_url;
+    let reads = Reads::new(ctx.session_config(), url);
+    let runtime = ctx.runtime_env();
+    let footers = runtime.cache_manager.get_file_metadata_cache();
+    let factory = reads.factory(runtime.object_store(url)?, footers);
+    parquet = match parquet.downcast_ref::<ParquetSource>() {
+        Some(source) => Arc::new(source.clone().with_parquet_file_reader_factory(factory)),
+        None => return Err(broken("it reads no Parquet files")),
+    };
     let evolution = Arc::new(extras.evolution);
-    let deletes = DeleteCache::for_files(config.file_groups.iter().flat_map(FileGroup::iter));
+    let files = config.file_groups.iter().flat_map(FileGroup::iter);
+    let deletes = DeleteCache::for_files(files, reads);
     let mut source: Arc<dyn FileSource> = Arc::new(IcebergSource::new(
         parquet,
         extras.nan_columns,

@@ -32,6 +32,7 @@ use tokio::sync::OnceCell;
 
 use super::conform::field_id;
 use super::error::ScanError;
+use super::reads::{Counted, Reads, ScanFile};
 
 /// Field id of `file_path` in a position delete file. Source: Iceberg spec, "Reserved Field IDs".
 const FILE_PATH_ID: i32 = 2_147_483_546;
@@ -60,6 +61,8 @@ pub enum DeleteSource {
         key: String,
         /// Bytes of the file.
         size: u64,
+        /// Snapshot that added the file.
+        added_by: i64,
     },
     /// A deletion vector inside a Puffin file.
     Vector {
@@ -69,7 +72,35 @@ pub enum DeleteSource {
         offset: u64,
         /// Bytes of the blob.
         size: u64,
+        /// Snapshot that added the file.
+        added_by: i64,
     },
+}
+
+impl DeleteSource {
+    fn key(&self) -> &str {
+        match self {
+            Self::Positions { key, .. } | Self::Vector { key, .. } => key,
+        }
+    }
+
+    /// The file as it is read. Of the file of a vector, nothing after the vector is known.
+    fn file<'a>(&self, path: &'a Path) -> ScanFile<'a> {
+        let (size, added_by) = match self {
+            Self::Positions { size, added_by, .. } => (*size, *added_by),
+            Self::Vector {
+                offset,
+                size,
+                added_by,
+                ..
+            } => (offset.saturating_add(*size), *added_by),
+        };
+        ScanFile {
+            path,
+            size,
+            added_by,
+        }
+    }
 }
 
 /// A delete file up to this size is fetched at once; a larger one by the row groups and columns that are needed.
@@ -86,17 +117,27 @@ pub(crate) struct DeleteCache {
     by_source: Arc<Mutex<HashMap<DeleteSource, Slot>>>,
     /// Data files whose deletes are kept; a delete file may have those of many more.
     data_files: Arc<BTreeSet<Arc<str>>>,
+    reads: Reads,
 }
 
 impl DeleteCache {
     /// For the deletes of `files`, which must be all that the plan will ever ask for.
-    pub(crate) fn for_files<'a>(files: impl Iterator<Item = &'a PartitionedFile>) -> Self {
+    pub(crate) fn for_files<'a>(
+        files: impl Iterator<Item = &'a PartitionedFile>,
+        reads: Reads,
+    ) -> Self {
         let with_deletes = files.filter_map(|file| file.extension::<FileDeletes>());
         let paths = with_deletes.map(|deletes| Arc::from(deletes.data_file.as_str()));
         Self {
             by_source: Arc::default(),
             data_files: Arc::new(paths.collect()),
+            reads,
         }
+    }
+
+    /// How the files of the scan are read.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// Which rows of the file to read and skip, over the whole file.
@@ -107,11 +148,12 @@ impl DeleteCache {
         &self,
         store: &Arc<dyn ObjectStore>,
         deletes: &FileDeletes,
+        counted: Option<&Counted>,
     ) -> Result<Vec<RowSelector>> {
         let reads: Vec<_> = deletes
             .files
             .iter()
-            .map(|source| Box::pin(self.positions(store, source, &deletes.data_file)))
+            .map(|source| Box::pin(self.positions(store, source, &deletes.data_file, counted)))
             .collect();
         let mut gone = RoaringTreemap::new();
         let mut found = futures::stream::iter(reads).buffered(DELETE_FILES_IN_FLIGHT_MAX);
@@ -129,6 +171,7 @@ impl DeleteCache {
         store: &Arc<dyn ObjectStore>,
         source: &DeleteSource,
         data_file: &str,
+        counted: Option<&Counted>,
     ) -> Result<Arc<Positions>> {
         let slot = {
             let mut by_source = self
@@ -137,7 +180,12 @@ impl DeleteCache {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             Arc::clone(by_source.entry(source.clone()).or_default())
         };
-        let load = || load(store, source, data_file, &self.data_files);
+        let load = || async {
+            let path = parse(source.key())?;
+            let file = source.file(&path);
+            let store = self.reads.over(store, file, counted);
+            load(&store, source, data_file, &self.data_files).await
+        };
         slot.get_or_try_init(load).await.cloned()
     }
 }
@@ -149,8 +197,12 @@ async fn load(
     data_files: &BTreeSet<Arc<str>>,
 ) -> Result<Arc<Positions>> {
     Ok(Arc::new(match source {
-        DeleteSource::Positions { key, size } => positions(store, key, *size, data_files).await?,
-        DeleteSource::Vector { key, offset, size } => {
+        DeleteSource::Positions { key, size, .. } => {
+            positions(store, key, *size, data_files).await?
+        }
+        DeleteSource::Vector {
+            key, offset, size, ..
+        } => {
             let end = offset
                 .checked_add(*size)
                 .ok_or_else(|| corrupt(key, "the deletion vector ends nowhere"))?;

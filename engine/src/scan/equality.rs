@@ -40,7 +40,8 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use tokio::sync::OnceCell;
 
 use super::conform::{self, Evolution, Matching, field_id};
-use super::deletes::{Chosen, corrupt, delete_batches};
+use super::deletes::{Chosen, corrupt, delete_batches, parse};
+use super::reads::{Counted, Reads, ScanFile};
 
 /// Delete files that are read at the same time.
 const FILES_IN_FLIGHT_MAX: usize = 8;
@@ -57,6 +58,8 @@ pub struct EqualityFile {
     pub key: String,
     /// Bytes of the file.
     pub size: u64,
+    /// Snapshot that added the file.
+    pub added_by: i64,
     /// Data sequence number: rows of older files go.
     pub sequence: i64,
     /// Number of the partition it applies to, or 0 for all.
@@ -254,8 +257,12 @@ impl ExecutionPlan for EqualityDeleteExec {
         let output = Arc::clone(&schema);
         let rows = MetricBuilder::new(&self.metrics).output_rows(partition);
         let elapsed = MetricBuilder::new(&self.metrics).elapsed_compute(partition);
+        let metrics = self.metrics.clone();
         let ready = async move {
-            let load = || Keys::load(&deletes, &input_schema, &context);
+            let load = || async {
+                let from = DeleteStore::new(&deletes, &context, &metrics, partition)?;
+                Keys::load(&deletes, &input_schema, &context, &from).await
+            };
             let keys = cell.get_or_try_init(load).await.map_err(|error| {
                 error.context(format!("cannot read table \"{}\"", deletes.table))
             })?;
@@ -336,15 +343,41 @@ struct KeySet {
     newest: i64,
 }
 
+/// The store of the delete files, as this process reads it.
+struct DeleteStore {
+    store: Arc<dyn ObjectStore>,
+    reads: Reads,
+    counted: Option<Counted>,
+}
+
+impl DeleteStore {
+    fn new(
+        deletes: &EqualityDeletes,
+        context: &TaskContext,
+        metrics: &ExecutionPlanMetricsSet,
+        partition: usize,
+    ) -> Result<Self> {
+        let url = ObjectStoreUrl::parse(&deletes.root)?;
+        let reads = Reads::new(context.session_config(), &url);
+        Ok(Self {
+            store: context.runtime_env().object_store(&url)?,
+            counted: reads.counted(metrics, partition),
+            reads,
+        })
+    }
+
+    fn file(&self, file: &ScanFile<'_>) -> Arc<dyn ObjectStore> {
+        self.reads.over(&self.store, *file, self.counted.as_ref())
+    }
+}
+
 impl Keys {
     async fn load(
         deletes: &EqualityDeletes,
         schema: &SchemaRef,
         context: &TaskContext,
+        from: &DeleteStore,
     ) -> Result<Arc<Self>> {
-        let store = context
-            .runtime_env()
-            .object_store(ObjectStoreUrl::parse(&deletes.root)?)?;
         let memory = MemoryConsumer::new("EqualityDeleteExec").register(context.memory_pool());
         let mut sets = Vec::with_capacity(deletes.sets.len());
         for set in &deletes.sets {
@@ -356,7 +389,7 @@ impl Keys {
                 }
             });
             let compared: Vec<Compared> = compared.collect();
-            sets.push(KeySet::load(set, &compared, &deletes.evolution, &store, &memory).await?);
+            sets.push(KeySet::load(set, &compared, &deletes.evolution, from, &memory).await?);
         }
         Ok(Arc::new(Self {
             sets,
@@ -403,7 +436,7 @@ impl KeySet {
         set: &EqualitySet,
         compared: &[Compared],
         evolution: &Evolution,
-        store: &Arc<dyn ObjectStore>,
+        from: &DeleteStore,
         memory: &MemoryReservation,
     ) -> Result<Self> {
         let fields = compared.iter().map(|column| {
@@ -415,7 +448,7 @@ impl KeySet {
         let reads: Vec<_> = set
             .files
             .iter()
-            .map(|file| Box::pin(read(file, compared, evolution, store, &converter, memory)))
+            .map(|file| Box::pin(read(file, compared, evolution, from, &converter, memory)))
             .collect();
         let mut reads = futures::stream::iter(reads).buffered(FILES_IN_FLIGHT_MAX);
         let mut files = set.files.iter();
@@ -468,7 +501,7 @@ async fn read(
     file: &EqualityFile,
     compared: &[Compared],
     evolution: &Evolution,
-    store: &Arc<dyn ObjectStore>,
+    from: &DeleteStore,
     converter: &RowConverter,
     memory: &MemoryReservation,
 ) -> Result<Vec<Box<[u8]>>> {
@@ -486,7 +519,13 @@ async fn read(
             row_groups: (0..metadata.metadata().num_row_groups()).collect(),
         })
     };
-    let (columns, mut batches) = delete_batches(store, &file.key, file.size, find).await?;
+    let path = parse(&file.key)?;
+    let store = from.file(&ScanFile {
+        path: &path,
+        size: file.size,
+        added_by: file.added_by,
+    });
+    let (columns, mut batches) = delete_batches(&store, &file.key, file.size, find).await?;
     let places = Chosen::places(&columns);
     let mut keys = Vec::new();
     while let Some(batch) = batches.try_next().await? {

@@ -68,6 +68,7 @@ impl EqualityPlan {
             self.sets.entry(ids).or_default().push(EqualityFile {
                 key: key.clone(),
                 size: delete.size_bytes,
+                added_by: delete.snapshot_id,
                 sequence: delete.sequence_number,
                 scope: if delete.partition.is_empty() {
                     EVERYWHERE

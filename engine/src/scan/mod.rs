@@ -17,6 +17,7 @@ mod placement;
 mod projection;
 mod provider;
 mod pruning;
+mod reads;
 mod source;
 mod stats;
 mod value;

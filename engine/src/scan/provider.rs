@@ -13,7 +13,6 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::{ColumnStatistics, DFSchema, Result, Statistics};
 use datafusion::datasource::TableType;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
@@ -39,6 +38,7 @@ use super::layout::{Constant, Hidden, Layout, Wanted, hidden_columns};
 use super::leaf::{IcebergScan, ScanFacts};
 use super::placement::balance;
 use super::pruning::{FileStats, ManifestStats, Pruner, Source};
+use super::reads::Reads;
 use super::source::IcebergSource;
 use super::stats::{add_distinct, column_bytes, file_statistics, sources, table_statistics};
 use super::whole::{self, WholeFiles};
@@ -220,6 +220,7 @@ impl IcebergTableProvider {
                 (DeleteKind::Position, FileFormat::Parquet) => DeleteSource::Positions {
                     key,
                     size: delete.size_bytes,
+                    added_by: delete.snapshot_id,
                 },
                 (DeleteKind::DeletionVector, _) => {
                     let (Some(offset), Some(size)) = (
@@ -228,7 +229,12 @@ impl IcebergTableProvider {
                     ) else {
                         return Err(refuse("a deletion vector without offset and size"));
                     };
-                    DeleteSource::Vector { key, offset, size }
+                    DeleteSource::Vector {
+                        key,
+                        offset,
+                        size,
+                        added_by: delete.snapshot_id,
+                    }
                 }
                 (DeleteKind::Equality, _) => {
                     deletes.equality.push((delete, key));
@@ -270,8 +276,9 @@ impl IcebergTableProvider {
         let statistics = file_statistics(stats, sources, some);
         let mut partitioned = PartitionedFile::new_from_meta(ObjectMeta {
             location,
-            // Files never change; a constant lets footers be cached by path and size.
-            last_modified: DateTime::UNIX_EPOCH,
+            // Files never change, but another may be made at the same place once the table is gone: the snapshot that
+            // added it tells caches which one it is. It travels to workers, and nobody takes it for a time.
+            last_modified: DateTime::from_timestamp_nanos(file.snapshot_id),
             size: file.size_bytes,
             e_tag: None,
             version: None,
@@ -432,10 +439,8 @@ impl IcebergTableProvider {
             runtime.register_object_store(root, Arc::clone(&store));
             store
         };
-        let factory = CachedParquetFileReaderFactory::new(
-            store,
-            runtime.cache_manager.get_file_metadata_cache(),
-        );
+        let reads = Reads::new(state.config(), &url);
+        let factory = reads.factory(store, runtime.cache_manager.get_file_metadata_cache());
         let mut global = state.config_options().execution.parquet.clone();
         // Old timestamps of Spark and Hive: in nanoseconds they would not reach the year 1 or 9999.
         let unit = || INT96_UNIT.to_owned();
@@ -449,7 +454,7 @@ impl IcebergTableProvider {
         let columns = schema.table_schema().fields().len();
         let mut parquet = ParquetSource::new(schema)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(factory));
+            .with_parquet_file_reader_factory(factory);
         if let Some(hint) = hint {
             parquet = parquet.with_metadata_size_hint(hint);
         }
@@ -467,7 +472,7 @@ impl IcebergTableProvider {
             projected.unwrap_or(parquet),
             nan_columns(&files.data, &self.schema),
             Arc::clone(&request.evolution),
-            DeleteCache::for_files(files.parts.iter()),
+            DeleteCache::for_files(files.parts.iter(), reads),
         );
         let facts = ScanFacts {
             column_bytes: column_bytes(files.data.iter().map(Arc::as_ref), &self.schema),

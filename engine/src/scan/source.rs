@@ -34,6 +34,7 @@ use tarn_catalog::TYPE_META_KEY;
 use super::adapter::FieldIdAdapterFactory;
 use super::conform::{Evolution, FileConstants};
 use super::deletes::{DeleteCache, FileDeletes};
+use super::reads::Counted;
 
 /// A Parquet source that takes deleted rows out.
 #[derive(Clone)]
@@ -128,6 +129,10 @@ impl FileSource for IcebergSource {
         Ok(Box::new(DeletingMorselizer {
             inner,
             store,
+            counted: self
+                .deletes
+                .reads()
+                .counted(self.parquet.metrics(), partition),
             deletes: self.deletes.clone(),
             own: OwnMorselizers {
                 parquet: Arc::clone(&self.parquet),
@@ -258,6 +263,7 @@ struct DeletingMorselizer {
     inner: Arc<dyn Morselizer>,
     store: Arc<dyn ObjectStore>,
     deletes: DeleteCache,
+    counted: Option<Counted>,
     own: OwnMorselizers,
 }
 
@@ -321,6 +327,7 @@ impl Morselizer for DeletingMorselizer {
             inner,
             store: Arc::clone(&self.store),
             deletes: self.deletes.clone(),
+            counted: self.counted.clone(),
             file,
             name,
         }))
@@ -336,6 +343,7 @@ struct DeletesPlanner {
     inner: Arc<dyn Morselizer>,
     store: Arc<dyn ObjectStore>,
     deletes: DeleteCache,
+    counted: Option<Counted>,
     file: PartitionedFile,
     name: Arc<str>,
 }
@@ -346,13 +354,14 @@ impl MorselPlanner for DeletesPlanner {
             inner,
             store,
             deletes,
+            counted,
             file,
             name,
         } = *self;
         let next = async move {
             let selection = match file.extension::<FileDeletes>() {
                 Some(found) => deletes
-                    .selection(&store, found)
+                    .selection(&store, found, counted.as_ref())
                     .await
                     .map_err(|error| in_file(&name, error))?,
                 None => Vec::new(),

@@ -54,7 +54,7 @@ fn file_scan(
     }
     let evolution = Arc::new(evolution);
     let parquet = Arc::new(ParquetSource::new(schema));
-    let deletes = DeleteCache::for_files([&file].into_iter());
+    let deletes = DeleteCache::for_files([&file].into_iter(), super::reads::Reads::default());
     let source = IcebergSource::new(parquet, Vec::new(), Arc::clone(&evolution), deletes);
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
         .with_file_groups(vec![FileGroup::new(vec![file])])
@@ -313,6 +313,7 @@ async fn deleted_positions_are_not_read_in_any_byte_range() {
                 .trim_start_matches('/')
                 .to_owned(),
             size: std::fs::metadata(&deleted).expect("the file exists").len(),
+            added_by: 1,
         }],
     };
     let number =
