@@ -387,11 +387,15 @@ pub(crate) fn made(array: &ArrayRef, field: &Field, row: usize) -> Result<String
             }
         }
         ty if ty.is_numeric() => plain()?,
-        DataType::Timestamp(_, Some(_)) => {
+        DataType::Timestamp(_, zone) => {
             let text = plain()?;
-            quoted(match text.strip_suffix('Z') {
-                Some(utc) => format!("{utc}+00:00"),
-                None => text,
+            quoted(match (text.strip_suffix('Z'), zone) {
+                (Some(utc), Some(_)) => format!("{}+00:00", without_zeros(utc)),
+                (_, Some(_)) => match text.rfind(['+', '-']) {
+                    Some(at) => format!("{}{}", without_zeros(&text[..at]), &text[at..]),
+                    None => text,
+                },
+                (_, None) => without_zeros(&text).to_owned(),
             })
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
@@ -407,6 +411,15 @@ pub(crate) fn made(array: &ArrayRef, field: &Field, row: usize) -> Result<String
         }
         _ => quoted(plain()?),
     })
+}
+
+/// A time without the zeros at the end of its second.
+fn without_zeros(text: &str) -> &str {
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
