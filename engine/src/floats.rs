@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::functions_nested::expr_fn::{array_has, array_has_any, make_array};
+use datafusion::functions_nested::expr_fn::{array_has_any, make_array};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -88,15 +88,6 @@ fn zero_in_array(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     let has_zero = match of.data_type() {
         DataType::Float32 => by_bits([lit(0.0_f32), lit(-0.0_f32)]),
         DataType::Float64 => by_bits([lit(0.0_f64), lit(-0.0_f64)]),
-        // Numbers become floats beside one.
-        ty if ty.is_numeric() && item.get_type(schema).ok()?.is_floating() => {
-            let floats = DataType::new_list(DataType::Float64, true);
-            let array = cast(array.clone(), floats);
-            let item = cast(item.clone(), DataType::Float64);
-            let has_zero = array_has_any(array.clone(), make_array(vec![lit(0.0), lit(-0.0)]));
-            let is_zero = item.clone().eq(lit(0.0_f64));
-            return Some(array_has(array, item).or(is_zero.and(has_zero)));
-        }
         _ => return None,
     };
     let is_zero = item.clone().eq(lit(0.0_f64));

@@ -94,6 +94,7 @@ fn beside(op: &BinaryOperator, open: Expr, other: &Expr, schema: &DFSchema) -> E
         (BinaryOperator::Plus, Ok(DataType::Timestamp(..) | DataType::Time64(_))) => {
             DataType::Interval(IntervalUnit::MonthDayNano)
         }
+        (BinaryOperator::StringConcat, Ok(ty @ DataType::List(_))) => ty,
         (BinaryOperator::StringConcat, Ok(ty)) if !ty.is_nested() => {
             // Of two documents one is made.
             let is_document = other
@@ -154,6 +155,21 @@ fn of_node(found: &mut Found, node: &LogicalPlan) {
                 let column: Vec<&Expr> =
                     values.values.iter().filter_map(|row| row.get(at)).collect();
                 alike(found, &column, &empty);
+            }
+        }
+        LogicalPlan::Projection(projection) => {
+            // INSERT casts what a query gives.
+            let LogicalPlan::Projection(below) = projection.input.as_ref() else {
+                return;
+            };
+            for expr in &projection.expr {
+                if let Expr::Cast(Cast { expr, field }) = unaliased(expr)
+                    && let Expr::Column(column) = expr.as_ref()
+                    && let Some(at) = below.schema.maybe_index_of_column(column)
+                    && let Some(given) = below.expr.get(at)
+                {
+                    note(found, unaliased(given), field);
+                }
             }
         }
         LogicalPlan::Union(union) => {
@@ -250,7 +266,7 @@ fn of_call(found: &mut Found, call: &ScalarFunction, schema: &DFSchema) {
                     .for_each(|bound| note(found, bound, &whole())),
             }
         }
-        "coalesce" | "nullif" | "greatest" | "least" | "make_array" => {
+        "age" | "coalesce" | "nullif" | "greatest" | "least" | "make_array" => {
             alike(found, &arguments, schema);
         }
         "array_has" | "array_append" | "array_position" | "array_remove" => {

@@ -20,7 +20,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast;
-use tarn_catalog::{EntryKind, TableIdent};
+use tarn_catalog::{EntryKind, Namespace, TableIdent};
 
 use crate::distribute;
 use crate::engine::{Engine, StatementContext, StatementState};
@@ -146,6 +146,8 @@ async fn location_of(found: &Found) -> Result<String, EngineError> {
 #[derive(Debug)]
 pub(crate) struct KeptPlan {
     session: Session,
+    /// The session's temporary schema as it was then: clones of a session share the one that is.
+    temporary: Option<Namespace>,
     types: Vec<DataType>,
     names: Vec<Named>,
     /// Of each catalog that is named, when the names were asked.
@@ -169,6 +171,7 @@ impl KeptPlan {
                 .zip(values)
                 .all(|(ty, value)| *ty == value.data_type())
             && self.session == *session
+            && self.temporary == session.temporary_namespace()
     }
 
     /// Whether all names stand for what they stood for.
@@ -314,6 +317,7 @@ impl Engine {
         }
         Some(KeptPlan {
             session: session.clone(),
+            temporary: session.temporary_namespace(),
             types,
             names,
             // A stamp of now may tell of later versions: the first run asks each name again.

@@ -571,8 +571,8 @@ mod tests {
             "SELECT * FROM a FULL JOIN (SELECT y, id AS z FROM b) c ON true",
         );
         check(
-            "WITH c(x) AS (SELECT 1) SELECT * FROM a NATURAL JOIN b NATURAL JOIN c",
-            "WITH c (x) AS (SELECT 1) SELECT * FROM a JOIN b USING(\"id\") JOIN c USING(\"x\")",
+            "WITH c(x) AS (SELECT 1 AS y) SELECT * FROM a NATURAL JOIN b NATURAL JOIN c",
+            "WITH c (x) AS (SELECT 1 AS y) SELECT * FROM a JOIN b USING(\"id\") JOIN c USING(\"x\")",
         );
         check(
             "SELECT * FROM a NATURAL JOIN unknown",

@@ -15,7 +15,7 @@ use crate::parser::fold_name;
 
 /// Functions whose arguments have one type, whatever they are called with: `t`ext, `i`nteger, `f`loat, `b`oolean, b`y`tes;
 /// `.` may be of several.
-const FUNCTIONS: [(&str, &str); 48] = [
+const FUNCTIONS: [(&str, &str); 49] = [
     ("acos", "f"),
     ("array_length", ".i"),
     ("array_lower", ".i"),
@@ -64,6 +64,7 @@ const FUNCTIONS: [(&str, &str); 48] = [
     ("substr", ".ii"),
     ("translate", "ttt"),
     ("upper", "t"),
+    ("width_bucket", "fffi"),
 ];
 
 /// Functions of numbers whose argument is a float if nothing tells its type.
@@ -276,6 +277,7 @@ fn arguments(function: &mut Function) {
             match name.as_str() {
                 // Digits after the point.
                 "round" | "trunc" if at == 1 => typed(argument, DataType::Int4(None)),
+                "power" if at == 1 => typed(argument, DataType::DoublePrecision),
                 _ if all_open => typed(argument, DataType::DoublePrecision),
                 _ => {}
             }

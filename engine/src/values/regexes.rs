@@ -1,5 +1,5 @@
 //! Functions of regular expressions that DataFusion does not have: `regexp_matches`, `regexp_split_to_array`,
-//! `regexp_split_to_table`, `regexp_substr`; and `string_to_table`, which splits by a text.
+//! `regexp_split_to_table`, `regexp_substr`, `regexp_count` and `regexp_instr` with all arguments; and `string_to_table`, which splits by a text.
 //!
 //! What gives several rows gives a list here, which the statement unnests. Knows values only.
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, ListBuilder, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, Int32Builder, Int64Array, ListBuilder, StringArray, StringBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::common::{Result, plan_err};
@@ -41,15 +41,19 @@ enum Kind {
     SplitToTable,
     Substr,
     StringToTable,
+    Count,
+    Instr,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Matches,
         Self::SplitToArray,
         Self::SplitToTable,
         Self::Substr,
         Self::StringToTable,
+        Self::Count,
+        Self::Instr,
     ];
 
     fn name(self) -> &'static str {
@@ -59,6 +63,8 @@ impl Kind {
             Self::SplitToTable => "regexp_split_to_table",
             Self::Substr => "regexp_substr",
             Self::StringToTable => "string_to_table",
+            Self::Count => "regexp_count",
+            Self::Instr => "regexp_instr",
         }
     }
 
@@ -66,6 +72,8 @@ impl Kind {
     fn takes(self) -> (&'static str, usize) {
         match self {
             Self::Substr => ("ttiiti", 2),
+            Self::Count => ("ttit", 2),
+            Self::Instr => ("ttiiiti", 2),
             Self::Matches | Self::SplitToArray | Self::SplitToTable | Self::StringToTable => {
                 ("ttt", 2)
             }
@@ -119,6 +127,7 @@ impl ScalarUDFImpl for Function {
             Kind::Matches => list(list(DataType::Utf8)),
             Kind::SplitToArray | Kind::SplitToTable | Kind::StringToTable => list(DataType::Utf8),
             Kind::Substr => DataType::Utf8,
+            Kind::Count | Kind::Instr => DataType::Int32,
         })
     }
 
@@ -192,6 +201,19 @@ fn evaluated(kind: Kind, arrays: &[ArrayRef]) -> Result<ArrayRef> {
                     }
                 }
                 out.append(!is_null(at));
+            }
+            Ok(Arc::new(out.finish()))
+        }
+        Kind::Count | Kind::Instr => {
+            let mut out = Int32Builder::with_capacity(rows);
+            for at in 0..rows {
+                if is_null(at) {
+                    out.append_null();
+                } else if kind == Kind::Count {
+                    out.append_value(count(&mut known, &row(at))?);
+                } else {
+                    out.append_value(place(&mut known, &row(at))?);
+                }
             }
             Ok(Arc::new(out.finish()))
         }
@@ -318,46 +340,98 @@ fn split<'a>(kind: Kind, known: &mut Compiled, row: &Row<'a>) -> Result<Vec<Opti
     Ok(parts)
 }
 
-fn substr<'a>(known: &mut Compiled, row: &Row<'a>) -> Result<Option<&'a str>> {
-    let text = row.text(0);
-    let (start, nth, group) = (row.number(2, 1), row.number(3, 1), row.number(5, 0));
-    for (value, name, least) in [(start, "start", 1), (nth, "n", 1), (group, "subexpr", 0)] {
-        if value < least {
+/// What to look for, and from which byte on.
+struct Search<'a> {
+    regex: Regex,
+    text: &'a str,
+    /// `None` behind the end.
+    from: Option<usize>,
+}
+
+impl<'a> Search<'a> {
+    /// With the start in argument 2 and flags in argument `flags`; the other `numbers` are bounded below.
+    fn new(
+        kind: Kind,
+        known: &mut Compiled,
+        row: &Row<'a>,
+        flags: usize,
+        numbers: &[(&str, i64, i64)],
+    ) -> Result<Self> {
+        let (text, start) = (row.text(0), row.number(2, 1));
+        for (name, value, least) in [("start", start, 1)].iter().chain(numbers) {
+            if value < least {
+                return Err(refused(format!(
+                    "invalid value for parameter \"{name}\": {value}"
+                )));
+            }
+        }
+        let flags = row.text(flags);
+        if flags.contains('g') {
             return Err(refused(format!(
-                "invalid value for parameter \"{name}\": {value}"
+                "{}() does not support the \"global\" option",
+                kind.name()
             )));
         }
+        let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        Ok(Self {
+            regex: known.regex(row.text(1), flags)?,
+            text,
+            from: { ends }.nth(whole(start - 1)),
+        })
     }
-    let flags = row.text(4);
-    if flags.contains('g') {
-        return Err(refused(
-            "regexp_substr() does not support the \"global\" option".to_owned(),
-        ));
-    }
-    let regex = known.regex(row.text(1), flags)?;
-    let place = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    let Some(from) = { ends }.nth(place(start - 1)) else {
-        return Ok(None);
-    };
-    let mut at = from;
-    for n in 1.. {
-        let Some(found) = regex.captures_at(text, at) else {
-            break;
-        };
-        if n == nth {
-            return Ok(found.get(place(group)).map(|part| part.as_str()));
+
+    /// The matches, from the start on.
+    fn found(&self) -> Vec<Captures<'a>> {
+        let (mut found, mut from) = (vec![], self.from);
+        while let Some(at) = from
+            && let Some(captures) = self.regex.captures_at(self.text, at)
+        {
+            from = captures.get(0).and_then(|all| {
+                let next = self.text[all.end()..].chars().next();
+                match (all.is_empty(), next) {
+                    (true, next) => next.map(|c| all.end() + c.len_utf8()),
+                    (false, _) => Some(all.end()),
+                }
+            });
+            found.push(captures);
         }
-        let Some(all) = found.get(0) else { break };
-        at = all.end();
-        if all.is_empty() {
-            let Some(next) = text[at..].chars().next() else {
-                break;
-            };
-            at += next.len_utf8();
-        }
+        found
     }
-    Ok(None)
+}
+
+fn whole(number: i64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn substr<'a>(known: &mut Compiled, row: &Row<'a>) -> Result<Option<&'a str>> {
+    let (nth, group) = (row.number(3, 1), row.number(5, 0));
+    let numbers = [("n", nth, 1), ("subexpr", group, 0)];
+    let search = Search::new(Kind::Substr, known, row, 4, &numbers)?;
+    let found = search.found().into_iter().nth(whole(nth - 1));
+    Ok(found.and_then(|found| found.get(whole(group)).map(|part| part.as_str())))
+}
+
+fn count(known: &mut Compiled, row: &Row<'_>) -> Result<i32> {
+    let search = Search::new(Kind::Count, known, row, 3, &[])?;
+    Ok(i32::try_from(search.found().len()).unwrap_or(i32::MAX))
+}
+
+/// The place of a match, in characters from 1: of its first, or of what follows it; 0 if there is none.
+fn place(known: &mut Compiled, row: &Row<'_>) -> Result<i32> {
+    let (nth, end, group) = (row.number(3, 1), row.number(4, 0), row.number(6, 0));
+    let numbers = [
+        ("n", nth, 1),
+        ("endoption", end, 0),
+        ("endoption", 1 - end, 0),
+        ("subexpr", group, 0),
+    ];
+    let search = Search::new(Kind::Instr, known, row, 5, &numbers)?;
+    let found = search.found().into_iter().nth(whole(nth - 1));
+    let part = found.and_then(|found| found.get(whole(group)));
+    let Some(part) = part else { return Ok(0) };
+    let at = if end == 1 { part.end() } else { part.start() };
+    let before = search.text[..at].chars().count();
+    Ok(i32::try_from(before + 1).unwrap_or(i32::MAX))
 }
 
 /// `string_to_table(text, delimiter, text of NULL)`. Source: PostgreSQL, `text_to_table`.

@@ -339,8 +339,8 @@ def prepared_statements_see_other_views_names_and_settings():
 
         # PostgreSQL keeps to the table that the name stood for first, as long as there is that table.
         if TARN:
-            one.execute(f"SET search_path = {SCHEMA}_first, {SCHEMA}")
             other.execute(f"CREATE SCHEMA {SCHEMA}_first")
+            one.execute(f"SET search_path = {SCHEMA}_first, {SCHEMA}")
             warm([1], "SELECT id FROM seen WHERE id < %s", 100)
             other.execute(f"CREATE TABLE {SCHEMA}_first.seen (id bigint)")
             warm([], "SELECT id FROM seen WHERE id < %s", 100)
