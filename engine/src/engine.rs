@@ -9,9 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
@@ -40,7 +40,9 @@ use crate::notices::{self, Notice};
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
 use crate::planner::StatementPlanner;
+use crate::processors::Processors;
 use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
+use crate::runtime::EngineRuntime;
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
@@ -58,8 +60,8 @@ pub struct EngineConfig {
     pub stores: Stores,
     /// Manifests read so far.
     pub cache: ManifestCache,
-    /// Memory and spill space.
-    pub runtime: Arc<RuntimeEnv>,
+    /// Memory, spill space and processors.
+    pub runtime: EngineRuntime,
     /// Where file functions may read.
     pub roots: AllowedRoots,
     /// Parallel streams of one process unless the session says otherwise.
@@ -93,9 +95,16 @@ impl Debug for Engine {
 }
 
 /// Is told how a statement goes on.
+#[async_trait]
 pub trait Observer: Send + Sync {
     /// The statement has a physical plan and begins to run. Called again if it is planned again.
     fn running(&self, plan: RunningPlan);
+
+    /// Waits for the turn of a statement with work to do. Once it has had it, it goes on at once.
+    ///
+    /// # Errors
+    /// If its turn does not come in time, or too many wait.
+    async fn turn(&self) -> Result<(), EngineError>;
 }
 
 /// A plan that runs, or ran; can be asked how far it is. Cheap to clone.
@@ -183,8 +192,13 @@ impl StatementContext {
     /// For what the engine asks itself: nobody watches, there are no parameters.
     pub(crate) fn unobserved() -> Self {
         struct Nobody;
+        #[async_trait]
         impl Observer for Nobody {
             fn running(&self, _plan: RunningPlan) {}
+
+            async fn turn(&self) -> Result<(), EngineError> {
+                Ok(())
+            }
         }
         Self {
             query_id: String::new(),
@@ -252,6 +266,7 @@ pub(crate) struct StatementState {
     pub(crate) placement: PlacementSlot,
     pub(crate) missing: Missing,
     pub(crate) about: AboutCatalogs,
+    pub(crate) processors: Processors,
 }
 
 impl Engine {
@@ -284,7 +299,7 @@ impl Engine {
             .with_default_features()
             .with_analyzer_rules(rules)
             .with_config(session)
-            .with_runtime_env(Arc::clone(&config.runtime))
+            .with_runtime_env(Arc::clone(config.runtime.env()))
             .with_query_planner(Arc::new(StatementPlanner));
         let builder = functions::register(builder)
             .with_analyzer_rule(Arc::new(CompleteLiterals))
@@ -409,6 +424,7 @@ impl Engine {
             .extend(functions::of_session(session));
         let mut state = builder
             .with_session_id(context.query_id.clone())
+            .with_runtime_env(self.config.runtime.of_query(&context.query_id)?)
             .with_config(config)
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(SqlTypes::new(settings.get("time_zone"))))
@@ -420,6 +436,7 @@ impl Engine {
             placement: slot,
             missing,
             about,
+            processors: self.config.runtime.processors().clone(),
         })
     }
 }
