@@ -368,6 +368,11 @@ impl Engine {
         }
     }
 
+    /// What all statements share.
+    pub fn runtime(&self) -> &EngineRuntime {
+        &self.config.runtime
+    }
+
     /// The state that all statements start from.
     pub(crate) fn base(&self) -> &SessionState {
         &self.base

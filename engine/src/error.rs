@@ -211,16 +211,22 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
+        DataFusionError::IoError(inner) if is_full(inner) => spilled_too_much(&inner.to_string()),
         DataFusionError::IoError(inner) => {
             EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
         }
         DataFusionError::SQL(inner, _) => EngineError::from_parser(inner, ""),
         DataFusionError::NotImplemented(text) => text::unsupported(text),
+        DataFusionError::ResourcesExhausted(text) if text.contains(DISK_BOUND) => {
+            spilled_too_much("spill files reached [spill] limit_bytes")
+        }
         DataFusionError::ResourcesExhausted(text) => EngineError::new(
             ErrorKind::ResourcesExhausted,
             format!("resources exhausted: {text}"),
         )
-        .with_hint("raise [memory] limit_bytes, or let the statement touch fewer rows or groups"),
+        .with_hint(
+            "raise [memory] query_limit_bytes or limit_bytes, run fewer statements at once ([admission] running), or let the statement touch fewer rows or groups",
+        ),
         DataFusionError::SchemaError(inner, _) => from_schema_error(inner),
         DataFusionError::Plan(text) => text::planning(text),
         DataFusionError::Execution(text) => text::execution(text),
@@ -229,6 +235,25 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         }
         other => EngineError::internal(other.to_string()),
     }
+}
+
+/// In what DataFusion says when spill files reach their bound.
+const DISK_BOUND: &str = "max_temp_directory_size";
+
+/// Whether a disk is full.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn spilled_too_much(why: &str) -> EngineError {
+    EngineError::new(
+        ErrorKind::ResourcesExhausted,
+        format!("resources exhausted: no room for what does not fit into memory: {why}"),
+    )
+    .with_hint("make room on the disk of the spill folder, raise [spill] limit_bytes or [memory] query_limit_bytes, or let the statement touch fewer rows")
 }
 
 /// Marks a context that says the class of the error inside it.

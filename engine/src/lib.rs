@@ -82,6 +82,7 @@ mod using;
 mod values;
 mod versions;
 mod views;
+mod weight;
 pub mod write;
 mod writes;
 mod zone;

@@ -106,7 +106,10 @@ impl Account {
             let name = consumer.name.split('[').next().unwrap_or_default();
             *by_name.entry(name).or_default() += consumer.bytes;
         }
-        let mut all: Vec<_> = by_name.into_iter().filter(|(_, bytes)| *bytes > 0).collect();
+        let mut all: Vec<_> = by_name
+            .into_iter()
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect();
         all.sort_by_key(|(name, bytes)| (std::cmp::Reverse(*bytes), *name));
         let named = all.iter().take(CONSUMERS_NAMED);
         named
@@ -235,7 +238,12 @@ enum Bound {
 
 impl QueryPool {
     /// Changes what the statement and one of its operators hold.
-    fn change(&self, books: &mut Books, consumer: &MemoryConsumer, change: impl Fn(usize) -> usize) {
+    fn change(
+        &self,
+        books: &mut Books,
+        consumer: &MemoryConsumer,
+        change: impl Fn(usize) -> usize,
+    ) {
         let Some(account) = books.accounts.get_mut(&self.account) else {
             return;
         };
@@ -288,9 +296,10 @@ impl QueryPool {
         }
         // Who can spill shares with the others when little is left, and leaves room to operators that cannot.
         let share = if all > common - common / SCARCE_PART {
-            let others = books.accounts.iter().filter(|(id, account)| {
-                **id != self.account && account.drawn(account.used()) > 0
-            });
+            let others = books
+                .accounts
+                .iter()
+                .filter(|(id, account)| **id != self.account && account.drawn(account.used()) > 0);
             account.guarantee + common / (others.count() + 1)
         } else {
             usize::MAX
@@ -447,7 +456,9 @@ mod tests {
     }
 
     fn operator(pool: &Arc<dyn MemoryPool>, name: &str, spills: bool) -> MemoryReservation {
-        MemoryConsumer::new(name).with_can_spill(spills).register(pool)
+        MemoryConsumer::new(name)
+            .with_can_spill(spills)
+            .register(pool)
     }
 
     #[test]
@@ -457,7 +468,13 @@ mod tests {
         let build = operator(&pool, "HashJoinInput[0]", false);
         build.try_grow(60 * MIB).unwrap();
         let error = build.try_grow(5 * MIB).unwrap_err().to_string();
-        for part in ["HashJoinInput[0]", "query big", "60.0 MiB", "64.0 MiB", "5.0 MiB"] {
+        for part in [
+            "HashJoinInput[0]",
+            "query big",
+            "60.0 MiB",
+            "64.0 MiB",
+            "5.0 MiB",
+        ] {
             assert!(error.contains(part), "{part}: {error}");
         }
         drop(build);

@@ -135,7 +135,10 @@ mod tests {
         let runtime =
             EngineRuntime::start(&limits, &Stores::new(StorageConfig::default())).unwrap();
         assert!(!spill_dir.join("left-over").exists());
-        let (a, b) = (runtime.of_query("a").unwrap(), runtime.of_query("b").unwrap());
+        let (a, b) = (
+            runtime.of_query("a").unwrap(),
+            runtime.of_query("b").unwrap(),
+        );
         assert!(!Arc::ptr_eq(&a.memory_pool, &b.memory_pool));
         let again = runtime.of_query("a").unwrap();
         assert!(Arc::ptr_eq(&a.memory_pool, &again.memory_pool));

@@ -19,9 +19,7 @@ use tarn_control::Control;
 use tarn_coordinator::{ControlIdentities, Service, Sessions, Statements, System, Workers};
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
-use tarn_engine::{
-    AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, ResourceLimits, runtime_env,
-};
+use tarn_engine::{AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, ResourceLimits};
 
 use super::children::{ChildPlan, Children};
 use super::{VERSION, flight, http, machine, postgres, print_ready, signals, tls};
@@ -55,7 +53,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let catalogs = open_catalogs(&config, &folder, &metadata_url, &stores, &cache).await?;
     stores.confine(&places(&config, &catalogs)?);
 
-    let (runtime, memory_bytes) = runtime(&config, &folder, &stores)?;
+    let limits = limits(&config, &folder);
+    let memory = limits.memory;
+    let runtime = EngineRuntime::start(&limits, &stores)?;
     let channels = ClusterChannels::new(secret.clone());
     let workers = Workers::new(
         VERSION,
@@ -81,7 +81,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         server: server_id(&folder.path)?,
     });
     engine.remove_leftovers().await;
-    let statements = Statements::new(workers.clone());
+    let admission = config.admission.limits(memory.process_bytes)?;
+    let statements = Statements::new(workers.clone(), admission);
     system.attach(statements.clone());
     sessions.attach(statements.clone());
     sessions.watch(control.clone());
@@ -104,7 +105,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             cluster: config.cluster.name.clone(),
             secret: secret_text,
             listen: worker_address(&config)?,
-            memory_bytes,
+            memory,
             data_dir: folder.path.clone(),
             spill_bytes: config.spill.limit_bytes,
             log_level: config.log.level.clone(),
@@ -141,22 +142,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What all statements share, and the bytes of memory that operators get of it.
-fn runtime(
-    config: &Config,
-    folder: &DataFolder,
-    stores: &Stores,
-) -> anyhow::Result<(EngineRuntime, usize)> {
-    let memory_bytes = config
-        .memory
-        .limit_bytes
-        .unwrap_or_else(|| machine::operator_bytes(config.workers + 1));
-    let limits = ResourceLimits {
-        memory_bytes,
+/// What all statements share.
+fn limits(config: &Config, folder: &DataFolder) -> ResourceLimits {
+    let caches = config.cache.manifest_bytes;
+    let memory_bytes = machine::operator_bytes(config.workers + 1, caches);
+    ResourceLimits {
+        memory: config.memory.limits(memory_bytes),
         spill_dir: folder.path.join("spill"),
         spill_bytes: config.spill.limit_bytes,
-    };
-    Ok((runtime_env(&limits, stores)?, memory_bytes))
+        threads: machine::cores(),
+    }
 }
 
 fn worker_address(config: &Config) -> Result<Option<SocketAddr>, ConfigError> {

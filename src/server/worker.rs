@@ -9,7 +9,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use tarn_catalog::Stores;
 use tarn_engine::cluster::ClusterSecret;
-use tarn_engine::{ResourceLimits, runtime_env};
+use tarn_engine::{EngineRuntime, ResourceLimits};
 use tarn_worker::{FragmentServer, Membership, ProgressBoard, Trust, WorkerIdentity, join};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use url::Url;
 use uuid::Uuid;
 
-use super::{VERSION, machine, print_ready, signals};
+use super::{VERSION, machine, print_ready, signals, spill};
 use crate::config::{Config, address};
 
 /// First port of workers, and how many are tried.
@@ -83,18 +83,17 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
         _ = &mut stop => return Ok(()),
     };
     let stores = Stores::new(joined.storage);
-    let runtime = runtime_env(
+    let spill = spill::Folder::open(&config, &identity.worker_id, args.parent_pipe)?;
+    let runtime = EngineRuntime::start(
         &ResourceLimits {
-            memory_bytes: config
-                .memory
-                .limit_bytes
-                .unwrap_or_else(|| machine::operator_bytes(1)),
-            spill_dir: spill_dir(&config, &identity.worker_id, args.parent_pipe),
+            memory: config.memory.limits(machine::operator_bytes(1, 0)),
+            spill_dir: spill.path().to_owned(),
             spill_bytes: config.spill.limit_bytes,
+            threads: machine::cores(),
         },
         &stores,
     )?;
-    let board = ProgressBoard::default();
+    let board = ProgressBoard::new(runtime.budget().clone());
     let server = FragmentServer::new(VERSION, secret.clone(), runtime, board.clone());
     let (stop_server, server_stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(listener, async move {
@@ -257,15 +256,4 @@ fn route_to(coordinator: &Url) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(peer).ok()?;
     socket.local_addr().ok().map(|a| a.ip())
-}
-
-/// A local worker has a folder of its own; another one may share a machine, so it names itself.
-fn spill_dir(config: &Config, worker_id: &str, local: bool) -> PathBuf {
-    if local {
-        config.data_dir.join("spill")
-    } else {
-        std::env::temp_dir()
-            .join(format!("tarn-worker-{worker_id}"))
-            .join("spill")
-    }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use datafusion_distributed::Worker;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use http::{Request, Response};
-use tarn_engine::EngineRuntime;
 use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
 use tarn_engine::distribute::{ClusterChannels, FragmentWatch, WorkerSession};
+use tarn_engine::{EngineRuntime, Processors};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
@@ -28,6 +29,7 @@ const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub struct FragmentServer {
     worker: Worker,
     secret: ClusterSecret,
+    processors: Processors,
 }
 
 impl std::fmt::Debug for FragmentServer {
@@ -45,11 +47,16 @@ impl FragmentServer {
         board: ProgressBoard,
     ) -> Self {
         let watch: FragmentWatch = Arc::new(move |query_id, plan| board.watch(query_id, plan));
-        let session = WorkerSession::new(ClusterChannels::new(secret.clone()), watch);
+        let channels = ClusterChannels::new(secret.clone());
+        let session = WorkerSession::new(channels, runtime.clone(), watch);
         let worker = Worker::from_session_builder(session)
-            .with_runtime_env(runtime)
+            .with_runtime_env(Arc::clone(runtime.env()))
             .with_version(version.to_owned());
-        Self { worker, secret }
+        Self {
+            worker,
+            secret,
+            processors: runtime.processors().clone(),
+        }
     }
 
     /// Serves on `listener` until `stop`, then finishes the fragments under way.
@@ -64,6 +71,7 @@ impl FragmentServer {
         let guarded = Guarded {
             inner: self.worker.into_worker_server(),
             secret: self.secret,
+            processors: self.processors,
         };
         // The server's own setting does not reach sockets accepted elsewhere.
         let incoming = TcpListenerStream::new(listener).map(|socket| {
@@ -81,11 +89,13 @@ impl FragmentServer {
     }
 }
 
-/// Lets a call through if it carries a valid token.
+/// Lets a call through if it carries a valid token, to the threads for queries: what it starts there stays there, and
+/// sockets and heartbeats do not wait for it.
 #[derive(Clone, Debug)]
 struct Guarded<S> {
     inner: S,
     secret: ClusterSecret,
+    processors: Processors,
 }
 
 impl<S: NamedService> NamedService for Guarded<S> {
@@ -96,11 +106,11 @@ impl<S> tower::Service<Request<Body>> for Guarded<S>
 where
     S: tower::Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future =
-        futures::future::Either<S::Future, std::future::Ready<Result<Response<Body>, S::Error>>>;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
 
     fn poll_ready(
         &mut self,
@@ -116,11 +126,19 @@ where
             .and_then(|v| v.to_str().ok())
             .unwrap_or("");
         match self.secret.verify(token) {
-            Ok(()) => futures::future::Either::Left(self.inner.call(request)),
+            Ok(()) => {
+                let call = self.processors.spawn(self.inner.call(request));
+                Box::pin(async move {
+                    call.await.unwrap_or_else(|error| {
+                        tracing::error!(%error, "fragment failed");
+                        Ok(Status::internal("a part of Tarn failed on a worker").into_http())
+                    })
+                })
+            }
             Err(error) => {
                 tracing::warn!(%error, "fragment refused");
                 let refused = Status::unauthenticated(error.to_string()).into_http();
-                futures::future::Either::Right(std::future::ready(Ok(refused)))
+                Box::pin(std::future::ready(Ok(refused)))
             }
         }
     }

@@ -253,6 +253,9 @@ fn beat(board: &ProgressBoard) -> WorkerMessage {
         })
         .collect();
     WorkerMessage {
-        message: Some(worker_message::Message::Heartbeat(Heartbeat { progress })),
+        message: Some(worker_message::Message::Heartbeat(Heartbeat {
+            progress,
+            memory_reserved_bytes: board.memory_reserved(),
+        })),
     }
 }

@@ -16,6 +16,7 @@ use datafusion_distributed::{
 use super::show::{ScanTotals, metrics_of};
 use super::{ClusterChannels, StatementOptions, TarnCodec};
 use crate::functions;
+use crate::runtime::EngineRuntime;
 
 /// A fragment's plan on its worker; can be asked what it has read.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub type FragmentWatch = Arc<dyn Fn(&str, &Arc<FragmentPlan>) + Send + Sync>;
 #[derive(Clone)]
 pub struct WorkerSession {
     channels: ClusterChannels,
+    runtime: EngineRuntime,
     watch: FragmentWatch,
 }
 
@@ -47,9 +49,14 @@ impl fmt::Debug for WorkerSession {
 }
 
 impl WorkerSession {
-    /// Sessions whose tasks reach other workers through `channels` and are shown to `watch`.
-    pub fn new(channels: ClusterChannels, watch: FragmentWatch) -> Self {
-        Self { channels, watch }
+    /// Sessions whose tasks run with the resources of `runtime`, reach other workers through `channels` and are shown
+    /// to `watch`.
+    pub fn new(channels: ClusterChannels, runtime: EngineRuntime, watch: FragmentWatch) -> Self {
+        Self {
+            channels,
+            runtime,
+            watch,
+        }
     }
 }
 
@@ -68,6 +75,8 @@ impl WorkerSessionBuilder for WorkerSession {
         let options = config.options().extensions.get::<StatementOptions>();
         let options = options.cloned().unwrap_or_default();
         options.apply(config);
+        // All tasks of a statement on this worker share its memory.
+        let resources = self.runtime.of_query(&options.query_id)?;
         config.set_distributed_user_codec_arc(Arc::new(TarnCodec));
         config.set_distributed_channel_resolver(self.channels.clone());
         let watch = Arc::clone(&self.watch);
@@ -87,7 +96,7 @@ impl WorkerSessionBuilder for WorkerSession {
                 Ok(WorkerPlanRewriteEventResponse::new(event.plan))
             },
         );
-        Ok(functions::register(builder).build())
+        Ok(functions::register(builder.with_runtime_env(resources)).build())
     }
 }
 
