@@ -12,6 +12,7 @@
 
 mod bad_input;
 mod clients;
+mod faults;
 mod files;
 mod flight;
 mod harness;
@@ -21,6 +22,7 @@ mod lifecycle;
 mod postgres;
 mod shell;
 mod slt;
+mod survival;
 mod temporary;
 mod tls;
 mod tpch;
