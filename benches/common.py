@@ -90,7 +90,7 @@ class S3:
 class Tarn:
     """A server on free ports."""
 
-    def __init__(self, binary: str, folder: pathlib.Path, s3: S3 | None = None):
+    def __init__(self, binary: str, folder: pathlib.Path, s3: S3 | None = None, workers: int = 0):
         self.folder = folder / "tarn"
         environment = dict(os.environ, TARN__ADMIN_PASSWORD=PASSWORD)
         if s3:
@@ -99,7 +99,7 @@ class Tarn:
             environment[f"TARN__LISTEN__{door}"] = "127.0.0.1:0"
         self.log = open(folder / "tarn.log", "a")
         self.process = subprocess.Popen(
-            [binary, "server", "--data-dir", str(self.folder)],
+            [binary, "server", "--data-dir", str(self.folder), "--workers", str(workers)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -207,7 +207,7 @@ async fn two_hundred_statements_at_once_finish() {
 async fn who_waits_sees_its_place_can_leave_and_holds_nobody_up() {
     let server = ServerOptions::default()
         .set("TARN__ADMISSION__RUNNING", "1")
-        .set("TARN__ADMISSION__QUEUE_TIMEOUT", "4s")
+        .set("TARN__ADMISSION__QUEUE_TIMEOUT", "10s")
         .start()
         .await;
     let start = |statement: &'static str| {
