@@ -172,6 +172,13 @@ impl Entry {
         self.permit().is_some()
     }
 
+    /// It waits for its turn at this place.
+    pub(crate) fn queued(&self, ticket: u64) {
+        let mut live = self.live();
+        live.state = State::Queued;
+        live.ticket = Some(ticket);
+    }
+
     /// Keeps its leave to run until it ends.
     pub(crate) fn keep(&self, permit: Permit) {
         // Who ends it takes the leave after the state is set: it sees this, or this sees the state.

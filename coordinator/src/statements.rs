@@ -141,10 +141,7 @@ impl Statements {
         let permit = match self.admission.enter(&entry.user)? {
             Entrance::Open(permit) => permit,
             Entrance::Queued(place) => {
-                let mut live = entry.live();
-                live.state = State::Queued;
-                live.ticket = Some(place.ticket());
-                drop(live);
+                entry.queued(place.ticket());
                 let permit = place.turn().await?;
                 entry.live().ticket = None;
                 permit

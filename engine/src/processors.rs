@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -94,7 +95,7 @@ impl Processors {
                     break;
                 }
             }
-            Ok(())
+            Ok::<_, DataFusionError>(())
         };
         builder.spawn_on(work, &self.runtime.handle);
         builder.build()

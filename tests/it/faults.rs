@@ -137,7 +137,7 @@ async fn storage_that_fails_now_and_then_is_not_noticed() {
     let next = AtomicUsize::new(0);
     proxy.set(move |seen| {
         // Never twice in a row: a client that tries again finds a server that works.
-        if seen.number % 3 == 0 {
+        if seen.number.is_multiple_of(3) {
             faults[next.fetch_add(1, Ordering::SeqCst) % faults.len()]
         } else {
             Fault::None
@@ -204,7 +204,7 @@ async fn storage_that_lies_loses_and_doubles_nothing() {
         let told = AtomicUsize::new(0);
         // Each request of this kind is carried out, and every second one seems to have failed.
         proxy.set(move |seen| {
-            if seen.method == method && told.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            if seen.method == method && told.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                 Fault::Lie
             } else {
                 Fault::None
