@@ -21,11 +21,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 
 from common import Tarn, basic
 
 LOST = "57P02"
-PROPERTIES = {"distribution": "always"}
 QUERY = "SELECT count(*), sum(x.i) FROM numbers AS x JOIN numbers AS y ON x.k = y.k WHERE (x.i * y.i) % 7 = 3"
 
 
@@ -51,14 +51,14 @@ class Session:
 
     def __init__(self, server: Tarn):
         self.server = server
-        self.session = None
+        self.id = str(uuid.uuid4())
+        self.sql("SET distribution = 'always'")
 
     def sql(self, statement: str) -> tuple[list, str | None]:
-        body = {"statement": statement, "properties": PROPERTIES}
         request = urllib.request.Request(
             f"http://{self.server.ready['http']}/api/v1/sql",
-            data=json.dumps(body).encode(),
-            headers={"content-type": "application/json", "authorization": basic()},
+            data=json.dumps({"statement": statement}).encode(),
+            headers={"content-type": "application/json", "authorization": basic(), "tarn-session": self.id},
         )
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
