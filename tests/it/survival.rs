@@ -442,3 +442,28 @@ async fn small_statements_stay_quick_beside_heavy_ones() {
         one.abort();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spill_space_that_runs_out_is_named() {
+    let server = ServerOptions::default()
+        .workers(2)
+        .set("TARN__MEMORY__LIMIT_BYTES", SMALL)
+        .set("TARN__SPILL__LIMIT_BYTES", "1000000")
+        .start()
+        .await;
+    load_wide(&server).await;
+    let sort = "SELECT max(n) FROM (SELECT row_number() OVER (PARTITION BY k ORDER BY s) AS n FROM wide) AS o";
+    for distribution in ["never", "always"] {
+        let client = server.client().with_session();
+        sql(&client, &format!("SET distribution = '{distribution}'")).await;
+        let Err(ClientError::Server(error)) = client.query(sort).await else {
+            panic!("100 MB were sorted in 1 MB, distribution {distribution}");
+        };
+        assert_eq!(error.code, "53200", "{distribution}: {error}");
+        assert!(
+            format!("{error}").contains("[spill] limit_bytes"),
+            "{distribution}: {error}"
+        );
+    }
+    server.sql("SELECT count(*) FROM wide").await;
+}
