@@ -122,7 +122,7 @@ async fn bombs_fail_alone(distributed: bool) {
         println!("{name}: {:?} {ended:?}", begun.elapsed());
         match ended {
             Err(ClientError::Server(error)) if error.code == "53200" => {
-                let said = format!("{error}");
+                let said = error.message.clone();
                 if !said.contains("query") || !said.contains("resources exhausted") {
                     failures.push(format!("{name}: {said}"));
                 }
@@ -459,10 +459,10 @@ async fn spill_space_that_runs_out_is_named() {
         let Err(ClientError::Server(error)) = client.query(sort).await else {
             panic!("100 MB were sorted in 1 MB, distribution {distribution}");
         };
-        assert_eq!(error.code, "53200", "{distribution}: {error}");
+        assert_eq!(error.code, "53200", "{distribution}: {error:?}");
         assert!(
-            format!("{error}").contains("[spill] limit_bytes"),
-            "{distribution}: {error}"
+            error.message.contains("[spill] limit_bytes"),
+            "{distribution}: {error:?}"
         );
     }
     server.sql("SELECT count(*) FROM wide").await;

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion_distributed::Worker;
 use futures::StreamExt;
@@ -23,6 +24,10 @@ use crate::progress::ProgressBoard;
 
 /// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// How often a coordinator or worker that fetches results is probed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// One that does not answer for this long is gone, and what it fetched ends.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves fragments.
 #[derive(Clone)]
@@ -82,6 +87,8 @@ impl FragmentServer {
         Server::builder()
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_service(guarded)
             .serve_with_incoming_shutdown(incoming, stop)
             .await
