@@ -410,6 +410,7 @@ impl Engine {
             .clone()
             .with_default_catalog_and_schema(&scope.lookup.catalog, SEARCH_PATH);
         options.apply(&mut config);
+        self.config.runtime.fit(&mut config);
         distribute::for_statement(&mut config, urls, options, slot.clone())?;
         let catalogs = StatementCatalogs::new(
             self.config.catalogs.clone(),

@@ -21,6 +21,11 @@ const GUARANTEED_MAX: usize = 32;
 const GUARANTEED_PART: usize = 4;
 /// Operators that can spill leave this part of what their statement may hold, as a divisor, to those that cannot.
 const UNSPILLABLE_PART: usize = 4;
+/// Queues between operators, which spill what does not fit, take this part of what their statement may hold at most, as
+/// a divisor: what waits in them must not keep those from working that wait for it.
+const QUEUES_PART: usize = 8;
+/// Begins the names of the queues.
+const QUEUE: &str = "RepartitionExec";
 /// Memory is scarce when less than this part is left of what is not guaranteed, as a divisor.
 const SCARCE_PART: usize = 8;
 /// Operators named in a "resources exhausted" error.
@@ -82,12 +87,19 @@ struct Account {
     spillable: usize,
     unspillable: usize,
     spillers: usize,
+    /// Part of `spillable` that waits in queues.
+    queued: usize,
     consumers: HashMap<usize, Consumer>,
 }
 
 struct Consumer {
     name: String,
     bytes: usize,
+}
+
+/// Whether a consumer is a queue that can spill.
+fn is_queue(consumer: &MemoryConsumer) -> bool {
+    consumer.can_spill() && consumer.name().starts_with(QUEUE)
 }
 
 impl Account {
@@ -178,6 +190,7 @@ impl MemoryBudget {
                 spillable: 0,
                 unspillable: 0,
                 spillers: 0,
+                queued: 0,
                 consumers: HashMap::new(),
             },
         );
@@ -250,6 +263,9 @@ impl QueryPool {
         let before = account.used();
         if consumer.can_spill() {
             account.spillable = change(account.spillable);
+            if is_queue(consumer) {
+                account.queued = change(account.queued);
+            }
         } else {
             account.unspillable = change(account.unspillable);
         }
@@ -305,6 +321,9 @@ impl QueryPool {
             usize::MAX
         };
         let limit = hard.min(share);
+        if is_queue(consumer) && account.queued.saturating_add(additional) > limit / QUEUES_PART {
+            return Err(Bound::Query(limit / QUEUES_PART));
+        }
         let room = limit / UNSPILLABLE_PART;
         let left = limit.saturating_sub(account.unspillable);
         let fair = left.min(room) / account.spillers.max(1);
@@ -530,6 +549,18 @@ mod tests {
         while second.try_grow(MIB).is_ok() {}
         let (a, b) = (first.size() / MIB, second.size() / MIB);
         assert!(a + b <= 98 && a.abs_diff(b) <= 48 && b > 12, "{a} {b}");
+    }
+
+    #[test]
+    fn what_waits_in_queues_leaves_room_for_who_works() {
+        let budget = budget();
+        let pool = budget.pool_of("q");
+        let queue = operator(&pool, "RepartitionExec[0]", true);
+        while queue.try_grow(MIB).is_ok() {}
+        assert_eq!(queue.size(), 8 * MIB, "an eighth of 64 MiB");
+        let sort = operator(&pool, "ExternalSorter[0]", true);
+        while sort.try_grow(MIB).is_ok() {}
+        assert_eq!(sort.size(), 40 * MIB, "three quarters less the queue");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
 use tarn_catalog::{StorageConfig, Stores};
 
 use crate::error::EngineError;
@@ -76,6 +77,13 @@ impl EngineRuntime {
             .build_arc()?)
     }
 
+    /// Sets the options that depend on how much memory there is.
+    pub(crate) fn fit(&self, config: &mut SessionConfig) {
+        let share = self.budget.limits().query_bytes / SORT_RESERVED_PART;
+        let reserved = share.clamp(SORT_RESERVED_MIN, SORT_RESERVED_MAX);
+        config.options_mut().execution.sort_spill_reservation_bytes = reserved;
+    }
+
     /// What belongs to no statement.
     pub fn env(&self) -> &Arc<RuntimeEnv> {
         &self.env
@@ -96,6 +104,12 @@ impl EngineRuntime {
         self.env.disk_manager.used_disk_space()
     }
 }
+
+/// What a sort keeps for merging what it spilled: this part of what its statement may hold, as a divisor, in bounds.
+const SORT_RESERVED_PART: usize = 64;
+const SORT_RESERVED_MIN: usize = 512 << 10;
+/// DataFusion's default.
+const SORT_RESERVED_MAX: usize = 10 << 20;
 
 /// Holds what the server asks itself.
 const NO_QUERY: &str = "";

@@ -75,6 +75,7 @@ impl WorkerSessionBuilder for WorkerSession {
         let options = config.options().extensions.get::<StatementOptions>();
         let options = options.cloned().unwrap_or_default();
         options.apply(config);
+        self.runtime.fit(config);
         // All tasks of a statement on this worker share its memory.
         let resources = self.runtime.of_query(&options.query_id)?;
         config.set_distributed_user_codec_arc(Arc::new(TarnCodec));
