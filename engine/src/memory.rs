@@ -95,6 +95,8 @@ struct Account {
 struct Consumer {
     name: String,
     bytes: usize,
+    /// Its last request was refused, and it has spilled since if it could.
+    refused: bool,
 }
 
 /// Whether a consumer is a queue that can spill.
@@ -310,6 +312,12 @@ impl QueryPool {
         if !consumer.can_spill() {
             return Ok(());
         }
+        // Who has nothing to spill, or has just spilled, would fail.
+        let refused = account.consumers.get(&consumer.id());
+        let refused = refused.is_some_and(|consumer| consumer.refused);
+        if (size == 0 || refused) && !is_queue(consumer) {
+            return Ok(());
+        }
         // Who can spill shares with the others when little is left, and leaves room to operators that cannot.
         let share = if all > common - common / SCARCE_PART {
             let others = books
@@ -386,6 +394,7 @@ impl MemoryPool for QueryPool {
                 Consumer {
                     name: consumer.name().to_owned(),
                     bytes: 0,
+                    refused: false,
                 },
             );
         }
@@ -418,7 +427,12 @@ impl MemoryPool for QueryPool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let consumer = reservation.consumer();
         let mut books = self.shared.books();
-        match self.check(&books, consumer, reservation.size(), additional) {
+        let checked = self.check(&books, consumer, reservation.size(), additional);
+        let account = books.accounts.get_mut(&self.account);
+        if let Some(holder) = account.and_then(|a| a.consumers.get_mut(&consumer.id())) {
+            holder.refused = checked.is_err();
+        }
+        match checked {
             Ok(()) => {
                 self.change(&mut books, consumer, |bytes| {
                     bytes.saturating_add(additional)
@@ -542,6 +556,7 @@ mod tests {
         let second = operator(&budget.pool_of("second"), "ExternalSorter[0]", true);
         while second.try_grow(MIB).is_ok() {}
         assert!(second.size() >= 12 * MIB, "{}", second.size() / MIB);
+        // Memory of all is gone, whoever asks again.
         assert!(first.try_grow(MIB).is_err());
         // Spilled.
         first.free();
@@ -549,6 +564,23 @@ mod tests {
         while second.try_grow(MIB).is_ok() {}
         let (a, b) = (first.size() / MIB, second.size() / MIB);
         assert!(a + b <= 98 && a.abs_diff(b) <= 48 && b > 12, "{a} {b}");
+    }
+
+    #[test]
+    fn who_has_spilled_may_take_what_is_left() {
+        let pool = budget().pool_of("q");
+        let table = operator(&pool, "FinalHashAggregateStream[0]", true);
+        while table.try_grow(MIB).is_ok() {}
+        assert_eq!(table.size(), 48 * MIB, "three quarters");
+        table.try_grow(8 * MIB).unwrap();
+        assert!(table.try_grow(MIB).is_err(), "once");
+        let other = operator(&pool, "FinalHashAggregateStream[1]", true);
+        other.try_grow(4 * MIB).unwrap();
+        assert!(other.try_grow(MIB).is_err());
+        assert!(
+            other.try_grow(8 * MIB).is_err(),
+            "more than the query may hold"
+        );
     }
 
     #[test]
