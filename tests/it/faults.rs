@@ -28,7 +28,7 @@ async fn cluster() -> (Server, Client) {
     let client = server.client().with_session();
     client.query(ALWAYS_DISTRIBUTE).await.unwrap();
     client
-        .query("CREATE TABLE numbers AS SELECT i, i % 1000 AS k, md5(i::text) AS s FROM generate_series(1, 400000) AS g(i)")
+        .query("CREATE TABLE numbers AS SELECT i, i % 1000 AS k, md5(i::text) AS s FROM generate_series(1, 250000) AS g(i)")
         .await
         .unwrap();
     (server, client)
