@@ -87,7 +87,7 @@ async fn bombs_fail_alone(distributed: bool) {
         (
             "array_agg",
             "SELECT cardinality(array_agg(s)) FROM wide",
-            false,
+            true,
         ),
         (
             "string_agg",
