@@ -247,9 +247,8 @@ impl GroupsAccumulator for Counted<dyn GroupsAccumulator> {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::ListArray;
-    use datafusion::arrow::array::StringViewArray;
-    use datafusion::arrow::array::types::Int32Type;
+    use datafusion::arrow::array::{ListArray, StringViewArray};
+    use datafusion::arrow::datatypes::Int32Type;
 
     use super::*;
 
