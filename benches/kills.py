@@ -65,7 +65,7 @@ class Session:
                 return json.load(answer)["rows"], None
         except urllib.error.HTTPError as error:
             problem = json.load(error)
-            return [], problem.get("code") or str(problem)
+            return [problem.get("detail")], problem.get("code") or str(problem)
 
 
 def timed(session: Session) -> tuple[float, list, str | None]:
