@@ -285,6 +285,11 @@ fn classed(context: &str, error: EngineError) -> EngineError {
     };
     match SENT.into_iter().find(|kind| kind.sqlstate() == code) {
         Some(kind) if error.kind == ErrorKind::Internal => EngineError { kind, ..error },
+        // Storage speaks of connections too.
+        Some(kind) if error.kind == ErrorKind::WorkerLost => {
+            let text = error.message.strip_prefix(WORKER_LOST).map(str::to_owned);
+            EngineError::new(kind, text.unwrap_or(error.message))
+        }
         _ => error,
     }
 }
@@ -371,15 +376,20 @@ fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineErro
         }
         cause = e.source();
     }
-    EngineError::new(fallback, chain(error))
+    let text = chain(error);
+    // From one worker to the next and to here, an error of a connection is nothing but a text.
+    if fallback == ErrorKind::Internal && text::tells_of_lost_worker(&text) {
+        return worker_lost(&text);
+    }
+    EngineError::new(fallback, text)
 }
 
+/// Begins what is said of a worker that is gone.
+const WORKER_LOST: &str = "a worker was lost while it ran a part of this statement: ";
+
 fn worker_lost(text: &str) -> EngineError {
-    EngineError::new(
-        ErrorKind::WorkerLost,
-        format!("a worker was lost while it ran a part of this statement: {text}"),
-    )
-    .with_hint("run the statement again; system.workers lists the workers that are left")
+    EngineError::new(ErrorKind::WorkerLost, format!("{WORKER_LOST}{text}"))
+        .with_hint("run the statement again; system.workers lists the workers that are left")
 }
 
 fn from_status(status: &tonic::Status) -> EngineError {
@@ -409,10 +419,7 @@ fn from_status(status: &tonic::Status) -> EngineError {
         | tonic::Code::Internal
         | tonic::Code::DataLoss => {
             let text = status.message();
-            if text.contains("h2 protocol error")
-                || text.contains("connection error")
-                || text.contains("broken pipe")
-            {
+            if text::tells_of_lost_worker(text) {
                 worker_lost(text)
             } else {
                 EngineError::internal(text)
@@ -579,6 +586,8 @@ impl EngineError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -594,6 +603,39 @@ mod tests {
             out.message,
             "syntax error: expected: identifier, found: FROM"
         );
+    }
+
+    #[test]
+    fn a_lost_worker_is_known_by_its_words_behind_another_worker() {
+        for text in [
+            "code: 'Unknown error', message: \"h2 protocol error: error reading a body from connection\"",
+            "worker http://127.0.0.1:7073/ cannot be reached: transport error",
+            "a worker was lost while it ran a part of this statement: x",
+        ] {
+            let sent = DataFusionError::External(text.into());
+            let shared = DataFusionError::Shared(Arc::new(sent));
+            assert_eq!(
+                EngineError::from(shared).kind,
+                ErrorKind::WorkerLost,
+                "{text}"
+            );
+        }
+        // What the worker said of the class stands above the words.
+        let storage = DataFusionError::External("bucket: transport error".into());
+        let storage = with_class(storage, ErrorKind::StorageUnavailable);
+        let out = EngineError::from(storage);
+        assert_eq!(out.kind, ErrorKind::StorageUnavailable);
+        assert_eq!(out.message, "bucket: transport error");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_defect_of_storage() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let out = EngineError::from(DataFusionError::IoError(full));
+        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        let bound = "exceeded the limit; try `datafusion.runtime.max_temp_directory_size`";
+        let out = EngineError::from(DataFusionError::ResourcesExhausted(bound.to_owned()));
+        assert!(out.message.contains("[spill] limit_bytes"), "{out}");
     }
 
     #[test]
