@@ -211,10 +211,7 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
-        DataFusionError::IoError(inner) if is_full(inner) => spilled_too_much(&inner.to_string()),
-        DataFusionError::IoError(inner) => {
-            EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
-        }
+        DataFusionError::IoError(inner) => from_io(&inner.to_string(), inner),
         DataFusionError::SQL(inner, _) => EngineError::from_parser(inner, ""),
         DataFusionError::NotImplemented(text) => text::unsupported(text),
         DataFusionError::ResourcesExhausted(text) if text.contains(DISK_BOUND) => {
@@ -237,15 +234,21 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
     }
 }
 
+/// What Linux says of a full disk.
+const DISK_FULL: &str = "No space left on device";
 /// In what DataFusion says when spill files reach their bound.
 const DISK_BOUND: &str = "max_temp_directory_size";
 
-/// Whether a disk is full.
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    )
+/// An error of a disk. Those of spill files come this way too, from workers as texts.
+fn from_io(text: &str, error: &std::io::Error) -> EngineError {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    if text.contains(DISK_BOUND) {
+        spilled_too_much("spill files reached [spill] limit_bytes")
+    } else if matches!(error.kind(), StorageFull | QuotaExceeded) || text.contains(DISK_FULL) {
+        spilled_too_much(text)
+    } else {
+        EngineError::new(ErrorKind::StorageUnavailable, text)
+    }
 }
 
 fn spilled_too_much(why: &str) -> EngineError {
@@ -451,9 +454,7 @@ fn from_arrow(error: &ArrowError) -> EngineError {
         ArrowError::CsvError(text)
         | ArrowError::JsonError(text)
         | ArrowError::ParquetError(text) => EngineError::new(ErrorKind::Corrupt, text.clone()),
-        ArrowError::IoError(text, _) => {
-            EngineError::new(ErrorKind::StorageUnavailable, text.clone())
-        }
+        ArrowError::IoError(text, inner) => from_io(text, inner),
         other => EngineError::internal(other.to_string()),
     }
 }
@@ -632,6 +633,9 @@ mod tests {
     fn a_full_disk_is_no_defect_of_storage() {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let out = EngineError::from(DataFusionError::IoError(full));
+        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        let other = std::io::Error::other("x");
+        let out = EngineError::from(ArrowError::IoError(DISK_FULL.to_owned(), other));
         assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
         let bound = "exceeded the limit; try `datafusion.runtime.max_temp_directory_size`";
         let out = EngineError::from(DataFusionError::ResourcesExhausted(bound.to_owned()));

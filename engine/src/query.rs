@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
+use datafusion::config::ConfigNonZeroUsize;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -23,7 +24,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
 use tarn_catalog::EntryKind;
 
-use crate::distribute::{self, Placement, PlacementWish};
+use crate::distribute::{self, Placement, PlacementWish, StatementOptions};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
@@ -46,6 +47,9 @@ use crate::zone::in_zone;
 
 /// Times a query is planned because workers are lost; the last time it stays in the coordinator.
 const ATTEMPTS_MAX: usize = 3;
+
+/// Rows in a batch when joins spill.
+const SPILLING_ROWS: usize = 1024;
 
 /// Sort-merge joins are planned for at least this many streams.
 const STREAMS_MIN: usize = 2;
@@ -78,7 +82,15 @@ impl Attempt {
         }
         let config = statement.state.config_mut();
         let streams = config.target_partitions().max(STREAMS_MIN);
+        let rows = config.batch_size().min(SPILLING_ROWS);
         let options = config.options_mut();
+        // Each sort holds some batches at least; small ones of wide rows fit where others do not.
+        if let Ok(rows) = ConfigNonZeroUsize::try_new(rows) {
+            options.execution.batch_size = rows;
+        }
+        if let Some(sent) = options.extensions.get_mut::<StatementOptions>() {
+            sent.batch_size = rows;
+        }
         // Joins that NOT IN needs, which know NULL, stay hash joins all the same.
         options.optimizer.prefer_hash_join = false;
         options.optimizer.repartition_joins = true;

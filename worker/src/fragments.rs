@@ -6,13 +6,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_distributed::Worker;
+use datafusion_distributed::{ExecuteTaskRequest, ProducerHead, TaskKey, Worker};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
 use tarn_engine::distribute::{ClusterChannels, FragmentWatch, WorkerSession};
-use tarn_engine::{EngineRuntime, Processors};
+use tarn_engine::{EngineRuntime, MemoryBudget, Processors};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
@@ -28,6 +28,9 @@ const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// One that does not answer for this long is gone, and what it fetched ends.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often ended fragments are let go of.
+const FORGET_INTERVAL: Duration = Duration::from_millis(400);
+const FORGET_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Serves fragments.
 #[derive(Clone)]
@@ -35,6 +38,7 @@ pub struct FragmentServer {
     worker: Worker,
     secret: ClusterSecret,
     processors: Processors,
+    memory: MemoryBudget,
 }
 
 impl std::fmt::Debug for FragmentServer {
@@ -61,6 +65,7 @@ impl FragmentServer {
             worker,
             secret,
             processors: runtime.processors().clone(),
+            memory: runtime.budget().clone(),
         }
     }
 
@@ -73,6 +78,9 @@ impl FragmentServer {
         listener: TcpListener,
         stop: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
+        let _forgetting = self
+            .processors
+            .spawn(forget_ended(self.worker.clone(), self.memory));
         let guarded = Guarded {
             inner: self.worker.into_worker_server(),
             secret: self.secret,
@@ -93,6 +101,35 @@ impl FragmentServer {
             .serve_with_incoming_shutdown(incoming, stop)
             .await
             .map_err(std::io::Error::other)
+    }
+}
+
+/// Lets go of what ended fragments hold.
+///
+/// `datafusion_distributed` keeps fragments in a cache that drops what was removed only when it is used again: the built
+/// side of a cancelled join would stay until the next statement. Asking for a fragment that never was uses it.
+#[allow(
+    clippy::default_trait_access,
+    reason = "the crate of the id's type is not one of ours"
+)]
+async fn forget_ended(worker: Worker, memory: MemoryBudget) {
+    loop {
+        tokio::time::sleep(FORGET_INTERVAL).await;
+        if memory.reserved() == 0 {
+            continue;
+        }
+        let nobody = ExecuteTaskRequest {
+            task_key: TaskKey {
+                query_id: Default::default(),
+                stage_id: 0,
+                task_number: 0,
+            },
+            target_partition_start: 0,
+            target_partition_end: 0,
+            producer_head: ProducerHead::None,
+        };
+        // It would wait for the plan of that fragment.
+        let _ = tokio::time::timeout(FORGET_PATIENCE, worker.execute_task(nobody)).await;
     }
 }
 
