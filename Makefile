@@ -92,6 +92,13 @@ bench-doors: bench-tools ## Doors beside PostgreSQL and DuckDB (BENCH_ARGS)
 bench-scans: bench-tools ## Planning over many files, and what deletes cost (SCAN_ARGS)
 	@$(BENCH_PYTHON) benches/scans.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(SCAN_ARGS)
 
+# The same for lost workers, e.g. `make bench-kills KILLS_ARGS="--kills 10 --seed 1"`.
+KILLS_ARGS ?=
+
+.PHONY: bench-kills
+bench-kills: bench-tools ## What a query costs whose worker is killed or stops (KILLS_ARGS)
+	@$(BENCH_PYTHON) benches/kills.py --binary "$(CARGO_TARGET_DIR)/release/tarn" $(KILLS_ARGS)
+
 .PHONY: bench-tools
 bench-tools:
 	@scripts/require.sh cargo cc python3

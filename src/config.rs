@@ -23,6 +23,7 @@ mod flight;
 mod limits;
 mod postgres;
 mod reference;
+mod resources;
 
 pub use auth::AuthConfig;
 pub use cache::Cache;
@@ -30,6 +31,7 @@ pub use flight::FlightConfig;
 pub use limits::Limits;
 pub use postgres::PostgresConfig;
 pub use reference::{Key, REFERENCE};
+pub use resources::{Admission, Memory, Spill};
 
 /// What is wrong with the configuration.
 #[derive(Debug, Error)]
@@ -87,6 +89,8 @@ pub struct Config {
     pub memory: Memory,
     /// Disk for operators.
     pub spill: Spill,
+    /// How many statements run at once.
+    pub admission: Admission,
     /// Sessions.
     pub limits: Limits,
     /// Failed logins.
@@ -243,22 +247,6 @@ pub struct Cluster {
     pub ca_file: Option<PathBuf>,
 }
 
-/// `[memory]`
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Memory {
-    /// Bytes for the operators of one process.
-    pub limit_bytes: Option<usize>,
-}
-
-/// `[spill]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Spill {
-    /// Bytes of spill files of one process.
-    pub limit_bytes: u64,
-}
-
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -286,6 +274,7 @@ impl Default for Config {
             cluster: Cluster::default(),
             memory: Memory::default(),
             spill: Spill::default(),
+            admission: Admission::default(),
             limits: Limits::default(),
             auth: AuthConfig::default(),
             cache: Cache::default(),
@@ -333,14 +322,6 @@ impl Default for Cluster {
             secret: None,
             advertise_url: None,
             ca_file: None,
-        }
-    }
-}
-
-impl Default for Spill {
-    fn default() -> Self {
-        Self {
-            limit_bytes: 100 << 30,
         }
     }
 }
@@ -557,16 +538,8 @@ impl Config {
         if self.workers > WORKERS_MAX {
             return bad("workers", format!("at most {WORKERS_MAX} local workers"));
         }
-        if self
-            .memory
-            .limit_bytes
-            .is_some_and(|b| b < MEMORY_BYTES_MIN)
-        {
-            return bad(
-                "memory.limit_bytes",
-                format!("at least {MEMORY_BYTES_MIN} bytes"),
-            );
-        }
+        self.memory.check()?;
+        self.admission.limits(0)?;
         Ok(())
     }
 }
@@ -594,8 +567,6 @@ fn check_endpoint(text: &str) -> Result<(), &'static str> {
 
 /// Local worker processes at most.
 const WORKERS_MAX: usize = 256;
-/// Less memory than this runs nothing.
-const MEMORY_BYTES_MIN: usize = 16 << 20;
 
 /// Resolves `host:port`.
 ///

@@ -55,7 +55,10 @@ struct ServerArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Queries have threads of their own; these plan, commit and talk, and the system shares the processors out.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(THREADS_MIN))
         .enable_all()
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()
@@ -68,6 +71,9 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     outcome.unwrap_or_else(|error| fail(&error))
 }
+
+/// Threads that plan and talk: one that plans a big statement must not keep the others' clients waiting.
+const THREADS_MIN: usize = 4;
 
 /// Deep plans recurse deeply, in debug builds most of all.
 const THREAD_STACK_BYTES: usize = 64 * 1024 * 1024;

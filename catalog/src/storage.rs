@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
+use object_store::client::SpawnedReqwestConnector;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -18,6 +19,7 @@ use object_store::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::runtime::Handle;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -205,12 +207,14 @@ pub struct Stores {
 #[derive(Debug)]
 struct Inner {
     config: StorageConfig,
+    /// Where requests run: queries that keep their threads busy must not keep a socket waiting.
+    sockets: Option<Handle>,
     by_root: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
     confined: OnceLock<Confined>,
 }
 
 impl Stores {
-    /// A registry that makes stores on first use.
+    /// A registry that makes stores on first use. Their requests run in the runtime that this is called in.
     pub fn new(mut config: StorageConfig) -> Self {
         if config.s3.endpoint.is_none() {
             config.s3.endpoint = ENDPOINT_VARIABLES
@@ -221,6 +225,7 @@ impl Stores {
         Self {
             inner: Arc::new(Inner {
                 config,
+                sockets: Handle::try_current().ok(),
                 by_root: Mutex::default(),
                 confined: OnceLock::new(),
             }),
@@ -448,6 +453,10 @@ impl Stores {
                 .with_bucket_name(bucket)
                 .with_retry(retries())
                 .with_client_options(client_options(s3));
+            if let Some(sockets) = &self.inner.sockets {
+                builder =
+                    builder.with_http_connector(SpawnedReqwestConnector::new(sockets.clone()));
+            }
             if let Some(region) = &s3.region {
                 builder = builder.with_region(region);
             } else if std::env::var_os("AWS_REGION").is_none()

@@ -7,10 +7,14 @@ use chrono::{DateTime, Utc};
 use tarn_engine::{EngineError, ErrorKind, RunningPlan, Session};
 use uuid::Uuid;
 
+use crate::admission::Permit;
+
 /// Where a statement stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Planning,
+    /// Waits for its turn.
+    Queued,
     Running,
     Finished,
     Failed,
@@ -21,6 +25,7 @@ impl State {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Planning => "PLANNING",
+            Self::Queued => "QUEUED",
             Self::Running => "RUNNING",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
@@ -30,7 +35,7 @@ impl State {
 
     pub(crate) fn ended(self) -> bool {
         match self {
-            Self::Planning | Self::Running => false,
+            Self::Planning | Self::Queued | Self::Running => false,
             Self::Finished | Self::Failed | Self::Canceled => true,
         }
     }
@@ -53,6 +58,8 @@ pub(crate) struct Live {
     pub(crate) error_code: Option<&'static str>,
     pub(crate) error: Option<String>,
     pub(crate) plan: Option<RunningPlan>,
+    /// Its place in the queue, while it waits.
+    pub(crate) ticket: Option<u64>,
 }
 
 /// One statement.
@@ -68,6 +75,8 @@ pub(crate) struct Entry {
     pub(crate) started_at: DateTime<Utc>,
     started: Instant,
     live: Mutex<Live>,
+    /// Its leave to run, from its turn to its end.
+    permit: Mutex<Option<Permit>>,
 }
 
 impl std::fmt::Debug for Entry {
@@ -110,7 +119,9 @@ impl Entry {
                 error_code: None,
                 error: None,
                 plan: None,
+                ticket: None,
             }),
+            permit: Mutex::default(),
         })
     }
 
@@ -130,6 +141,7 @@ impl Entry {
             return false;
         }
         live.state = state;
+        live.ticket = None;
         live.ended = Some(elapsed);
         if let Some(error) = error {
             live.error_kind = Some(error.kind);
@@ -146,6 +158,33 @@ impl Entry {
         if state == State::Finished {
             live.tasks_done = live.tasks_total;
         }
+        drop(live);
+        drop(self.permit().take());
         true
+    }
+
+    fn permit(&self) -> MutexGuard<'_, Option<Permit>> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has had its turn.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.permit().is_some()
+    }
+
+    /// It waits for its turn at this place.
+    pub(crate) fn queued(&self, ticket: u64) {
+        let mut live = self.live();
+        live.state = State::Queued;
+        live.ticket = Some(ticket);
+    }
+
+    /// Keeps its leave to run until it ends.
+    pub(crate) fn keep(&self, permit: Permit) {
+        // Who ends it takes the leave after the state is set: it sees this, or this sees the state.
+        let mut kept = self.permit();
+        if !self.live().state.ended() {
+            *kept = Some(permit);
+        }
     }
 }

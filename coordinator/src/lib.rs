@@ -4,6 +4,7 @@
 //! `system.queries`, can be cancelled, and ends when the server stops. A door knows its protocol;
 //! the engine knows none.
 
+mod admission;
 mod flight;
 mod history;
 mod http;
@@ -17,6 +18,7 @@ mod system;
 mod tls;
 mod workers;
 
+pub use admission::AdmissionLimits;
 #[doc(hidden)]
 pub use flight::decode_untrusted_flight;
 pub use flight::{FlightDoor, FlightOptions};

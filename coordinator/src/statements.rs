@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use futures::{FutureExt, Stream, StreamExt};
 use metrics::{counter, gauge, histogram};
 use tarn_engine::{
@@ -24,6 +25,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use uuid::Uuid;
 
+use crate::admission::{Admission, AdmissionLimits, Entrance};
 use crate::history::{Entry, State};
 use crate::workers::Workers;
 
@@ -80,15 +82,18 @@ struct Registry {
 pub struct Statements {
     registry: Arc<Mutex<Registry>>,
     workers: Workers,
+    admission: Admission,
     closed: Arc<AtomicBool>,
 }
 
 impl Statements {
-    /// An empty registry; progress of distributed statements comes from `workers`.
-    pub fn new(workers: Workers) -> Self {
+    /// An empty registry that lets statements run within `limits`; progress of distributed statements comes from
+    /// `workers`.
+    pub fn new(workers: Workers, limits: AdmissionLimits) -> Self {
         Self {
             registry: Arc::default(),
             workers,
+            admission: Admission::new(limits),
             closed: Arc::default(),
         }
     }
@@ -122,6 +127,41 @@ impl Statements {
 
     pub(crate) fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// How many statements begin before this one, it included, if it waits for its turn.
+    pub(crate) fn queue_position(&self, entry: &Entry) -> Option<usize> {
+        let ticket = entry.live().ticket;
+        self.admission.position(ticket?)
+    }
+
+    /// Waits for the turn of a statement.
+    async fn turn(&self, entry: &Entry) -> Result<(), EngineError> {
+        if entry.is_admitted() || self.goes_with(entry) {
+            return Ok(());
+        }
+        let permit = match self.admission.enter(&entry.user)? {
+            Entrance::Open(permit) => permit,
+            Entrance::Queued(place) => {
+                entry.queued(place.ticket());
+                let permit = place.turn().await?;
+                entry.live().ticket = None;
+                permit
+            }
+        };
+        entry.keep(permit);
+        Ok(())
+    }
+
+    /// Whether another statement of the same PostgreSQL session has had its turn: a session that reads several cursors
+    /// by turns must not wait for itself.
+    fn goes_with(&self, entry: &Entry) -> bool {
+        entry.door == Door::Postgres.name()
+            && self
+                .lock()
+                .running
+                .values()
+                .any(|(other, _)| other.session_id == entry.session_id && other.is_admitted())
     }
 
     /// Whether new statements are refused because the server stops.
@@ -202,7 +242,7 @@ impl Statements {
             plan: request.plan,
             observer: Arc::new(EntryObserver {
                 entry: Arc::clone(&guard.entry),
-                workers: self.workers.clone(),
+                statements: self.clone(),
             }),
         };
         let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
@@ -404,15 +444,16 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 struct EntryObserver {
     entry: Arc<Entry>,
-    workers: Workers,
+    statements: Statements,
 }
 
+#[async_trait]
 impl Observer for EntryObserver {
     fn running(&self, plan: RunningPlan) {
         let shape = plan.shape();
         let distributed = plan.is_distributed();
         if distributed {
-            self.workers.expect(&self.entry.query_id);
+            self.statements.workers.expect(&self.entry.query_id);
         }
         let mut live = self.entry.live();
         live.state = State::Running;
@@ -420,6 +461,10 @@ impl Observer for EntryObserver {
         live.tasks_total = u32::try_from(shape.tasks).unwrap_or(u32::MAX);
         live.stages = plan.stages();
         live.plan = Some(plan);
+    }
+
+    async fn turn(&self) -> Result<(), EngineError> {
+        self.statements.turn(&self.entry).await
     }
 }
 

@@ -90,15 +90,12 @@ impl System {
     }
 
     fn queries(&self) -> Result<RecordBatch, EngineError> {
-        let entries = self
-            .statements
-            .get()
-            .map(Statements::entries)
-            .unwrap_or_default();
+        let statements = self.statements.get();
+        let entries = statements.map(Statements::entries).unwrap_or_default();
         let shown: Vec<Shown> = entries
             .iter()
             .filter(|entry| self.shows(&entry.user))
-            .map(|entry| Shown::new(entry, &self.workers))
+            .filter_map(|entry| Some(Shown::new(entry, statements?)))
             .collect();
         let text = |f: &dyn Fn(&Shown) -> Option<String>| -> ArrayRef {
             Arc::new(shown.iter().map(f).collect::<StringArray>())
@@ -119,6 +116,10 @@ impl System {
                     .collect::<Int32Array>(),
             )
         };
+        let positions: Int32Array = shown
+            .iter()
+            .map(|s| s.queue_position.and_then(|at| i32::try_from(at).ok()))
+            .collect();
         let distributed: BooleanArray = shown.iter().map(|s| Some(s.distributed)).collect();
         Ok(RecordBatch::try_from_iter_with_nullable(vec![
             ("query_id", text(&|s| Some(s.entry.query_id.clone())), false),
@@ -155,6 +156,7 @@ impl System {
                 true,
             ),
             ("error", text(&|s| s.error.clone()), true),
+            ("queue_position", Arc::new(positions) as ArrayRef, true),
         ])?)
     }
 
@@ -164,6 +166,10 @@ impl System {
             Arc::new(all.iter().map(|w| Some(f(w))).collect::<StringArray>())
         };
         let cores: Int32Array = all.iter().map(|w| i32::try_from(w.cores).ok()).collect();
+        let memory: Int64Array = all
+            .iter()
+            .map(|w| Some(i64::try_from(w.memory_reserved_bytes).unwrap_or(i64::MAX)))
+            .collect();
         Ok(RecordBatch::try_from_iter_with_nullable(vec![
             ("worker_id", text(&|w| w.worker_id.clone()), false),
             ("url", text(&|w| w.url.to_string()), false),
@@ -184,6 +190,7 @@ impl System {
                 times(all.iter().map(|w| w.last_heartbeat_at)),
                 false,
             ),
+            ("memory_reserved_bytes", Arc::new(memory) as ArrayRef, false),
         ])?)
     }
 }
@@ -274,10 +281,11 @@ pub(crate) struct Shown<'a> {
     pub(crate) distributed: bool,
     pub(crate) error_code: Option<&'static str>,
     pub(crate) error: Option<String>,
+    pub(crate) queue_position: Option<usize>,
 }
 
 impl<'a> Shown<'a> {
-    pub(crate) fn new(entry: &'a Entry, workers: &Workers) -> Self {
+    pub(crate) fn new(entry: &'a Entry, statements: &Statements) -> Self {
         let elapsed = entry.elapsed();
         let live = entry.live().clone();
         let mut out = Self {
@@ -292,10 +300,11 @@ impl<'a> Shown<'a> {
             distributed: live.distributed,
             error_code: live.error_code,
             error: live.error,
+            queue_position: statements.queue_position(entry),
         };
         if !live.state.ended() {
             if live.distributed {
-                let progress = workers.progress(&entry.query_id);
+                let progress = statements.workers().progress(&entry.query_id);
                 out.rows_scanned = progress.rows;
                 out.bytes_scanned = progress.bytes;
                 out.tasks_done = progress.tasks_done.min(out.tasks_total);

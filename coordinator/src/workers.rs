@@ -57,6 +57,8 @@ pub struct WorkerInfo {
     pub state: WorkerState,
     /// Its processors.
     pub cores: u32,
+    /// Memory that statements hold on it, as its last heartbeat said, in bytes.
+    pub memory_reserved_bytes: u64,
     /// When it joined.
     pub started_at: DateTime<Utc>,
     /// When it was last heard.
@@ -186,6 +188,7 @@ impl Workers {
             version: hello.version,
             state: WorkerState::Active,
             cores: hello.cores,
+            memory_reserved_bytes: 0,
             started_at: now,
             last_heartbeat_at: now,
         };
@@ -210,6 +213,7 @@ impl Workers {
         if let Some(reads) = &beat.reads {
             add_reads(&mut roster.reads, reads);
         }
+        worker.memory_reserved_bytes = beat.memory_reserved_bytes;
         for one in beat.progress {
             // Only statements that this coordinator still runs are kept; see `expect`.
             if let Some(by_worker) = roster.progress.get_mut(&one.query_id) {

@@ -390,11 +390,12 @@ fn token_row(
     ])?)
 }
 
-/// What `SHOW QUERIES` shows of `system.queries`: those that run.
+/// What `SHOW QUERIES` shows of `system.queries`: those that run or wait for their turn.
 fn running(queries: &RecordBatch) -> Result<RecordBatch, EngineError> {
-    const SHOWN: [&str; 10] = [
+    const SHOWN: [&str; 11] = [
         "query_id",
         "state",
+        "queue_position",
         "user_name",
         "door",
         "started_at",
@@ -414,7 +415,7 @@ fn running(queries: &RecordBatch) -> Result<RecordBatch, EngineError> {
         .and_then(|column| column.as_string_opt::<i32>())
         .ok_or_else(|| EngineError::internal("system.queries has no state"))?;
     let live: BooleanArray = (0..states.len())
-        .map(|row| Some(["PLANNING", "RUNNING"].contains(&states.value(row))))
+        .map(|row| Some(["PLANNING", "QUEUED", "RUNNING"].contains(&states.value(row))))
         .collect();
     Ok(filter_record_batch(&queries.project(&columns)?, &live)?)
 }

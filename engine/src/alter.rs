@@ -246,7 +246,7 @@ impl Engine {
         let planned = self.plan(session, *query, &context, wish).await?;
         let state = &planned.statement.state;
         let physical = state.create_physical_plan(&planned.logical).await?;
-        let mut rows = run(&planned.statement, &physical, &context)?;
+        let mut rows = run(&planned.statement, &physical, &context).await?;
         let mut count = 0;
         while let Some(batch) = rows.next().await {
             count += batch?.num_rows();

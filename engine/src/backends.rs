@@ -73,6 +73,8 @@ pub struct Backend {
     pub changed_at: Option<DateTime<Utc>>,
     /// What it does.
     pub state: BackendState,
+    /// Whether its statement waits for its turn.
+    pub is_queued: bool,
     /// Its last statement, without secrets.
     pub query: String,
     /// Whether it came through the PostgreSQL door.

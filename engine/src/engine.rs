@@ -9,11 +9,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::execution::{
+    SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext,
+};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -43,7 +46,9 @@ use crate::optimizer;
 use crate::parser::{self, Statement};
 use crate::pg_catalog;
 use crate::planner::StatementPlanner;
+use crate::processors::Processors;
 use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
+use crate::runtime::EngineRuntime;
 use crate::session::Session;
 use crate::single::CheckSingleRow;
 use crate::system::SystemTables;
@@ -63,8 +68,8 @@ pub struct EngineConfig {
     pub cache: ManifestCache,
     /// What was read of data files.
     pub ranges: RangeCache,
-    /// Memory and spill space.
-    pub runtime: Arc<RuntimeEnv>,
+    /// Memory, spill space and processors.
+    pub runtime: EngineRuntime,
     /// Where file functions may read.
     pub roots: AllowedRoots,
     /// Parallel streams of one process unless the session says otherwise.
@@ -100,9 +105,16 @@ impl Debug for Engine {
 }
 
 /// Is told how a statement goes on.
+#[async_trait]
 pub trait Observer: Send + Sync {
     /// The statement has a physical plan and begins to run. Called again if it is planned again.
     fn running(&self, plan: RunningPlan);
+
+    /// Waits for the turn of a statement with work to do. Once it has had it, it goes on at once.
+    ///
+    /// # Errors
+    /// If its turn does not come in time, or too many wait.
+    async fn turn(&self) -> Result<(), EngineError>;
 }
 
 /// A plan that runs, or ran; can be asked how far it is. Cheap to clone.
@@ -192,8 +204,13 @@ impl StatementContext {
     /// For what the engine asks itself: nobody watches, there are no parameters.
     pub(crate) fn unobserved() -> Self {
         struct Nobody;
+        #[async_trait]
         impl Observer for Nobody {
             fn running(&self, _plan: RunningPlan) {}
+
+            async fn turn(&self) -> Result<(), EngineError> {
+                Ok(())
+            }
         }
         Self {
             query_id: String::new(),
@@ -263,6 +280,17 @@ pub(crate) struct StatementState {
     pub(crate) missing: Missing,
     pub(crate) about: AboutCatalogs,
     pub(crate) scope: Scope,
+    /// Its own memory; everything else is shared.
+    pub(crate) resources: Arc<RuntimeEnv>,
+    pub(crate) processors: Processors,
+}
+
+impl StatementState {
+    /// What its plans run with.
+    pub(crate) fn task(&self) -> Arc<TaskContext> {
+        let task = TaskContext::from(&self.state);
+        Arc::new(task.with_runtime(Arc::clone(&self.resources)))
+    }
 }
 
 impl Engine {
@@ -296,7 +324,7 @@ impl Engine {
             .with_default_features()
             .with_analyzer_rules(rules)
             .with_config(session)
-            .with_runtime_env(Arc::clone(&config.runtime))
+            .with_runtime_env(Arc::clone(config.runtime.env()))
             .with_query_planner(Arc::new(StatementPlanner))
             .with_physical_optimizer_rules(optimizer::physical_rules());
         let builder = functions::register(builder)
@@ -330,7 +358,7 @@ impl Engine {
 
     /// Parquet footers that are in memory now.
     pub fn footers_kept(&self) -> usize {
-        let caches = &self.config.runtime.cache_manager;
+        let caches = &self.config.runtime.env().cache_manager;
         caches.get_file_metadata_cache().len()
     }
 
@@ -392,9 +420,14 @@ impl Engine {
         }
     }
 
-    /// Memory of the pool that all statements share, for rows that a door keeps; nothing yet.
+    /// Memory of the pool of what belongs to no statement, for rows that a door keeps; nothing yet.
     pub fn reservation(&self, what: &str) -> MemoryReservation {
-        MemoryConsumer::new(what).register(&self.config.runtime.memory_pool)
+        MemoryConsumer::new(what).register(&self.config.runtime.env().memory_pool)
+    }
+
+    /// What all statements share.
+    pub fn runtime(&self) -> &EngineRuntime {
+        &self.config.runtime
     }
 
     /// The state that all statements start from.
@@ -434,6 +467,7 @@ impl Engine {
             .clone()
             .with_default_catalog_and_schema(catalog, SEARCH_PATH);
         options.apply(&mut config);
+        self.config.runtime.fit(&mut config);
         distribute::for_statement(&mut config, urls, options, slot.clone())?;
         Ok((config, slot))
     }
@@ -455,6 +489,8 @@ impl Engine {
             missing: Missing::default(),
             about: AboutCatalogs::default(),
             scope: Scope::of(self, session, context),
+            resources: self.config.runtime.of_query(&context.query_id)?,
+            processors: self.config.runtime.processors().clone(),
         })
     }
 
@@ -481,6 +517,7 @@ impl Engine {
         );
         let missing = catalogs.missing();
         let about = catalogs.about();
+        let resources = self.config.runtime.of_query(&context.query_id)?;
         let mut builder = SessionStateBuilder::new_from_existing(self.base.as_ref().clone());
         builder
             .scalar_functions()
@@ -488,6 +525,7 @@ impl Engine {
             .extend(functions::of_session(session));
         let mut state = builder
             .with_session_id(context.query_id.clone())
+            .with_runtime_env(Arc::clone(&resources))
             .with_config(config)
             .with_catalog_list(Arc::new(catalogs))
             .with_type_planner(Arc::new(SqlTypes::new(settings.get("time_zone"))))
@@ -500,6 +538,8 @@ impl Engine {
             missing,
             about,
             scope,
+            resources,
+            processors: self.config.runtime.processors().clone(),
         })
     }
 }

@@ -211,16 +211,19 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),
         DataFusionError::ParquetError(inner) => from_parquet(inner),
         DataFusionError::ObjectStore(inner) => from_object_store(inner),
-        DataFusionError::IoError(inner) => {
-            EngineError::new(ErrorKind::StorageUnavailable, inner.to_string())
-        }
+        DataFusionError::IoError(inner) => from_io(&inner.to_string(), inner),
         DataFusionError::SQL(inner, _) => EngineError::from_parser(inner, ""),
         DataFusionError::NotImplemented(text) => text::unsupported(text),
+        DataFusionError::ResourcesExhausted(text) if text.contains(DISK_BOUND) => {
+            spilled_too_much("spill files reached [spill] limit_bytes")
+        }
         DataFusionError::ResourcesExhausted(text) => EngineError::new(
             ErrorKind::ResourcesExhausted,
             format!("resources exhausted: {text}"),
         )
-        .with_hint("raise [memory] limit_bytes, or let the statement touch fewer rows or groups"),
+        .with_hint(
+            "raise [memory] query_limit_bytes or limit_bytes, run fewer statements at once ([admission] running), or let the statement touch fewer rows or groups",
+        ),
         DataFusionError::SchemaError(inner, _) => from_schema_error(inner),
         DataFusionError::Plan(text) => text::planning(text),
         DataFusionError::Execution(text) => text::execution(text),
@@ -229,6 +232,31 @@ fn from_datafusion(error: &DataFusionError) -> EngineError {
         }
         other => EngineError::internal(other.to_string()),
     }
+}
+
+/// What Linux says of a full disk.
+const DISK_FULL: &str = "No space left on device";
+/// In what DataFusion says when spill files reach their bound.
+const DISK_BOUND: &str = "max_temp_directory_size";
+
+/// An error of a disk. Those of spill files come this way too, from workers as texts.
+fn from_io(text: &str, error: &std::io::Error) -> EngineError {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    if text.contains(DISK_BOUND) {
+        spilled_too_much("spill files reached [spill] limit_bytes")
+    } else if matches!(error.kind(), StorageFull | QuotaExceeded) || text.contains(DISK_FULL) {
+        spilled_too_much(text)
+    } else {
+        EngineError::new(ErrorKind::StorageUnavailable, text)
+    }
+}
+
+fn spilled_too_much(why: &str) -> EngineError {
+    EngineError::new(
+        ErrorKind::ResourcesExhausted,
+        format!("resources exhausted: no room for what does not fit into memory: {why}"),
+    )
+    .with_hint("make room on the disk of the spill folder, raise [spill] limit_bytes or [memory] query_limit_bytes, or let the statement touch fewer rows")
 }
 
 /// Marks a context that says the class of the error inside it.
@@ -260,6 +288,11 @@ fn classed(context: &str, error: EngineError) -> EngineError {
     };
     match SENT.into_iter().find(|kind| kind.sqlstate() == code) {
         Some(kind) if error.kind == ErrorKind::Internal => EngineError { kind, ..error },
+        // Storage speaks of connections too.
+        Some(kind) if error.kind == ErrorKind::WorkerLost => {
+            let text = error.message.strip_prefix(WORKER_LOST).map(str::to_owned);
+            EngineError::new(kind, text.unwrap_or(error.message))
+        }
         _ => error,
     }
 }
@@ -346,15 +379,20 @@ fn from_any_or(error: &(dyn Error + 'static), fallback: ErrorKind) -> EngineErro
         }
         cause = e.source();
     }
-    EngineError::new(fallback, chain(error))
+    let text = chain(error);
+    // From one worker to the next and to here, an error of a connection is nothing but a text.
+    if fallback == ErrorKind::Internal && text::tells_of_lost_worker(&text) {
+        return worker_lost(&text);
+    }
+    EngineError::new(fallback, text)
 }
 
+/// Begins what is said of a worker that is gone.
+const WORKER_LOST: &str = "a worker was lost while it ran a part of this statement: ";
+
 fn worker_lost(text: &str) -> EngineError {
-    EngineError::new(
-        ErrorKind::WorkerLost,
-        format!("a worker was lost while it ran a part of this statement: {text}"),
-    )
-    .with_hint("run the statement again; system.workers lists the workers that are left")
+    EngineError::new(ErrorKind::WorkerLost, format!("{WORKER_LOST}{text}"))
+        .with_hint("run the statement again; system.workers lists the workers that are left")
 }
 
 fn from_status(status: &tonic::Status) -> EngineError {
@@ -384,10 +422,7 @@ fn from_status(status: &tonic::Status) -> EngineError {
         | tonic::Code::Internal
         | tonic::Code::DataLoss => {
             let text = status.message();
-            if text.contains("h2 protocol error")
-                || text.contains("connection error")
-                || text.contains("broken pipe")
-            {
+            if text::tells_of_lost_worker(text) {
                 worker_lost(text)
             } else {
                 EngineError::internal(text)
@@ -419,9 +454,7 @@ fn from_arrow(error: &ArrowError) -> EngineError {
         ArrowError::CsvError(text)
         | ArrowError::JsonError(text)
         | ArrowError::ParquetError(text) => EngineError::new(ErrorKind::Corrupt, text.clone()),
-        ArrowError::IoError(text, _) => {
-            EngineError::new(ErrorKind::StorageUnavailable, text.clone())
-        }
+        ArrowError::IoError(text, inner) => from_io(text, inner),
         other => EngineError::internal(other.to_string()),
     }
 }
@@ -554,6 +587,8 @@ impl EngineError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -569,6 +604,42 @@ mod tests {
             out.message,
             "syntax error: expected: identifier, found: FROM"
         );
+    }
+
+    #[test]
+    fn a_lost_worker_is_known_by_its_words_behind_another_worker() {
+        for text in [
+            "code: 'Unknown error', message: \"h2 protocol error: error reading a body from connection\"",
+            "worker http://127.0.0.1:7073/ cannot be reached: transport error",
+            "a worker was lost while it ran a part of this statement: x",
+        ] {
+            let sent = DataFusionError::External(text.into());
+            let shared = DataFusionError::Shared(Arc::new(sent));
+            assert_eq!(
+                EngineError::from(shared).kind,
+                ErrorKind::WorkerLost,
+                "{text}"
+            );
+        }
+        // What the worker said of the class stands above the words.
+        let storage = DataFusionError::External("bucket: transport error".into());
+        let storage = with_class(storage, ErrorKind::StorageUnavailable);
+        let out = EngineError::from(storage);
+        assert_eq!(out.kind, ErrorKind::StorageUnavailable);
+        assert_eq!(out.message, "bucket: transport error");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_defect_of_storage() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let out = EngineError::from(DataFusionError::IoError(full));
+        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        let other = std::io::Error::other("x");
+        let out = EngineError::from(ArrowError::IoError(DISK_FULL.to_owned(), other));
+        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        let bound = "exceeded the limit; try `datafusion.runtime.max_temp_directory_size`";
+        let out = EngineError::from(DataFusionError::ResourcesExhausted(bound.to_owned()));
+        assert!(out.message.contains("[spill] limit_bytes"), "{out}");
     }
 
     #[test]

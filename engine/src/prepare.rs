@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::common::ParamValues;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan};
@@ -39,8 +40,13 @@ pub struct Prepared {
 /// Nobody watches a statement that does not run.
 struct Unobserved;
 
+#[async_trait]
 impl Observer for Unobserved {
     fn running(&self, _plan: RunningPlan) {}
+
+    async fn turn(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 impl Engine {

@@ -1,7 +1,8 @@
 //! SELECT and EXPLAIN: from a parsed query to a stream of rows.
 //!
 //! A query whose worker is lost before its first row is planned again on the workers that are
-//! left, the last time in this process: nothing of it has been seen yet.
+//! left, the last time in this process: nothing of it has been seen yet. One whose hash joins do not fit
+//! into memory is planned again with joins that spill.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
+use datafusion::config::ConfigNonZeroUsize;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -21,7 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, stream};
 use tarn_catalog::EntryKind;
 
-use crate::distribute::{self, Placement, PlacementWish};
+use crate::distribute::{self, Placement, PlacementWish, StatementOptions};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
@@ -41,10 +43,103 @@ use crate::temporal;
 use crate::using;
 use crate::versions;
 use crate::views::Scope;
+use crate::weight::{Weight, weigh};
 use crate::zone::in_zone;
 
-/// Times a query is planned before its first row; the last time it stays in the coordinator.
-pub(crate) const ATTEMPTS_MAX: usize = 3;
+/// Times a query is planned because workers are lost; the last time it stays in the coordinator.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Rows in a batch when joins spill.
+const SPILLING_ROWS: usize = 1024;
+
+/// Sort-merge joins are planned for at least this many streams.
+const STREAMS_MIN: usize = 2;
+
+/// How a statement is planned this time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    number: usize,
+    spilling_joins: bool,
+}
+
+impl Attempt {
+    /// As the session wants it.
+    pub(crate) fn first() -> Self {
+        Self {
+            number: 1,
+            spilling_joins: false,
+        }
+    }
+
+    /// Where it must run this time, if not where it is best.
+    pub(crate) fn placement(self) -> Option<PlacementWish> {
+        (self.number == ATTEMPTS_MAX).then_some(PlacementWish::Never)
+    }
+
+    /// Whether it is as the session wants it.
+    pub(crate) fn is_first(self) -> bool {
+        self.number == 1 && !self.spilling_joins
+    }
+
+    /// Sets the options of this attempt before the physical plan is made.
+    pub(crate) fn prepare(self, statement: &mut StatementState) {
+        if !self.spilling_joins {
+            return;
+        }
+        let config = statement.state.config_mut();
+        let streams = config.target_partitions().max(STREAMS_MIN);
+        let rows = config.batch_size().min(SPILLING_ROWS);
+        let options = config.options_mut();
+        // Each sort holds some batches at least; small ones of wide rows fit where others do not.
+        if let Ok(rows) = ConfigNonZeroUsize::try_new(rows) {
+            options.execution.batch_size = rows;
+        }
+        if let Some(sent) = options.extensions.get_mut::<StatementOptions>() {
+            sent.batch_size = rows;
+        }
+        // Joins that NOT IN needs, which know NULL, stay hash joins all the same.
+        options.optimizer.prefer_hash_join = false;
+        options.optimizer.repartition_joins = true;
+        options.execution.target_partitions = streams;
+    }
+
+    /// The next attempt of a statement that failed with `error` before anybody saw a part of its answer.
+    ///
+    /// # Errors
+    /// `error`, if another attempt would not help.
+    pub(crate) fn after(
+        self,
+        error: EngineError,
+        context: &StatementContext,
+    ) -> Result<Self, EngineError> {
+        let next = match error.kind {
+            ErrorKind::WorkerLost if self.number < ATTEMPTS_MAX => Self {
+                number: self.number + 1,
+                ..self
+            },
+            ErrorKind::ResourcesExhausted
+                if !self.spilling_joins && error.message.contains(HASH_JOIN) =>
+            {
+                Self {
+                    spilling_joins: true,
+                    ..self
+                }
+            }
+            _ => return Err(error),
+        };
+        tracing::warn!(
+            query_id = context.query_id,
+            %error,
+            attempt = next.number,
+            spilling_joins = next.spilling_joins,
+            "statement planned again"
+        );
+        Ok(next)
+    }
+}
+
+/// What the build side of a hash join is called in an error about memory.
+const HASH_JOIN: &str = "HashJoinInput";
 
 /// A query ready to run.
 pub(crate) struct Planned {
@@ -166,15 +261,10 @@ impl Engine {
         query: ast::Statement,
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
-        let mut attempt = 1;
+        let mut attempt = Attempt::first();
         loop {
-            let wish = (attempt == ATTEMPTS_MAX).then_some(PlacementWish::Never);
-            match Box::pin(self.start(session, query.clone(), context, wish)).await {
-                Err(error) if error.kind == ErrorKind::WorkerLost && attempt < ATTEMPTS_MAX => {
-                    tracing::warn!(query_id = context.query_id, %error, attempt, "query planned again");
-                    attempt += 1;
-                }
-                Err(error) => return Err(error),
+            match Box::pin(self.start(session, query.clone(), context, attempt)).await {
+                Err(error) => attempt = attempt.after(error, context)?,
                 Ok(stream) => {
                     let zone = session.settings.get("time_zone");
                     return Ok(Outcome::streaming("SELECT", None, in_zone(stream, zone)));
@@ -208,15 +298,17 @@ impl Engine {
         session: &Session,
         query: ast::Statement,
         context: &StatementContext,
-        wish: Option<PlacementWish>,
+        attempt: Attempt,
     ) -> Result<SendableRecordBatchStream, EngineError> {
         let headings = Headings::of(&query);
-        let open = Box::pin(self.plan_open(session, query, context, wish)).await?;
+        let mut open =
+            Box::pin(self.plan_open(session, query, context, attempt.placement())).await?;
+        attempt.prepare(&mut open.statement);
         let logical = bind(open.logical.clone(), context)?;
         let headings = headings.with_digits(&logical);
         let statement = &open.statement;
         let physical = statement.state.create_physical_plan(&logical).await?;
-        if wish.is_none() && !distribute::is_distributed(&physical) {
+        if attempt.is_first() && !distribute::is_distributed(&physical) {
             self.keep(session, context, &headings, &open);
         }
         begin(statement, &physical, &headings, context).await
@@ -237,12 +329,14 @@ impl Engine {
         let planned = match *statement {
             Statement::Query(query) => self.plan(session, *query, context, None).await?,
             Statement::Insert { table, statement } => {
-                self.plan_insert(session, &table, *statement, context)
+                self.plan_insert(session, &table, *statement, context, Attempt::first())
                     .await?
                     .0
             }
             Statement::CreateTable(create) if !analyze => {
-                self.plan_create_as(session, &create, context).await?.0
+                self.plan_create_as(session, &create, context, Attempt::first())
+                    .await?
+                    .0
             }
             _ => {
                 return Err(
@@ -264,7 +358,7 @@ impl Engine {
             .await?;
         let started = std::time::Instant::now();
         if analyze {
-            let mut rows = run(&planned.statement, &physical, context)?;
+            let mut rows = run(&planned.statement, &physical, context).await?;
             while let Some(batch) = rows.next().await {
                 batch?;
             }
@@ -322,7 +416,7 @@ async fn begin(
     headings: &Headings,
     context: &StatementContext,
 ) -> Result<SendableRecordBatchStream, EngineError> {
-    let mut rows = run(statement, physical, context)?;
+    let mut rows = run(statement, physical, context).await?;
     let schema = rows.schema();
     let first = match rows.next().await {
         None => vec![],
@@ -333,19 +427,25 @@ async fn begin(
     Ok(headings.apply(Box::pin(all)))
 }
 
-/// Starts a physical plan and tells the observer.
-pub(crate) fn run(
+/// Starts a physical plan when its turn has come, on the threads for queries, and tells the observer. What asks for
+/// next to nothing begins at once and here.
+pub(crate) async fn run(
     statement: &StatementState,
     physical: &Arc<dyn ExecutionPlan>,
     context: &StatementContext,
 ) -> Result<SendableRecordBatchStream, EngineError> {
+    let weight = weigh(physical, statement.about.get().is_some());
+    if weight == Weight::Heavy {
+        context.observer.turn().await?;
+    }
     context
         .observer
         .running(RunningPlan::new(Arc::clone(physical)));
-    Ok(execute_stream(
-        Arc::clone(physical),
-        statement.state.task_ctx(),
-    )?)
+    let task = statement.task();
+    if weight == Weight::Light {
+        return Ok(execute_stream(Arc::clone(physical), task)?);
+    }
+    Ok(statement.processors.run(Arc::clone(physical), task))
 }
 
 struct ExplainPage {

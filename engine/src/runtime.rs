@@ -1,22 +1,25 @@
-//! The resources that all statements of a process share: memory, spill space, object stores.
+//! The resources that all statements of a process share: memory, spill space, object stores, processors.
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::prelude::SessionConfig;
 use tarn_catalog::{StorageConfig, Stores};
 
 use crate::error::EngineError;
+use crate::memory::{MemoryBudget, MemoryLimits};
+use crate::processors::Processors;
 use crate::stores::StoreRegistry;
 
-/// Memory consumers named in a "resources exhausted" error.
-const CONSUMERS_NAMED: usize = 5;
-
-/// The shared resources of a process.
-pub type EngineRuntime = Arc<RuntimeEnv>;
+/// The shared resources of a process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EngineRuntime {
+    env: Arc<RuntimeEnv>,
+    budget: MemoryBudget,
+    processors: Processors,
+}
 
 /// Reads the storage configuration that a coordinator sent, once it is unsealed.
 ///
@@ -31,40 +34,134 @@ pub fn storage_from_sealed(clear: &[u8]) -> Result<StorageConfig, EngineError> {
 /// Bounds of one process.
 #[derive(Clone, Debug)]
 pub struct ResourceLimits {
-    /// Memory for the operators of all statements, in bytes.
-    pub memory_bytes: usize,
+    /// Memory for the operators of all statements, and of one.
+    pub memory: MemoryLimits,
     /// Where operators spill; emptied when the process starts.
     pub spill_dir: PathBuf,
     /// Spill space for all statements, in bytes.
     pub spill_bytes: u64,
     /// Memory for parsed footers of Parquet files, in bytes.
     pub footer_bytes: usize,
+    /// Threads that run queries.
+    pub threads: usize,
 }
 
-/// Builds the runtime of a process over `stores`.
-///
-/// # Errors
-/// If the spill directory cannot be emptied or made.
-pub fn runtime_env(limits: &ResourceLimits, stores: &Stores) -> Result<EngineRuntime, EngineError> {
+impl EngineRuntime {
+    /// The resources of a process over `stores`.
+    ///
+    /// # Errors
+    /// If the spill directory cannot be emptied or made, or no thread can be started.
+    pub fn start(limits: &ResourceLimits, stores: &Stores) -> Result<Self, EngineError> {
+        empty(&limits.spill_dir)?;
+        let budget = MemoryBudget::new(limits.memory);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
+            .with_max_temp_directory_size(limits.spill_bytes);
+        let env = RuntimeEnvBuilder::new()
+            .with_memory_pool(budget.pool_of(NO_QUERY))
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(limits.footer_bytes)
+            .with_object_store_registry(Arc::new(StoreRegistry::new(stores.clone())))
+            .build_arc()?;
+        Ok(Self {
+            env,
+            budget,
+            processors: Processors::start(limits.threads)?,
+        })
+    }
+
+    /// The resources of the statement `query_id`: its own memory, everything else is shared.
+    pub(crate) fn of_query(&self, query_id: &str) -> Result<Arc<RuntimeEnv>, EngineError> {
+        if query_id.is_empty() {
+            return Ok(Arc::clone(&self.env));
+        }
+        Ok(RuntimeEnvBuilder::from_runtime_env(&self.env)
+            .with_memory_pool(self.budget.pool_of(query_id))
+            .build_arc()?)
+    }
+
+    /// Sets the options that depend on how much memory there is.
+    pub(crate) fn fit(&self, config: &mut SessionConfig) {
+        let share = self.budget.limits().query_bytes / SORT_RESERVED_PART;
+        let reserved = share.clamp(SORT_RESERVED_MIN, SORT_RESERVED_MAX);
+        config.options_mut().execution.sort_spill_reservation_bytes = reserved;
+    }
+
+    /// What belongs to no statement.
+    pub fn env(&self) -> &Arc<RuntimeEnv> {
+        &self.env
+    }
+
+    /// Its memory.
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
+    /// The threads that run queries.
+    pub fn processors(&self) -> &Processors {
+        &self.processors
+    }
+
+    /// Bytes in spill files at this moment.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.env.disk_manager.used_disk_space()
+    }
+}
+
+/// What a sort keeps for merging what it spilled: this part of what its statement may hold, as a divisor, in bounds.
+const SORT_RESERVED_PART: usize = 64;
+const SORT_RESERVED_MIN: usize = 512 << 10;
+/// DataFusion's default.
+const SORT_RESERVED_MAX: usize = 10 << 20;
+
+/// Holds what the server asks itself.
+const NO_QUERY: &str = "";
+
+/// Makes `folder`, without what a process that was killed left in it.
+fn empty(folder: &Path) -> Result<(), EngineError> {
     let failed = |e: std::io::Error| {
         EngineError::internal(format!(
             "spill directory {} cannot be used: {e}",
-            limits.spill_dir.display()
+            folder.display()
         ))
     };
-    if limits.spill_dir.exists() {
-        std::fs::remove_dir_all(&limits.spill_dir).map_err(failed)?;
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(failed)?;
     }
-    std::fs::create_dir_all(&limits.spill_dir).map_err(failed)?;
-    let named = NonZeroUsize::new(CONSUMERS_NAMED).unwrap_or(NonZeroUsize::MIN);
-    let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory_bytes), named);
-    let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::Directories(vec![limits.spill_dir.clone()]))
-        .with_max_temp_directory_size(limits.spill_bytes);
-    Ok(RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
-        .with_disk_manager_builder(disk)
-        .with_metadata_cache_limit(limits.footer_bytes)
-        .with_object_store_registry(Arc::new(StoreRegistry::new(stores.clone())))
-        .build_arc()?)
+    std::fs::create_dir_all(folder).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_share_everything_but_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let spill_dir = folder.path().join("spill");
+        std::fs::create_dir_all(spill_dir.join("left-over")).unwrap();
+        let limits = ResourceLimits {
+            memory: MemoryLimits {
+                process_bytes: 1 << 20,
+                query_bytes: 1 << 19,
+            },
+            spill_dir: spill_dir.clone(),
+            spill_bytes: 1 << 20,
+            footer_bytes: 1 << 20,
+            threads: 1,
+        };
+        let runtime =
+            EngineRuntime::start(&limits, &Stores::new(StorageConfig::default())).unwrap();
+        assert!(!spill_dir.join("left-over").exists());
+        let (a, b) = (
+            runtime.of_query("a").unwrap(),
+            runtime.of_query("b").unwrap(),
+        );
+        assert!(!Arc::ptr_eq(&a.memory_pool, &b.memory_pool));
+        let again = runtime.of_query("a").unwrap();
+        assert!(Arc::ptr_eq(&a.memory_pool, &again.memory_pool));
+        assert!(Arc::ptr_eq(&a.disk_manager, &b.disk_manager));
+        let footers = |env: &RuntimeEnv| env.cache_manager.get_file_metadata_cache();
+        assert!(Arc::ptr_eq(&footers(&a), &footers(&b)));
+    }
 }

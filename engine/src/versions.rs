@@ -263,7 +263,7 @@ async fn version_of(
         .create_physical_plan(&planned.logical)
         .await?;
     let quiet = StatementContext::unobserved();
-    let rows = collect(run(&planned.statement, &physical, &quiet)?).await?;
+    let rows = collect(run(&planned.statement, &physical, &quiet).await?).await?;
     let time = rows.first().and_then(|batch| {
         let column = batch.column(0);
         let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;

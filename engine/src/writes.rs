@@ -27,7 +27,7 @@ use crate::lookup;
 use crate::notices;
 use crate::parser::{CreateTable, Name, fold};
 use crate::planner::WriteNode;
-use crate::query::{Planned, run};
+use crate::query::{Attempt, Planned, run};
 use crate::resolve::{FullName, INFORMATION_SCHEMA, SYSTEM_SCHEMA};
 use crate::session::Session;
 use crate::types::SqlTypes;
@@ -48,9 +48,17 @@ impl Engine {
         statement: ast::Statement,
         context: &StatementContext,
     ) -> Result<Outcome, EngineError> {
-        let (planned, target) = self.plan_insert(session, table, statement, context).await?;
-        let rows = self.append_planned(&planned, &target, context).await?;
-        Ok(Outcome::done("INSERT", Some(rows)))
+        let mut attempt = Attempt::first();
+        loop {
+            let (planned, target) = self
+                .plan_insert(session, table, statement.clone(), context, attempt)
+                .await?;
+            match self.append_planned(&planned, &target, context).await {
+                Ok(rows) => return Ok(Outcome::done("INSERT", Some(rows))),
+                // Nothing was committed, and the files of the next attempt have other names.
+                Err(error) => attempt = attempt.after(error, context)?,
+            }
+        }
     }
 
     /// Runs a planned write and commits its files; returns the rows written.
@@ -106,12 +114,16 @@ impl Engine {
         table: &Name,
         statement: ast::Statement,
         context: &StatementContext,
+        attempt: Attempt,
     ) -> Result<(Planned, Target), EngineError> {
         let target = self
             .target(session, table, Uuid::now_v7().to_string())
             .await
             .map_err(lookup::no_relation)?;
-        let planned = self.plan(session, statement, context, None).await?;
+        let mut planned = self
+            .plan(session, statement, context, attempt.placement())
+            .await?;
+        attempt.prepare(&mut planned.statement);
         let LogicalPlan::Dml(DmlStatement { input, .. }) = planned.logical else {
             return Err(EngineError::internal("INSERT was not planned as a write"));
         };
@@ -140,7 +152,7 @@ impl Engine {
             .state
             .create_physical_plan(&planned.logical)
             .await?;
-        let mut rows = run(&planned.statement, &physical, context)?;
+        let mut rows = run(&planned.statement, &physical, context).await?;
         let mut files = vec![];
         while let Some(batch) = rows.next().await {
             let batch = batch?;
@@ -222,12 +234,20 @@ impl Engine {
         create: &CreateTable,
         context: &StatementContext,
     ) -> Result<u64, EngineError> {
-        let (planned, target, staged) = self.plan_create_as(session, create, context).await?;
-        let mut guard = WriteGuard::new(&self.config.stores, &target.table, &target.write_id);
-        let files = if create.with_data {
-            self.write(&planned, context).await?
-        } else {
-            vec![]
+        let mut attempt = Attempt::first();
+        let (mut guard, target, staged, files) = loop {
+            let (planned, target, staged) = self
+                .plan_create_as(session, create, context, attempt)
+                .await?;
+            let guard = WriteGuard::new(&self.config.stores, &target.table, &target.write_id);
+            if !create.with_data {
+                break (guard, target, staged, vec![]);
+            }
+            match self.write(&planned, context).await {
+                Ok(files) => break (guard, target, staged, files),
+                // Nothing was committed, and the files of the next attempt have other names.
+                Err(error) => attempt = attempt.after(error, context)?,
+            }
         };
         let rows = files.iter().map(|f| f.record_count).sum();
         let done = create_with_files(target.catalog.as_ref(), staged, files).await;
@@ -242,6 +262,7 @@ impl Engine {
         session: &Session,
         create: &CreateTable,
         context: &StatementContext,
+        attempt: Attempt,
     ) -> Result<(Planned, Target, StagedTable), EngineError> {
         let Some(query) = &create.query else {
             return Err(EngineError::internal("CREATE TABLE without a query"));
@@ -253,9 +274,15 @@ impl Engine {
             headings::refuse_twice(query)?;
         }
         let headings = Headings::of(query);
-        let planned = self
-            .plan(session, query.as_ref().clone(), context, None)
+        let mut planned = self
+            .plan(
+                session,
+                query.as_ref().clone(),
+                context,
+                attempt.placement(),
+            )
             .await?;
+        attempt.prepare(&mut planned.statement);
         let named = headings.rename_unique(planned.logical.schema().as_arrow());
         let creation = creation(session, create, ident, Some(Source::Query(named)))?;
         check_places(&creation, &self.config.roots, catalog.warehouse())?;

@@ -214,13 +214,33 @@ pub const REFERENCE: &[Key] = &[
     ),
     typed(
         "memory.limit_bytes",
-        "70 % of the machine, shared with local workers",
+        "70 % of the machine or its control group, shared with local workers, less caches",
         "Memory for the operators of all statements in one process.",
+    ),
+    typed(
+        "memory.query_limit_bytes",
+        "half of memory.limit_bytes",
+        "Memory for the operators of one statement in one process.",
     ),
     typed(
         "spill.limit_bytes",
         "107374182400",
         "Disk for spilled operators in one process.",
+    ),
+    typed(
+        "admission.running",
+        "one for each 128 MiB of memory.limit_bytes, 4 to 64",
+        "Statements that run at once. Those that read nothing but catalogs and settings do not count.",
+    ),
+    typed(
+        "admission.queue",
+        "1000",
+        "Statements that wait for their turn; users take turns. `SHOW QUERIES` shows their places.",
+    ),
+    key(
+        "admission.queue_timeout",
+        "5min",
+        "How long a statement waits for its turn; 0 for as long as it takes.",
     ),
     typed(
         "limits.sessions",

@@ -47,6 +47,11 @@ impl CacheBounds {
         }
     }
 
+    /// Memory that these caches take, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memory_bytes + self.footer_bytes as u64
+    }
+
     /// The range cache of this process, with what an earlier one left in `data_dir`.
     pub(crate) fn ranges(&self, data_dir: &Path) -> RangeCache {
         RangeCache::new(&RangeCacheConfig {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
+use tarn_engine::MemoryLimits;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,7 +33,7 @@ pub(crate) struct ChildPlan {
     pub(crate) cluster: String,
     pub(crate) secret: SecretString,
     pub(crate) listen: Option<SocketAddr>,
-    pub(crate) memory_bytes: usize,
+    pub(crate) memory: MemoryLimits,
     pub(crate) data_dir: PathBuf,
     pub(crate) spill_bytes: u64,
     pub(crate) caches: CacheBounds,
@@ -141,7 +142,14 @@ fn spawn(plan: &ChildPlan, number: usize) -> anyhow::Result<Held> {
     }
     command
         .env("TARN__CLUSTER__SECRET", plan.secret.expose_secret())
-        .env("TARN__MEMORY__LIMIT_BYTES", plan.memory_bytes.to_string())
+        .env(
+            "TARN__MEMORY__LIMIT_BYTES",
+            plan.memory.process_bytes.to_string(),
+        )
+        .env(
+            "TARN__MEMORY__QUERY_LIMIT_BYTES",
+            plan.memory.query_bytes.to_string(),
+        )
         .env("TARN__SPILL__LIMIT_BYTES", plan.spill_bytes.to_string())
         .env(
             "TARN__CACHE__FOOTER_BYTES",

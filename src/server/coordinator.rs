@@ -20,7 +20,7 @@ use tarn_coordinator::{ControlIdentities, Service, Sessions, Statements, System,
 use tarn_engine::cluster::ClusterSecret;
 use tarn_engine::distribute::ClusterChannels;
 use tarn_engine::{
-    AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, ResourceLimits, runtime_env,
+    AllowedRoots, Catalogs, Engine, EngineConfig, EngineRuntime, MemoryLimits, ResourceLimits,
 };
 
 use super::caches::CacheBounds;
@@ -58,7 +58,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let caches = CacheBounds::new(&config.cache, &folder.path, config.workers + 1);
     let ranges = caches.ranges(&folder.path);
-    let (runtime, memory_bytes) = runtime(&config, &folder, &caches, &stores)?;
+    let limits = limits(&config, &folder, &caches);
+    let memory = limits.memory;
+    let runtime = EngineRuntime::start(&limits, &stores)?;
     let channels = ClusterChannels::new(secret.clone());
     let workers = Workers::new(
         VERSION,
@@ -85,7 +87,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         server: server_id(&folder.path)?,
     });
     engine.remove_leftovers().await;
-    let statements = Statements::new(workers.clone());
+    let admission = config.admission.limits(memory.process_bytes)?;
+    let statements = Statements::new(workers.clone(), admission);
     system.attach(statements.clone());
     sessions.attach(statements.clone());
     sessions.watch(control.clone());
@@ -101,8 +104,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let postgres = postgres::open(&config, service.clone(), tls.as_ref()).await?;
     let flight = flight::open(&config, service.clone(), tls.as_ref()).await?;
     let (http, registration) = http::open(&config, &folder.path, service, tls).await?;
-    let bounds = (memory_bytes, caches);
-    let plan = child_plan(&config, &folder, registration, secret_text, bounds)?;
+    let plan = child_plan(
+        &config,
+        &folder,
+        registration,
+        secret_text,
+        (memory, caches),
+    )?;
     let children = Children::start(config.workers, &plan)?;
     let stop = signals::stop();
     tokio::pin!(stop);
@@ -136,24 +144,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What all statements share, and the bytes of memory that operators get of it.
-fn runtime(
-    config: &Config,
-    folder: &DataFolder,
-    caches: &CacheBounds,
-    stores: &Stores,
-) -> anyhow::Result<(EngineRuntime, usize)> {
-    let memory_bytes = config
-        .memory
-        .limit_bytes
-        .unwrap_or_else(|| machine::operator_bytes(config.workers + 1));
-    let limits = ResourceLimits {
-        memory_bytes,
+/// What all statements share.
+fn limits(config: &Config, folder: &DataFolder, caches: &CacheBounds) -> ResourceLimits {
+    let kept = caches.bytes() + config.cache.manifest_bytes;
+    let memory_bytes = machine::operator_bytes(config.workers + 1, kept);
+    ResourceLimits {
+        memory: config.memory.limits(memory_bytes),
         spill_dir: folder.path.join("spill"),
         spill_bytes: config.spill.limit_bytes,
         footer_bytes: caches.footer_bytes,
-    };
-    Ok((runtime_env(&limits, stores)?, memory_bytes))
+        threads: machine::cores(),
+    }
 }
 
 /// How local workers are started: by `coordinator`'s address and secret, within bounds of memory and caches.
@@ -162,14 +163,14 @@ fn child_plan(
     folder: &DataFolder,
     coordinator: String,
     secret: SecretString,
-    (memory_bytes, caches): (usize, CacheBounds),
+    (memory, caches): (MemoryLimits, CacheBounds),
 ) -> Result<ChildPlan, ConfigError> {
     Ok(ChildPlan {
         coordinator,
         cluster: config.cluster.name.clone(),
         secret,
         listen: worker_address(config)?,
-        memory_bytes,
+        memory,
         data_dir: folder.path.clone(),
         spill_bytes: config.spill.limit_bytes,
         caches,

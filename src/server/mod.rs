@@ -10,6 +10,7 @@ mod logs;
 mod machine;
 mod postgres;
 mod signals;
+mod spill;
 mod tls;
 mod worker;
 

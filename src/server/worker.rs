@@ -9,7 +9,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use tarn_catalog::Stores;
 use tarn_engine::cluster::ClusterSecret;
-use tarn_engine::{ResourceLimits, runtime_env};
+use tarn_engine::{EngineRuntime, ResourceLimits};
 use tarn_worker::{
     CacheReport, FragmentServer, Membership, ProgressBoard, Reading, Trust, WorkerIdentity, join,
 };
@@ -20,7 +20,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::caches::CacheBounds;
-use super::{VERSION, machine, print_ready, signals};
+use super::{VERSION, machine, print_ready, signals, spill};
 use crate::config::{Config, address};
 
 /// First port of workers, and how many are tried.
@@ -88,19 +88,20 @@ pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
     let stores = Stores::new(joined.storage);
     let caches = CacheBounds::new(&config.cache, &config.data_dir, 1);
     let ranges = caches.ranges(&config.data_dir);
-    let runtime = runtime_env(
+    let spill = spill::Folder::open(&config, &identity.worker_id, args.parent_pipe)?;
+    let runtime = EngineRuntime::start(
         &ResourceLimits {
-            memory_bytes: config
+            memory: config
                 .memory
-                .limit_bytes
-                .unwrap_or_else(|| machine::operator_bytes(1)),
-            spill_dir: spill_dir(&config, &identity.worker_id, args.parent_pipe),
+                .limits(machine::operator_bytes(1, caches.bytes())),
+            spill_dir: spill.path().to_owned(),
             spill_bytes: config.spill.limit_bytes,
             footer_bytes: caches.footer_bytes,
+            threads: machine::cores(),
         },
         &stores,
     )?;
-    let board = ProgressBoard::default();
+    let board = ProgressBoard::new(runtime.budget().clone());
     let reading = Reading {
         runtime,
         ranges: ranges.clone(),
@@ -269,15 +270,4 @@ fn route_to(coordinator: &Url) -> Option<IpAddr> {
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(peer).ok()?;
     socket.local_addr().ok().map(|a| a.ip())
-}
-
-/// A local worker has a folder of its own; another one may share a machine, so it names itself.
-fn spill_dir(config: &Config, worker_id: &str, local: bool) -> PathBuf {
-    if local {
-        config.data_dir.join("spill")
-    } else {
-        std::env::temp_dir()
-            .join(format!("tarn-worker-{worker_id}"))
-            .join("spill")
-    }
 }

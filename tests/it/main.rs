@@ -13,6 +13,7 @@
 mod bad_input;
 mod caches;
 mod clients;
+mod faults;
 mod files;
 mod flight;
 mod harness;
@@ -22,6 +23,7 @@ mod lifecycle;
 mod postgres;
 mod shell;
 mod slt;
+mod survival;
 mod temporary;
 mod tls;
 mod tpch;

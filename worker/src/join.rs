@@ -308,6 +308,7 @@ fn beat(board: &ProgressBoard, reads: CacheReads) -> WorkerMessage {
         message: Some(worker_message::Message::Heartbeat(Heartbeat {
             progress,
             reads: Some(reads),
+            memory_reserved_bytes: board.memory_reserved(),
         })),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tarn_engine::MemoryBudget;
 use tarn_engine::distribute::FragmentPlan;
 
 /// A statement whose fragments have all ended is reported this much longer.
@@ -31,12 +32,26 @@ struct Statement {
 }
 
 /// The statements with fragments here. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProgressBoard {
     statements: Arc<Mutex<HashMap<String, Statement>>>,
+    memory: MemoryBudget,
 }
 
 impl ProgressBoard {
+    /// A board without statements, in a process that has `memory` for them.
+    pub fn new(memory: MemoryBudget) -> Self {
+        Self {
+            statements: Arc::default(),
+            memory,
+        }
+    }
+
+    /// Bytes that statements hold here.
+    pub fn memory_reserved(&self) -> u64 {
+        self.memory.reserved() as u64
+    }
+
     /// Begins to watch a fragment; it counts as ended when its plan is dropped.
     pub fn watch(&self, query_id: &str, plan: &Arc<FragmentPlan>) {
         let mut statements = self

@@ -38,7 +38,7 @@ pub(super) struct ColumnDocument {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum QueryState {
-    /// Waits for others to end.
+    /// Waits for its turn.
     Queued,
     /// Is parsed and planned; a write also runs in this state until its plan stands.
     Planning,
@@ -131,6 +131,8 @@ pub(super) struct ProgressDocument {
     pub(super) bytes_scanned: u64,
     /// Rows of the result so far.
     pub(super) rows_out: u64,
+    /// How many queries begin before it, it included, while it waits for its turn.
+    pub(super) queue_position: Option<usize>,
 }
 
 /// One stage of a query on workers.

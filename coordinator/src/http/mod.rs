@@ -139,6 +139,19 @@ fn describe() {
     describe_counter!("tarn_statements_total", "Statements that ended, by state.");
     describe_counter!("tarn_rows_out_total", "Rows sent to clients.");
     describe_histogram!("tarn_statement_seconds", "How long statements took.");
+    describe_gauge!(
+        "tarn_statements_queued",
+        "Statements that wait for their turn."
+    );
+    describe_gauge!(
+        "tarn_memory_reserved_bytes",
+        "Bytes that operators of statements hold in this process."
+    );
+    describe_gauge!(
+        "tarn_memory_limit_bytes",
+        "Bytes that they may hold together."
+    );
+    describe_gauge!("tarn_spill_bytes", "Bytes in spill files of this process.");
     describe_gauge!("tarn_workers", "Workers that belong to the cluster.");
     caches::describe();
 }
@@ -195,6 +208,10 @@ async fn readiness(State(door): State<Door>) -> Response {
 async fn exposition(State(door): State<Door>) -> Response {
     gauge!("tarn_workers").set(door.state.statements.workers().list().len() as f64);
     caches::expose(&door.state);
+    let runtime = door.state.engine.runtime();
+    gauge!("tarn_memory_reserved_bytes").set(runtime.budget().reserved() as f64);
+    gauge!("tarn_memory_limit_bytes").set(runtime.budget().limits().process_bytes as f64);
+    gauge!("tarn_spill_bytes").set(runtime.spilled_bytes() as f64);
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",

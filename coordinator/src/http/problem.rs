@@ -291,7 +291,7 @@ impl Problem {
             position: error.position.and_then(|p| u32::try_from(p).ok()),
             query_id: query_id.map(String::into_boxed_str),
             retryable: error.kind.retryable(),
-            retry_after: (error.kind.retryable() && status == 503).then_some(1),
+            retry_after: (error.kind.retryable() && matches!(status, 429 | 503)).then_some(1),
         }
     }
 }

@@ -14,7 +14,7 @@ use tarn_engine::{
 use uuid::Uuid;
 
 use super::{Connection, SessionEnd, SessionGuard, Sessions, lock};
-use crate::history::Entry;
+use crate::history::{Entry, State};
 use crate::statements::{Door, Statements};
 
 /// Warnings that wait for a session's client at most.
@@ -162,11 +162,16 @@ impl Quiet<'_> {
             } else {
                 BackendState::Idle
             },
+            is_queued: runs.is_some_and(is_queued),
             query: last.map_or_else(String::new, |entry| entry.statement.clone()),
             is_wire: false,
             tls: None,
         }
     }
+}
+
+fn is_queued(entry: &Entry) -> bool {
+    entry.live().state == State::Queued
 }
 
 impl Connection {
@@ -198,6 +203,7 @@ impl Connection {
             query_at: activity.query_at,
             changed_at: Some(activity.changed_at),
             state: activity.state,
+            is_queued: last.is_some_and(is_queued),
             query: activity.query.to_string(),
             is_wire: true,
             tls: admitted.tls.clone(),

@@ -22,12 +22,11 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use uuid::Uuid;
 
-use crate::distribute::PlacementWish;
 use crate::engine::{Engine, Outcome, StatementContext};
 use crate::error::{EngineError, ErrorKind};
 use crate::files::hive::{NULL_FOLDER, encoded};
 use crate::headings::Headings;
-use crate::query::{ATTEMPTS_MAX, run};
+use crate::query::{Attempt, run};
 use crate::session::Session;
 use crate::statement::CopyTo;
 use crate::zone::in_zone;
@@ -75,15 +74,14 @@ impl Engine {
         )
         .await?;
         self.refuse_tables_files(&copy.target, &target).await?;
-        let mut attempt = 1;
+        let mut attempt = Attempt::first();
         loop {
-            let wish = (attempt == ATTEMPTS_MAX).then_some(PlacementWish::Never);
             let mut leftovers = Leftovers::of(&target, options.one_file);
             let written = Box::pin(self.copy_rows(
                 session,
                 &copy,
                 context,
-                wish,
+                attempt,
                 &options,
                 &target,
                 &mut leftovers,
@@ -97,11 +95,7 @@ impl Engine {
                 }
                 Err(error) => {
                     leftovers.remove().await;
-                    if error.kind != ErrorKind::WorkerLost || attempt == ATTEMPTS_MAX {
-                        return Err(error);
-                    }
-                    tracing::warn!(query_id = context.query_id, %error, attempt, "COPY begun again");
-                    attempt += 1;
+                    attempt = attempt.after(error, context)?;
                 }
             }
         }
@@ -116,15 +110,16 @@ impl Engine {
         session: &Session,
         copy: &CopyTo,
         context: &StatementContext,
-        wish: Option<PlacementWish>,
+        attempt: Attempt,
         options: &Arc<CopyOptions>,
         target: &Target,
         leftovers: &mut Leftovers,
     ) -> Result<u64, EngineError> {
         let headings = Headings::of(&copy.query);
-        let planned = self
-            .plan(session, copy.query.clone(), context, wish)
+        let mut planned = self
+            .plan(session, copy.query.clone(), context, attempt.placement())
             .await?;
+        attempt.prepare(&mut planned.statement);
         let names = headings
             .with_digits(&planned.logical)
             .rename(planned.logical.schema().as_arrow());
@@ -134,7 +129,7 @@ impl Engine {
             .state
             .create_physical_plan(&shaped.plan)
             .await?;
-        let rows = run(&planned.statement, &physical, context)?;
+        let rows = run(&planned.statement, &physical, context).await?;
         let rows = in_zone(rows, session.settings.get("time_zone"));
         let mut writing = Writing {
             schema: columns::file_schema(&rows.schema(), shaped.columns),

@@ -10,6 +10,8 @@ use datafusion::error::DataFusionError;
 use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
 use datafusion_distributed::{ChannelResolver, WorkerChannel};
 use http::HeaderValue;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt;
 use url::Url;
@@ -20,9 +22,9 @@ use crate::error::{EngineError, ErrorKind};
 /// Longest wait for a worker to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often an idle or busy connection is probed.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// A worker that does not answer a probe for this long is lost.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
@@ -31,14 +33,17 @@ const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub struct ClusterChannels {
     secret: ClusterSecret,
     open: Arc<DashMap<Url, Channel>>,
+    /// Where connections live: queries that keep their threads busy must not keep a probe waiting.
+    sockets: Option<Handle>,
 }
 
 impl ClusterChannels {
-    /// No connection yet; each is made when it is first needed.
+    /// No connection yet; each is made when it is first needed, and lives in the runtime that this is called in.
     pub fn new(secret: ClusterSecret) -> Self {
         Self {
             secret,
             open: Arc::default(),
+            sockets: Handle::try_current().ok(),
         }
     }
 
@@ -58,7 +63,7 @@ impl ClusterChannels {
             )
             .with_hint("run the statement again; system.workers lists the workers that are left")
         };
-        let channel = Endpoint::from_shared(url.to_string())
+        let endpoint = Endpoint::from_shared(url.to_string())
             .map_err(|e| EngineError::internal(format!("worker URL {url}: {e}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -66,10 +71,15 @@ impl ClusterChannels {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|e| lost(&e))?;
+            .tcp_nodelay(true);
+        let connect = async move { endpoint.connect().await };
+        let connected = match &self.sockets {
+            Some(sockets) => AbortOnDropHandle::new(sockets.spawn(connect))
+                .await
+                .map_err(|e| lost(&e))?,
+            None => connect.await,
+        };
+        let channel = connected.map_err(|e| lost(&e))?;
         self.open.insert(url.clone(), channel.clone());
         Ok(channel)
     }

@@ -31,7 +31,7 @@ pub use codec::TarnCodec;
 pub use options::StatementOptions;
 pub(crate) use placement::PlacementSlot;
 pub(crate) use placement::human_bytes;
-use placement::leaf_bytes;
+pub(crate) use placement::leaf_bytes;
 pub use placement::{Placement, PlacementWish};
 pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub use show::{PlanShape, ScanTotals};

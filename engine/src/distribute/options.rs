@@ -3,7 +3,7 @@
 //! Ordinary DataFusion options stay behind when a fragment is sent; these do not.
 
 use datafusion::common::extensions_options;
-use datafusion::config::ConfigExtension;
+use datafusion::config::{ConfigExtension, ConfigNonZeroUsize};
 use datafusion::prelude::SessionConfig;
 
 extensions_options! {
@@ -37,8 +37,62 @@ impl StatementOptions {
         options.execution.time_zone = Some(self.time_zone.clone());
         options.execution.enable_ansi_mode = self.ansi_mode;
         options.execution.parquet.pushdown_filters = self.parquet_pushdown_filters;
+        // A file for each batch that a shuffle spills: in DataFusion 55.2 its reader waits for ever for the older of two
+        // files that several writers have open (apache/datafusion#24883).
+        if let Ok(one) = ConfigNonZeroUsize::try_new(1) {
+            options.execution.max_spill_file_size_bytes = one;
+        }
         *config = std::mem::take(config)
             .with_batch_size(self.batch_size.max(1))
             .with_target_partitions(self.target_partitions.max(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use datafusion::execution::TaskContext;
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::physical_plan::collect;
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+    use crate::memory::{MemoryBudget, MemoryLimits};
+
+    /// Source: apache/datafusion#24883.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_shuffle_that_spills_does_not_wait_for_itself() {
+        let options = StatementOptions {
+            batch_size: 64,
+            ..StatementOptions::default()
+        };
+        let mut config = SessionConfig::new();
+        options.apply(&mut config);
+        let context = SessionContext::new_with_config(config);
+        let table = "CREATE TABLE t AS SELECT v % 13 AS g, md5(CAST(v % 337 AS varchar)) AS id FROM generate_series(1, 40000) AS s(v)";
+        context.sql(table).await.unwrap().collect().await.unwrap();
+        for attempt in 0..12 {
+            let budget = MemoryBudget::new(MemoryLimits {
+                process_bytes: 2 << 20,
+                query_bytes: 2 << 20,
+            });
+            let small = RuntimeEnvBuilder::from_runtime_env(&context.runtime_env())
+                .with_memory_pool(budget.pool_of("q"))
+                .build_arc()
+                .unwrap();
+            let query = "SELECT g, count(DISTINCT id) AS n FROM t GROUP BY g";
+            let frame = context.sql(query).await.unwrap();
+            let task = TaskContext::from(&context.state()).with_runtime(small);
+            let plan = frame.create_physical_plan().await.unwrap();
+            let running = collect(plan, task.into());
+            let ended = tokio::time::timeout(Duration::from_secs(20), running).await;
+            let ended = ended.unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
+            // Or memory is exhausted, which says so.
+            if let Ok(batches) = ended {
+                let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+                assert_eq!(rows, 13);
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ use tarn_catalog::RangeCache;
 use super::show::{ScanTotals, metrics_of};
 use super::{ClusterChannels, StatementOptions, TarnCodec};
 use crate::functions;
+use crate::runtime::EngineRuntime;
 
 /// A fragment's plan on its worker; can be asked what it has read.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub type FragmentWatch = Arc<dyn Fn(&str, &Arc<FragmentPlan>) + Send + Sync>;
 #[derive(Clone)]
 pub struct WorkerSession {
     channels: ClusterChannels,
+    runtime: EngineRuntime,
     watch: FragmentWatch,
     ranges: Arc<RangeCache>,
 }
@@ -49,10 +51,17 @@ impl fmt::Debug for WorkerSession {
 }
 
 impl WorkerSession {
-    /// Sessions whose tasks reach other workers through `channels`, are shown to `watch` and read through `ranges`.
-    pub fn new(channels: ClusterChannels, watch: FragmentWatch, ranges: RangeCache) -> Self {
+    /// Sessions whose tasks run with the resources of `runtime`, read through `ranges`, reach other workers through
+    /// `channels` and are shown to `watch`.
+    pub fn new(
+        channels: ClusterChannels,
+        runtime: EngineRuntime,
+        watch: FragmentWatch,
+        ranges: RangeCache,
+    ) -> Self {
         Self {
             channels,
+            runtime,
             watch,
             ranges: Arc::new(ranges),
         }
@@ -75,6 +84,9 @@ impl WorkerSessionBuilder for WorkerSession {
         let options = options.cloned().unwrap_or_default();
         options.apply(config);
         config.set_extension(Arc::clone(&self.ranges));
+        self.runtime.fit(config);
+        // All tasks of a statement on this worker share its memory.
+        let resources = self.runtime.of_query(&options.query_id)?;
         config.set_distributed_user_codec_arc(Arc::new(TarnCodec));
         config.set_distributed_channel_resolver(self.channels.clone());
         let watch = Arc::clone(&self.watch);
@@ -94,7 +106,7 @@ impl WorkerSessionBuilder for WorkerSession {
                 Ok(WorkerPlanRewriteEventResponse::new(event.plan))
             },
         );
-        Ok(functions::register(builder).build())
+        Ok(functions::register(builder.with_runtime_env(resources)).build())
     }
 }
 

@@ -37,6 +37,8 @@ pub enum ErrorKind {
     LimitReached,
     /// No room for one more session.
     TooManySessions,
+    /// As many statements run, and wait, as may.
+    TooManyStatements,
     /// The session was ended by an administrator.
     SessionEnded,
     /// The session was ended because it did nothing.
@@ -147,7 +149,7 @@ impl ErrorKind {
             Self::DuplicateObject => "42710",
             Self::ObjectInUse => "55006",
             Self::LimitReached => "54000",
-            Self::TooManySessions => "53300",
+            Self::TooManySessions | Self::TooManyStatements => "53300",
             Self::IdleSession => "57P05",
             Self::Unsupported => "0A000",
             Self::Denied => "42501",
@@ -206,7 +208,7 @@ impl ErrorKind {
             | Self::ObjectInUse
             | Self::NotEmpty
             | Self::Conflict => 409,
-            Self::TooManySessions => 429,
+            Self::TooManySessions | Self::TooManyStatements => 429,
             Self::Canceled => 499,
             Self::Timeout => 504,
             Self::ResourcesExhausted
@@ -227,6 +229,7 @@ impl ErrorKind {
             | Self::StorageUnavailable
             | Self::ResourcesExhausted
             | Self::TooManySessions
+            | Self::TooManyStatements
             | Self::ShuttingDown => true,
             Self::Syntax
             | Self::TooComplex

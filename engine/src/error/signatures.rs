@@ -19,6 +19,9 @@ pub(super) fn known(error: &DataFusionError) -> Option<EngineError> {
             Some(EngineError::new(ErrorKind::LimitReached, text.clone()))
         }
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => arguments(text),
+        DataFusionError::Internal(text) if super::text::tells_of_lost_worker(text) => {
+            Some(super::worker_lost(plain(text)))
+        }
         DataFusionError::Internal(text) => Some(arguments(text).unwrap_or_else(|| {
             EngineError::internal(plain(text))
                 .with_hint("this is a defect of Tarn: please report the statement")

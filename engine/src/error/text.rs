@@ -169,6 +169,24 @@ pub(super) fn execution(text: &str) -> EngineError {
     EngineError::new(kind, text.to_owned())
 }
 
+/// What connections between workers say when the other end is gone.
+const LOST: [&str; 7] = [
+    "a worker was lost",
+    "broken pipe",
+    "connection error",
+    "error reading a body from connection",
+    "h2 protocol error",
+    "keep-alive timed out",
+    "transport error",
+];
+
+/// Whether `text` is of a connection to a worker that is gone.
+pub(super) fn tells_of_lost_worker(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let unreachable = lower.contains("worker http") && lower.contains("cannot be reached");
+    unreachable || LOST.iter().any(|words| lower.contains(words))
+}
+
 /// Arrow's words for a value that is none of its type: text that says something else, or too much.
 pub(super) fn value(text: &str) -> Option<EngineError> {
     if let Some(zone) = text.strip_prefix("Invalid timezone \"") {

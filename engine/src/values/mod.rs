@@ -8,6 +8,7 @@ mod averages;
 mod decimals;
 mod division;
 mod floats;
+mod gathered;
 pub(crate) mod json;
 pub(crate) mod jsonb;
 mod multisets;
@@ -51,7 +52,7 @@ pub(crate) fn names() -> Vec<String> {
 
 /// The aggregates.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![sums::function(), averages::function()]
+    vec![sums::function(), averages::function(), gathered::function()]
 }
 
 /// The window functions.

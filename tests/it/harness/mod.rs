@@ -4,6 +4,7 @@
 
 pub(crate) mod child;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod python;
 pub(crate) mod s3;
 pub(crate) mod server;

@@ -490,6 +490,7 @@ impl Found {
 fn entry_state(state: EntryState) -> QueryState {
     match state {
         EntryState::Planning => QueryState::Planning,
+        EntryState::Queued => QueryState::Queued,
         EntryState::Running => QueryState::Running,
         EntryState::Finished => QueryState::Finished,
         EntryState::Failed => QueryState::Failed,
@@ -521,7 +522,7 @@ fn time(at: DateTime<Utc>) -> String {
 }
 
 fn of_entry(entry: &Entry, statements: &Statements) -> QueryDocument {
-    let shown = Shown::new(entry, statements.workers());
+    let shown = Shown::new(entry, statements);
     let live = entry.live().clone();
     let ended = live.ended.and_then(|after| TimeDelta::from_std(after).ok());
     let stages = live
@@ -551,6 +552,7 @@ fn of_entry(entry: &Entry, statements: &Statements) -> QueryDocument {
             rows_scanned: shown.rows_scanned,
             bytes_scanned: shown.bytes_scanned,
             rows_out: shown.rows_out,
+            queue_position: shown.queue_position,
         },
         timings: TimingsDocument {
             submitted_at: time(entry.started_at),

@@ -37,7 +37,13 @@ pub(super) fn pg_stat_activity(to: &mut Filling<'_>) -> Result<()> {
             ("application_name", Text(&backend.application_name)),
         ];
         if may_see(context, &backend) {
-            let waits = backend.is_wire && backend.state != BackendState::Active;
+            let wait = if backend.is_queued {
+                Some(("Extension", "AdmissionQueue"))
+            } else if backend.is_wire && backend.state != BackendState::Active {
+                Some(("Client", "ClientRead"))
+            } else {
+                None
+            };
             row.extend([
                 ("client_addr", Val::from(&backend.address)),
                 (
@@ -48,8 +54,8 @@ pub(super) fn pg_stat_activity(to: &mut Filling<'_>) -> Result<()> {
                 ("xact_start", moment(backend.transaction_at)),
                 ("query_start", moment(backend.query_at)),
                 ("state_change", moment(backend.changed_at)),
-                ("wait_event_type", if waits { Text("Client") } else { Null }),
-                ("wait_event", if waits { Text("ClientRead") } else { Null }),
+                ("wait_event_type", wait.map_or(Null, |wait| Text(wait.0))),
+                ("wait_event", wait.map_or(Null, |wait| Text(wait.1))),
                 ("state", Text(backend.state.name())),
                 ("query", Text(&backend.query)),
                 ("backend_type", Text("client backend")),
