@@ -210,10 +210,10 @@ impl Workers {
             return;
         };
         worker.last_heartbeat_at = Utc::now();
+        worker.memory_reserved_bytes = beat.memory_reserved_bytes;
         if let Some(reads) = &beat.reads {
             add_reads(&mut roster.reads, reads);
         }
-        worker.memory_reserved_bytes = beat.memory_reserved_bytes;
         for one in beat.progress {
             // Only statements that this coordinator still runs are kept; see `expect`.
             if let Some(by_worker) = roster.progress.get_mut(&one.query_id) {
@@ -397,6 +397,7 @@ mod tests {
                 let beat = Heartbeat {
                     progress: Vec::new(),
                     reads: Some(reads),
+                    memory_reserved_bytes: 0,
                 };
                 workers.heard(&worker.worker_id, beat);
             }
