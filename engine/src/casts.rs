@@ -167,15 +167,8 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             .is_ok_and(|(_, from)| Form::of(&from).is_some())
     {
         Conversion::FormToText
-    } else if is_text(&from) && matches!(to, DataType::Float32 | DataType::Float64) {
-        let double = *to == DataType::Float64;
-        Conversion::TextToFloat { double, lenient }
-    } else if (from == DataType::Float64 || matches!(from, DataType::Decimal256(..)))
-        && *to == DataType::Float32
-    {
-        Conversion::NarrowFloat { lenient }
-    } else if from.is_floating() && to.is_integer() {
-        Conversion::WholeFloat
+    } else if let Some(conversion) = of_floats(&from, to, lenient) {
+        conversion
     } else if let DataType::Decimal128(precision, scale) = from
         && scale > 0
         && to.is_integer()
@@ -210,6 +203,19 @@ fn planned(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }),
         _ => call,
     })
+}
+
+/// What becomes a float, and a float that becomes something else.
+fn of_floats(from: &DataType, to: &DataType, lenient: bool) -> Option<Conversion> {
+    if is_text(from) && matches!(to, DataType::Float32 | DataType::Float64) {
+        let double = *to == DataType::Float64;
+        return Some(Conversion::TextToFloat { double, lenient });
+    }
+    let wide = *from == DataType::Float64 || matches!(from, DataType::Decimal256(..));
+    if wide && *to == DataType::Float32 {
+        return Some(Conversion::NarrowFloat { lenient });
+    }
+    (from.is_floating() && to.is_integer()).then_some(Conversion::WholeFloat)
 }
 
 /// A comparison of uuids with text as one of uuids.

@@ -278,7 +278,6 @@ impl Engine {
     /// # Errors
     /// None: a plan that cannot be optimized with open parameters is not kept.
     pub(crate) fn keep(
-        &self,
         session: &Session,
         context: &StatementContext,
         headings: &Headings,
@@ -287,13 +286,12 @@ impl Engine {
         let Some(slot) = context.plan.as_ref().filter(|slot| slot.wants()) else {
             return;
         };
-        if let Some(kept) = self.kept_of(session, context, headings, open) {
+        if let Some(kept) = Self::kept_of(session, context, headings, open) {
             slot.set(SlotState::Kept(Arc::new(kept)));
         }
     }
 
     fn kept_of(
-        &self,
         session: &Session,
         context: &StatementContext,
         headings: &Headings,

@@ -309,7 +309,7 @@ impl Engine {
         let statement = &open.statement;
         let physical = statement.state.create_physical_plan(&logical).await?;
         if attempt.is_first() && !distribute::is_distributed(&physical) {
-            self.keep(session, context, &headings, &open);
+            Self::keep(session, context, &headings, &open);
         }
         begin(statement, &physical, &headings, context).await
     }

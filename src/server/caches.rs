@@ -18,6 +18,7 @@ const DISK_PERCENT: u64 = 10;
 const DISK_BYTES_MAX: u64 = 10 << 30;
 
 /// The bounds of the caches of one process.
+#[allow(clippy::struct_field_names, reason = "each says its unit")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheBounds {
     pub(crate) footer_bytes: usize,

@@ -306,7 +306,7 @@ async fn busy(ids: &[u32]) -> f64 {
     let used = || ids.iter().map(|id| cpu_time(*id)).sum::<Duration>();
     let (before, begun) = (used(), Instant::now());
     tokio::time::sleep(Duration::from_millis(200)).await;
-    (used() - before).as_secs_f64() / begun.elapsed().as_secs_f64()
+    used().saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64()
 }
 
 /// Memory that statements hold, here and on the workers.

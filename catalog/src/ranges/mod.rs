@@ -335,7 +335,7 @@ impl RangeCache {
             tokio::spawn(async move {
                 let inner = Arc::clone(&cache.inner);
                 let reader = source.clone();
-                let read = tokio::task::spawn_blocking(move || inner.from_disk(&reader, some));
+                let read = tokio::task::spawn_blocking(move || inner.take_from_disk(&reader, some));
                 if let Ok(missing) = read.await {
                     cache.request(&source, missing);
                 }
@@ -353,7 +353,7 @@ impl RangeCache {
                 own.push(flight);
             }
             let (cache, source) = (Arc::clone(&self.inner), source.clone());
-            tokio::spawn(async move { cache.from_store(&source, span, own).await });
+            tokio::spawn(async move { cache.take_from_store(&source, span, own).await });
         }
     }
 }
@@ -373,7 +373,7 @@ impl Inner {
     }
 
     /// Lands the blocks that are on disk; gives the others back. Blocks the thread.
-    fn from_disk(&self, source: &Source, flights: Vec<Flight>) -> Vec<Flight> {
+    fn take_from_disk(&self, source: &Source, flights: Vec<Flight>) -> Vec<Flight> {
         let mut missing = Vec::new();
         for flight in flights {
             let found = self.disk.as_ref().and_then(|disk| disk.read(&flight.key));
@@ -392,7 +392,7 @@ impl Inner {
     }
 
     /// Lands the blocks of one request to the store. Blocks between them are kept too.
-    async fn from_store(&self, source: &Source, span: Range<u32>, flights: Vec<Flight>) {
+    async fn take_from_store(&self, source: &Source, span: Range<u32>, flights: Vec<Flight>) {
         // The semaphore is never closed.
         let _permit = self.requests.acquire().await;
         let counters = &self.counters;
@@ -588,7 +588,7 @@ fn again(error: &Arc<Error>) -> Error {
             source: source(),
         },
         Error::Generic { store, .. } => Error::Generic {
-            store: *store,
+            store,
             source: source(),
         },
         _ => generic(Box::new(Arc::clone(error))),

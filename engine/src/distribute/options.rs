@@ -52,6 +52,7 @@ impl StatementOptions {
 mod tests {
     use std::time::Duration;
 
+    use datafusion::arrow::array::RecordBatch;
     use datafusion::execution::TaskContext;
     use datafusion::execution::runtime_env::RuntimeEnvBuilder;
     use datafusion::physical_plan::collect;
@@ -90,7 +91,7 @@ mod tests {
             let ended = ended.unwrap_or_else(|_| panic!("attempt {attempt} hangs"));
             // Or memory is exhausted, which says so.
             if let Ok(batches) = ended {
-                let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+                let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
                 assert_eq!(rows, 13);
             }
         }

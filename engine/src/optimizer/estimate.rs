@@ -158,7 +158,7 @@ pub(super) fn estimate(plan: &Arc<dyn ExecutionPlan>) -> Result<Estimate> {
         let mut input = estimate(filter.input())?;
         input.rows = (input.rows * selectivity(filter.predicate(), &input)).max(1.0);
         let projection = filter.projection().as_ref();
-        return Ok(input.projected(projection.map(|p| p.as_ref()), &schema));
+        return Ok(input.projected(projection.map(AsRef::as_ref), &schema));
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let input = estimate(projection.input())?;

@@ -77,7 +77,7 @@ fn free_join(plan: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
             | JoinType::RightSemi
             | JoinType::RightAnti
     );
-    let plain = join
+    let of_columns = join
         .on()
         .iter()
         .all(|(a, b)| a.is::<Column>() && b.is::<Column>());
@@ -85,7 +85,7 @@ fn free_join(plan: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
         .filter()
         .is_none_or(|filter| !is_volatile(filter.expression()));
     let free = known
-        && plain
+        && of_columns
         && same_each_time
         && !join.null_aware
         && join.fetch().is_none()
@@ -102,11 +102,11 @@ fn free_filter(plan: &Arc<dyn ExecutionPlan>) -> Option<&FilterExec> {
 /// The projection, if it only picks columns.
 fn free_projection(plan: &Arc<dyn ExecutionPlan>) -> Option<&ProjectionExec> {
     let projection = plan.downcast_ref::<ProjectionExec>()?;
-    let plain = projection
+    let picks = projection
         .expr()
         .iter()
         .all(|projected| projected.expr.is::<Column>());
-    plain.then_some(projection)
+    picks.then_some(projection)
 }
 
 /// Whether a join that may move stands at the top of `plan`, below plain projections and filters.
@@ -341,7 +341,7 @@ impl JoinGraph {
         // What joins above compare is in `wanted` already: each adds its own.
         let left = self.part(build, &below, target_partitions)?;
         let right = self.part(probe, &below, target_partitions)?;
-        let joined = self.join(left, right, &on, &conditions, join_type, target_partitions)?;
+        let joined = Self::join(left, right, &on, &conditions, join_type, target_partitions)?;
         kept(joined, wanted)
     }
 
@@ -398,7 +398,6 @@ impl JoinGraph {
     }
 
     fn join(
-        &self,
         left: Part,
         right: Part,
         on: &[(Place, Place)],

@@ -130,8 +130,8 @@ fn below(plan: &Arc<dyn ExecutionPlan>, filters: &[Reach]) -> Result<Vec<Vec<Rea
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         let keys = aggregate.group_expr();
         let source = |column: usize| column_at(&keys.expr().get(column)?.0);
-        let plain = !keys.has_grouping_set() && !keys.expr().is_empty();
-        return Ok(vec![if plain {
+        let passes = !keys.has_grouping_set() && !keys.expr().is_empty();
+        return Ok(vec![if passes {
             mapped(filters, source)
         } else {
             vec![]

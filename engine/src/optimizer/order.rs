@@ -111,9 +111,9 @@ pub(super) fn cheapest(problem: &Problem) -> Option<Tree> {
 /// The best of all orders, by dynamic programming over subsets.
 fn exact(problem: &Problem) -> Option<Part> {
     let all: Set = (1 << problem.inputs.len()) - 1;
-    let mut best: Vec<Option<Part>> = vec![None; usize::try_from(all).ok()? + 1];
+    let mut best: Vec<Option<Part>> = vec![None; index(all) + 1];
     for set in 1..=all {
-        let found = if set.count_ones() == 1 {
+        let found = if set.is_power_of_two() {
             problem.single(set.trailing_zeros() as usize)
         } else {
             let first = set & set.wrapping_neg();
@@ -122,8 +122,8 @@ fn exact(problem: &Problem) -> Option<Part> {
             let mut rest = (set ^ first) & (set ^ first).wrapping_neg();
             let others = set ^ first;
             while rest != 0 {
-                let (a, b) = (&best[(set ^ rest) as usize], &best[rest as usize]);
-                if let (Some(a), Some(b)) = (a, b)
+                let (a, b) = (best.get(index(set ^ rest)), best.get(index(rest)));
+                if let (Some(Some(a)), Some(Some(b))) = (a, b)
                     && let Some(joined) =
                         problem.join(a, b, cheapest.as_ref().map(|part| part.cost))
                 {
@@ -133,9 +133,14 @@ fn exact(problem: &Problem) -> Option<Part> {
             }
             cheapest
         };
-        best[usize::try_from(set).ok()?] = found;
+        *best.get_mut(index(set))? = found;
     }
     best.pop().flatten()
+}
+
+/// A small set as the index of a table.
+fn index(set: Set) -> usize {
+    usize::try_from(set).unwrap_or(usize::MAX)
 }
 
 /// Joins the two parts whose join costs least until one is left.
@@ -181,7 +186,6 @@ impl Problem {
     fn join(&self, a: &Part, b: &Part, limit: Option<f64>) -> Option<Part> {
         let (semi_a, semi_b) = (self.semi(a), self.semi(b));
         let bytes = match (semi_a, semi_b) {
-            (Some(_), Some(_)) => return None,
             (Some(semi), None) if semi.needs & !b.set == 0 => b.bytes,
             (None, Some(semi)) if semi.needs & !a.set == 0 => a.bytes,
             (None, None) if self.touch(a.set, b.set) => a.bytes + b.bytes,
@@ -238,7 +242,7 @@ impl Problem {
             }
         }
         // Of the edges only those count that tell something new: the most selective tree of them.
-        let mut group: [u8; INPUTS_MAX] = std::array::from_fn(|position| position as u8);
+        let mut group: [usize; INPUTS_MAX] = std::array::from_fn(|position| position);
         for edge in &self.edges {
             let (a, b) = edge.inputs;
             if set & (1 << a) == 0 || set & (1 << b) == 0 || group[a] == group[b] {
@@ -360,7 +364,9 @@ mod tests {
     fn many_inputs_are_ordered_too() {
         for count in [2, EXACT_MAX, EXACT_MAX + 1, 40] {
             let mut problem = Problem {
-                inputs: (0..count).map(|i| input(10.0 + i as f64)).collect(),
+                inputs: (0..count)
+                    .map(|i| input(10.0 + f64::from(u8::try_from(i).unwrap())))
+                    .collect(),
                 edges: (1..count).map(|i| edge(i - 1, i, 10.0)).collect(),
                 conditions: vec![],
             };

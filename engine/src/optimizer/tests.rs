@@ -50,13 +50,13 @@ impl PhysicalOptimizerRule for AnyOrder {
 
 /// Rules with `first` in the place of DataFusion's own.
 fn rules(
-    replacement: Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+    replacement: &Arc<dyn PhysicalOptimizerRule + Send + Sync>,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let rules = PhysicalOptimizer::new().rules.into_iter();
     rules
         .map(|rule| {
             if rule.name() == REPLACED {
-                Arc::clone(&replacement)
+                Arc::clone(replacement)
             } else {
                 rule
             }
@@ -74,7 +74,7 @@ fn session(
         .with_default_features()
         .with_config(config);
     if let Some(replacement) = replacement {
-        builder = builder.with_physical_optimizer_rules(rules(replacement));
+        builder = builder.with_physical_optimizer_rules(rules(&replacement));
     }
     let context = SessionContext::new_with_state(builder.build());
     for (number, batch) in tables.iter().enumerate() {
@@ -116,7 +116,7 @@ fn tables(random: &mut StdRng) -> Vec<RecordBatch> {
                 Arc::new(Int64Array::from(k)),
                 Arc::new(Int64Array::from(j)),
                 Arc::new(texts.collect::<StringArray>()),
-                Arc::new(Int64Array::from_iter_values(0..rows as i64)),
+                Arc::new(Int64Array::from_iter_values(0..i64::from(rows))),
             ],
         )
         .unwrap()

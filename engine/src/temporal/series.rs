@@ -50,13 +50,11 @@ fn coerce(types: &[DataType], zone: &str) -> Option<Vec<DataType>> {
 }
 
 fn typed(types: &Types<'_>) -> Result<DataType> {
-    match types.args.first() {
-        Some(ty) => Ok(DataType::List(Arc::new(Field::new_list_field(
-            ty.clone(),
-            true,
-        )))),
-        None => exec_err!("generate_series takes two or three arguments"),
+    if let Some(ty) = types.args.first() {
+        let item = Field::new_list_field(ty.clone(), true);
+        return Ok(DataType::List(Arc::new(item)));
     }
+    exec_err!("generate_series takes two or three arguments")
 }
 
 fn series(call: &Call<'_>) -> Result<ArrayRef> {

@@ -172,12 +172,16 @@ struct Counted<T: ?Sized> {
 
 impl Accumulator for Counted<dyn Accumulator> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        values.iter().for_each(|array| self.held.note(array));
+        for array in values {
+            self.held.note(array);
+        }
         self.inner.update_batch(values)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        states.iter().for_each(|array| self.held.note(array));
+        for array in states {
+            self.held.note(array);
+        }
         self.inner.merge_batch(states)
     }
 
@@ -202,7 +206,9 @@ impl GroupsAccumulator for Counted<dyn GroupsAccumulator> {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        values.iter().for_each(|array| self.held.note(array));
+        for array in values {
+            self.held.note(array);
+        }
         self.inner
             .update_batch(values, group_indices, opt_filter, total_num_groups)
     }
@@ -213,7 +219,9 @@ impl GroupsAccumulator for Counted<dyn GroupsAccumulator> {
         group_indices: &[usize],
         total_num_groups: usize,
     ) -> Result<()> {
-        values.iter().for_each(|array| self.held.note(array));
+        for array in values {
+            self.held.note(array);
+        }
         self.inner
             .merge_batch(values, group_indices, total_num_groups)
     }

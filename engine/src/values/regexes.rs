@@ -144,7 +144,7 @@ struct Row<'a> {
 }
 
 fn evaluated(kind: Kind, arrays: &[ArrayRef]) -> Result<ArrayRef> {
-    let rows = arrays.first().map_or(0, |array| array.len());
+    let rows = arrays.first().map_or(0, Array::len);
     let texts: Vec<Option<&StringArray>> = arrays
         .iter()
         .map(|array| array.as_string_opt::<i32>())

@@ -126,7 +126,7 @@ async fn serve(mut client: TcpStream, state: &State) -> io::Result<()> {
             client.write_all(answer.as_bytes()).await?;
             return client.shutdown().await;
         }
-        Fault::Reset => return reset(client),
+        Fault::Reset => return reset(&client),
         Fault::Silence => {
             // Until the client leaves.
             let mut rest = [0; 1];
@@ -138,7 +138,7 @@ async fn serve(mut client: TcpStream, state: &State) -> io::Result<()> {
     }
     let answer = forward(&state.upstream, &head, &body).await?;
     match fault {
-        Fault::Lie => return reset(client),
+        Fault::Lie => return reset(&client),
         Fault::ShortBody => client.write_all(&answer[..answer.len() / 2]).await?,
         _ => client.write_all(&answer).await?,
     }
@@ -146,7 +146,7 @@ async fn serve(mut client: TcpStream, state: &State) -> io::Result<()> {
 }
 
 /// Ends a connection as a crash of the machine would.
-fn reset(client: TcpStream) -> io::Result<()> {
+fn reset(client: &TcpStream) -> io::Result<()> {
     client.set_zero_linger()
 }
 

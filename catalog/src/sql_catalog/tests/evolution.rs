@@ -73,8 +73,8 @@ async fn what_is_inside_of_columns_changes_and_keeps_its_ids() {
     };
     let missing = refused(SchemaChange::Drop(path("s.x"))).await;
     assert!(missing.contains("\"s.x\""), "{missing}");
-    let last = refused(SchemaChange::Drop(path("l.element"))).await;
-    assert!(last.contains("needs all its parts"), "{last}");
+    let element = refused(SchemaChange::Drop(path("l.element"))).await;
+    assert!(element.contains("needs all its parts"), "{element}");
     let flat = refused(SchemaChange::Drop(path("id.x"))).await;
     assert!(flat.contains("has nothing inside"), "{flat}");
     let twice = SchemaChange::Rename {
