@@ -332,6 +332,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(LiteralBytes))
             .with_analyzer_rule(Arc::new(IntervalOrder))
             .with_optimizer_rule(Arc::new(CompareDays))
+            .with_optimizer_rule(Arc::new(values::NarrowDecimals))
             .with_analyzer_rule(Arc::new(CheckOperators))
             .with_analyzer_rule(Arc::new(HideGroupingColumns))
             .with_analyzer_rule(Arc::new(Decorrelate))
@@ -448,18 +449,24 @@ impl Engine {
             0 => self.config.target_partitions,
             n => usize::try_from(n).unwrap_or(usize::MAX),
         };
+        let wish =
+            placement.unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
+        let urls = self.config.cluster.worker_urls();
+        let workers = if wish == PlacementWish::Never {
+            0
+        } else {
+            urls.len()
+        };
         let options = StatementOptions {
             query_id: context.query_id.clone(),
             time_zone: settings.get("time_zone").to_owned(),
             batch_size: usize::try_from(settings.integer("batch_size")).unwrap_or(8192),
             target_partitions,
+            workers,
             ansi_mode: settings.boolean("ansi_mode"),
             parquet_pushdown_filters: settings.get("parquet_pushdown_filters") == "on",
             row_filters_auto: settings.get("parquet_pushdown_filters") == "auto",
         };
-        let wish =
-            placement.unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
-        let urls = self.config.cluster.worker_urls();
         let slot = PlacementSlot::new(wish, settings.integer("distribution_bytes_min"), urls.len());
         let mut config = self
             .base

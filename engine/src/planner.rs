@@ -26,7 +26,9 @@ use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use tarn_catalog::Table;
 
-use crate::distribute::PlacementSlot;
+use crate::distribute::{self, PlacementSlot};
+use crate::partial::with_small_tables;
+use crate::shared::{self, SharedPlanner};
 use crate::write;
 
 /// Writes its input to a table's data files; yields one row for each file written.
@@ -145,13 +147,50 @@ impl QueryPlanner for StatementPlanner {
         logical_plan: &LogicalPlan,
         session: &dyn PlanSession,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(WritePlanner)]);
-        let plan = planner.create_physical_plan(logical_plan, session).await?;
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+            Arc::new(WritePlanner),
+            Arc::new(SharedPlanner::default()),
+        ]);
+        let marked = shared::marked(logical_plan.clone())?;
+        let plan = planner.create_physical_plan(&marked, session).await?;
         let plan = yielding(plan)?;
-        if let Some(slot) = session.config().get_extension::<PlacementSlot>() {
-            slot.decide(&plan);
+        let slot = session.config().get_extension::<PlacementSlot>();
+        if slot.is_some_and(|slot| slot.decide(&plan).distributed) {
+            return shared::apart(plan);
         }
         Ok(plan)
+    }
+}
+
+/// Plans as `inner` does, and fits what stays in this process to how it runs. Workers fit their fragments themselves.
+#[derive(Debug)]
+pub(crate) struct FittingPlanner {
+    inner: Arc<dyn QueryPlanner + Send + Sync>,
+}
+
+impl FittingPlanner {
+    /// A planner that comes after `inner`.
+    pub(crate) fn after(inner: Arc<dyn QueryPlanner + Send + Sync>) -> Self {
+        Self { inner }
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for FittingPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn PlanSession,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self
+            .inner
+            .create_physical_plan(logical_plan, session)
+            .await?;
+        if distribute::is_distributed(&plan) {
+            Ok(plan)
+        } else {
+            with_small_tables(plan)
+        }
     }
 }
 

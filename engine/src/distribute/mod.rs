@@ -37,6 +37,7 @@ pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub use show::{PlanShape, ScanTotals};
 pub(crate) use show::{metrics_of, render, shape_of, stages_of, with_metrics};
 
+use crate::planner::FittingPlanner;
 use crate::scan;
 
 /// The workers that may run fragments, as known at this moment.
@@ -65,7 +66,7 @@ pub(crate) fn configure(
     builder: SessionStateBuilder,
     channels: &ClusterChannels,
 ) -> SessionStateBuilder {
-    builder
+    let mut builder = builder
         .with_distributed_user_codec(TarnCodec)
         .with_distributed_channel_resolver(channels.clone())
         .with_distributed_worker_resolver(StatementWorkers::default())
@@ -73,7 +74,11 @@ pub(crate) fn configure(
         .with_distributed_desired_task_count_handler(desired_task_count)
         .with_distributed_scale_up_leaf_node_handler(scale_up)
         .with_distributed_route_tasks_handler(route)
-        .with_distributed_planner()
+        .with_distributed_planner();
+    if let Some(planner) = builder.query_planner().take() {
+        return builder.with_query_planner(Arc::new(FittingPlanner::after(planner)));
+    }
+    builder
 }
 
 /// Gives one statement its workers and options.

@@ -17,6 +17,8 @@ extensions_options! {
         pub batch_size: usize, default = 8192
         /// Parallel streams within a process.
         pub target_partitions: usize, default = 2
+        /// Workers that may take a part when the statement is planned.
+        pub workers: usize, default = 0
         /// Stricter functions and casts.
         pub ansi_mode: bool, default = false
         /// Filter while decoding Parquet.

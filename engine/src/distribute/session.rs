@@ -17,6 +17,7 @@ use tarn_catalog::RangeCache;
 use super::show::{ScanTotals, metrics_of};
 use super::{ClusterChannels, StatementOptions, TarnCodec};
 use crate::functions;
+use crate::partial::with_small_tables;
 use crate::runtime::EngineRuntime;
 
 /// A fragment's plan on its worker; can be asked what it has read.
@@ -96,14 +97,15 @@ impl WorkerSessionBuilder for WorkerSession {
         let slot = Arc::downgrade(&slot);
         config.set_distributed_worker_plan_rewrite_handler(
             move |event: WorkerPlanRewriteEvent<'_>| {
+                let plan = with_small_tables(event.plan)?;
                 let fragment = Arc::new(FragmentPlan {
-                    plan: Arc::clone(&event.plan),
+                    plan: Arc::clone(&plan),
                 });
                 watch(&options.query_id, &fragment);
                 if let Some(slot) = slot.upgrade() {
                     slot.keep(fragment);
                 }
-                Ok(WorkerPlanRewriteEventResponse::new(event.plan))
+                Ok(WorkerPlanRewriteEventResponse::new(plan))
             },
         );
         Ok(functions::register(builder.with_runtime_env(resources)).build())

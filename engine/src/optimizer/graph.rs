@@ -20,7 +20,7 @@ use datafusion::physical_plan::joins::{HashJoinExec, HashJoinExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::order::{Set, Tree};
-use super::sides::partition_mode;
+use super::sides::{Streams, partition_mode};
 
 /// A column of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -277,13 +277,9 @@ impl JoinGraph {
     }
 
     /// The joins in the order of `tree`, with the columns of the original plan.
-    pub(super) fn build(
-        &self,
-        tree: &Tree,
-        target_partitions: usize,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(super) fn build(&self, tree: &Tree, streams: Streams) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted: Vec<Place> = self.output.iter().map(|(place, _)| *place).collect();
-        let built = self.part(tree, &wanted, target_partitions)?;
+        let built = self.part(tree, &wanted, streams)?;
         let columns = self.output.iter().map(|(place, name)| {
             let position = built.position(*place)?;
             let field = built.plan.schema().field(position).name().clone();
@@ -298,7 +294,7 @@ impl JoinGraph {
         Ok(Arc::new(projected))
     }
 
-    fn part(&self, tree: &Tree, wanted: &[Place], target_partitions: usize) -> Result<Part> {
+    fn part(&self, tree: &Tree, wanted: &[Place], streams: Streams) -> Result<Part> {
         let (build, probe) = match tree {
             Tree::Input(input) => {
                 let plan = Arc::clone(&self.inputs[*input].plan);
@@ -339,9 +335,9 @@ impl JoinGraph {
         below.extend(on.iter().flat_map(|(a, b)| [*a, *b]));
         below.extend(conditions.iter().flat_map(|condition| &condition.places));
         // What joins above compare is in `wanted` already: each adds its own.
-        let left = self.part(build, &below, target_partitions)?;
-        let right = self.part(probe, &below, target_partitions)?;
-        let joined = Self::join(left, right, &on, &conditions, join_type, target_partitions)?;
+        let left = self.part(build, &below, streams)?;
+        let right = self.part(probe, &below, streams)?;
+        let joined = Self::join(left, right, &on, &conditions, join_type, streams)?;
         kept(joined, wanted)
     }
 
@@ -403,7 +399,7 @@ impl JoinGraph {
         on: &[(Place, Place)],
         conditions: &[&Condition],
         join_type: JoinType,
-        target_partitions: usize,
+        streams: Streams,
     ) -> Result<Part> {
         let column = |part: &Part, place: Place| -> Result<Arc<dyn PhysicalExpr>> {
             let position = part.position(place)?;
@@ -414,7 +410,7 @@ impl JoinGraph {
         let keys = keys.map(|(a, b)| Ok((column(&left, *a)?, column(&right, *b)?)));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         let filter = join_filter(conditions, &left, &right)?;
-        let mode = partition_mode(&left.plan, target_partitions)?;
+        let mode = partition_mode(&left.plan, &right.plan, streams)?;
         let (a, b) = (Arc::clone(&left.plan), Arc::clone(&right.plan));
         let join = HashJoinExecBuilder::new(a, b, keys, join_type)
             .with_filter(filter)

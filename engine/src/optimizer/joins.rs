@@ -16,7 +16,7 @@ use super::estimate::{Domain, Estimate, estimate, key_domain};
 use super::graph::{Condition, JoinGraph, Place, Semi};
 use super::order::{self, Problem, Tree};
 use super::selectivity::selectivity;
-use super::sides;
+use super::sides::{self, Streams};
 
 /// A semi- or anti-join is not believed to keep less than this.
 const SEMI_LEAST: f64 = 0.05;
@@ -51,7 +51,7 @@ pub(super) fn ordered(
     config: &ConfigOptions,
     choose: &dyn Fn(&Problem) -> Option<Tree>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let target_partitions = config.execution.target_partitions;
+    let streams = Streams::of(config);
     if config.optimizer.join_reordering
         && let Some(mut graph) = JoinGraph::of(&plan)?
     {
@@ -61,14 +61,14 @@ pub(super) fn ordered(
         if graph.inputs.len() <= order::INPUTS_MAX
             && let Some(tree) = choose(&problem(&graph)?)
         {
-            return graph.build(&tree, target_partitions);
+            return graph.build(&tree, streams);
         }
     }
     let children = plan.children().into_iter();
     let children = children.map(|child| ordered(Arc::clone(child), config, choose));
     let children = children.collect::<Result<Vec<_>>>()?;
     let plan = replace_children_if_necessary(plan, children)?;
-    Ok(sides::placed(&plan, target_partitions)?.unwrap_or(plan))
+    Ok(sides::placed(&plan, streams)?.unwrap_or(plan))
 }
 
 /// The numbers of a graph.

@@ -15,14 +15,24 @@ mod tests;
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
 
 use joins::JoinOrder;
 use late::LateMaterialization;
 
 /// DataFusion's rule in whose place ours run: before anything is shuffled, and before filters reach the scans.
 const REPLACED: &str = "join_selection";
+
+/// Bytes of memory that the rows of `plan` are estimated to take.
+///
+/// # Errors
+/// If DataFusion cannot make statistics of the plan.
+pub(crate) fn estimated_bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<f64> {
+    estimate::estimate(plan).map(|estimate| estimate.rows * estimate.row_bytes)
+}
 
 /// DataFusion's rules with ours among them.
 pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {

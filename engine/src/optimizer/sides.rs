@@ -3,45 +3,81 @@
 use std::sync::Arc;
 
 use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode,
 };
 
 use super::estimate::{Estimate, estimate};
+use crate::distribute::StatementOptions;
 
-/// Most rows of a hash table that all partitions share. A larger one is built by all of them, which costs a shuffle of both
-/// sides.
-const SHARED_ROWS_MAX: f64 = 131_072.0;
-/// The same in bytes.
-const SHARED_BYTES_MAX: f64 = 8.0 * 1024.0 * 1024.0;
+/// A hash table of at most this many rows and bytes is shared by all streams, however few rows are looked up in it.
+const SMALL_ROWS: f64 = 131_072.0;
+const SMALL_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
+/// Workers each make a table of their own from rows sent to all of them. It has at most this many bytes,
+const SENT_BYTES_MAX: f64 = 64.0 * 1024.0 * 1024.0;
+/// and all of them together take at most this part of the bytes of the other side, which then need not be shuffled.
+const SENT_PART: f64 = 0.25;
+
+/// Where a statement runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams {
+    /// Streams of one process.
+    partitions: usize,
+    /// Workers that may take a part; 0 if it stays in this process.
+    workers: usize,
+}
+
+impl Streams {
+    pub(super) fn of(config: &ConfigOptions) -> Self {
+        let options = config.extensions.get::<StatementOptions>();
+        Self {
+            partitions: config.execution.target_partitions,
+            workers: options.map_or(0, |options| options.workers),
+        }
+    }
+}
 
 fn bytes(estimate: &Estimate) -> f64 {
     estimate.rows * estimate.row_bytes
 }
 
-/// How a hash table of `build` is shared.
+/// How a hash table of `build` is shared by the streams that look up the rows of `probe`.
+///
+/// One table is filled by one stream, and no row of the other side has to move; a table for each stream is filled by all of
+/// them, after both sides were shuffled. A row is moved in about the time in which one is put into a table.
 pub(super) fn partition_mode(
     build: &Arc<dyn ExecutionPlan>,
-    target_partitions: usize,
+    probe: &Arc<dyn ExecutionPlan>,
+    streams: Streams,
 ) -> Result<PartitionMode> {
-    if target_partitions <= 1 {
+    if streams.partitions <= 1 && streams.workers == 0 {
         return Ok(PartitionMode::CollectLeft);
     }
     let build = estimate(build)?;
-    Ok(
-        if build.rows <= SHARED_ROWS_MAX && bytes(&build) <= SHARED_BYTES_MAX {
-            PartitionMode::CollectLeft
+    let small = build.rows <= SMALL_ROWS && bytes(&build) <= SMALL_BYTES;
+    let shared = small || {
+        let probe = estimate(probe)?;
+        if streams.workers == 0 {
+            let others = streams.partitions.saturating_sub(1) as f64;
+            build.rows * others <= build.rows + probe.rows
         } else {
-            PartitionMode::Partitioned
-        },
-    )
+            bytes(&build) <= SENT_BYTES_MAX
+                && bytes(&build) * streams.workers as f64 <= bytes(&probe) * SENT_PART
+        }
+    };
+    Ok(if shared {
+        PartitionMode::CollectLeft
+    } else {
+        PartitionMode::Partitioned
+    })
 }
 
 /// The join with its smaller side built, where its kind allows it. `None` if the node is not a join.
 pub(super) fn placed(
     plan: &Arc<dyn ExecutionPlan>,
-    target_partitions: usize,
+    streams: Streams,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let right_is_smaller =
         |left, right| -> Result<bool> { Ok(bytes(&estimate(right)?) < bytes(&estimate(left)?)) };
@@ -54,10 +90,10 @@ pub(super) fn placed(
             return Ok(Some(Arc::new(shared.build()?)));
         }
         if join.join_type().supports_swap() && right_is_smaller(join.left(), join.right())? {
-            let mode = partition_mode(join.right(), target_partitions)?;
+            let mode = partition_mode(join.right(), join.left(), streams)?;
             return join.swap_inputs(mode).map(Some);
         }
-        let mode = partition_mode(join.left(), target_partitions)?;
+        let mode = partition_mode(join.left(), join.right(), streams)?;
         let placed = join.builder().with_partition_mode(mode).build()?;
         return Ok(Some(Arc::new(placed)));
     }

@@ -105,6 +105,12 @@ impl IcebergTableProvider {
         }
     }
 
+    /// Where the table's metadata is, and the snapshot that is read: two with the same have the same rows.
+    pub(crate) fn version(&self) -> (String, Option<i64>) {
+        let snapshot = self.snapshot.as_ref().map(|snapshot| snapshot.id);
+        (self.table.metadata_location().to_owned(), snapshot)
+    }
+
     /// The same table with the columns `_file`, `_pos`, `_partition`, `_spec_id` and, in format version 3, `_row_id` and
     /// `_last_updated_sequence_number` after its own. A column of its own by such a name takes its place.
     #[must_use]

@@ -12,6 +12,7 @@ mod gathered;
 pub(crate) mod json;
 pub(crate) mod jsonb;
 mod multisets;
+mod narrow;
 mod overrides;
 mod patterns;
 mod plain;
@@ -28,10 +29,13 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+pub(crate) use narrow::NarrowDecimals;
+
 /// The functions of single values.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut all = overrides::functions();
     all.extend(division::functions());
+    all.extend(narrow::functions());
     all.extend(patterns::functions());
     all.extend(json::functions());
     all.extend(plain::functions());
