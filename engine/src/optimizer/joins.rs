@@ -14,6 +14,7 @@ use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 use super::estimate::{Domain, Estimate, estimate, key_domain};
 use super::graph::{Condition, JoinGraph, Place, Semi};
+use super::nulls;
 use super::order::{self, Problem, Tree};
 use super::selectivity::selectivity;
 use super::sides::{self, Streams};
@@ -33,6 +34,7 @@ impl PhysicalOptimizerRule for JoinOrder {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = nulls::without_needless_looks(plan)?;
         ordered(plan, config, &|problem| order::cheapest(problem))
     }
 

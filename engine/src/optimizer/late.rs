@@ -1,8 +1,10 @@
 //! Which scans filter rows while they decode.
 //!
-//! A row filter decodes the columns that it asks first and the others only where rows are left. That pays where few rows are
-//! left, and costs where most are; so it is settled for each scan by what its filters are estimated to keep: the query's
-//! own, and those that joins and `TopK` find out while they run. Refuses to know how filters reach a scan.
+//! A row filter decodes the columns that it asks first and the others only where rows are left. That pays where next to no
+//! rows are left, so that pages are skipped, and costs where many runs of few rows are; so it is settled for each scan by
+//! what its filters are estimated to keep: the query's own, and those that joins and `TopK` find out while they run. A
+//! filter from above an aggregate pays earlier: without it, groups are made that nobody wants. Refuses to know how filters
+//! reach a scan.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,8 +33,10 @@ use super::selectivity::selectivity;
 use crate::distribute::StatementOptions;
 use crate::scan;
 
-/// Largest share of rows that a row filter may keep.
-const KEPT_MAX: f64 = 0.25;
+/// Largest share of rows that the row filters of a scan may keep.
+const KEPT_MAX: f64 = 0.005;
+/// The same if one of them spares an aggregate its groups.
+const KEPT_OF_GROUPS_MAX: f64 = 0.25;
 /// Share of rows that the filter of a `TopK` is taken to keep.
 const TOP_KEPT: f64 = 0.05;
 
@@ -70,6 +74,8 @@ struct Reach {
     kept: f64,
     /// Whether it can be asked of any row: an error that Parquet's reader passes on has lost its class.
     never_fails: bool,
+    /// It comes from above an aggregate.
+    spares_groups: bool,
 }
 
 impl Reach {
@@ -79,6 +85,7 @@ impl Reach {
             columns: columns.map(|column| column.index()).collect(),
             kept,
             never_fails: exprs.iter().all(never_fails),
+            spares_groups: false,
         }
     }
 
@@ -97,7 +104,13 @@ fn settled(plan: Arc<dyn ExecutionPlan>, filters: &[Reach]) -> Result<Arc<dyn Ex
         let kept: f64 = filters.iter().map(|filter| filter.kept).product();
         let asked: BTreeSet<_> = filters.iter().flat_map(|filter| &filter.columns).collect();
         let safe = filters.iter().all(|filter| filter.never_fails);
-        let pays = safe && kept <= KEPT_MAX && asked.len() < plan.schema().fields().len();
+        let spares_groups = filters.iter().any(|filter| filter.spares_groups);
+        let most = if spares_groups {
+            KEPT_OF_GROUPS_MAX
+        } else {
+            KEPT_MAX
+        };
+        let pays = safe && kept <= most && asked.len() < plan.schema().fields().len();
         return Ok(match scan.clone().with_row_filters() {
             Some(filtering) if pays => filtering.into_plan(),
             _ => plan,
@@ -131,11 +144,14 @@ fn below(plan: &Arc<dyn ExecutionPlan>, filters: &[Reach]) -> Result<Vec<Vec<Rea
         let keys = aggregate.group_expr();
         let source = |column: usize| column_at(&keys.expr().get(column)?.0);
         let passes = !keys.has_grouping_set() && !keys.expr().is_empty();
-        return Ok(vec![if passes {
-            mapped(filters, source)
-        } else {
-            vec![]
-        }]);
+        if !passes {
+            return Ok(vec![vec![]]);
+        }
+        let mut below = mapped(filters, source);
+        for filter in &mut below {
+            filter.spares_groups = true;
+        }
+        return Ok(vec![below]);
     }
     if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         return below_join(join, filters);
@@ -194,7 +210,7 @@ fn below_join(join: &HashJoinExec, filters: &[Reach]) -> Result<Vec<Vec<Reach>>>
 }
 
 /// Where the columns of a join's output come from.
-fn output_columns(join: &HashJoinExec) -> Vec<ColumnIndex> {
+pub(super) fn output_columns(join: &HashJoinExec) -> Vec<ColumnIndex> {
     let of = |side: JoinSide, plan: &Arc<dyn ExecutionPlan>| {
         let columns = 0..plan.schema().fields().len();
         columns.map(move |index| ColumnIndex { index, side })

@@ -1,12 +1,14 @@
 //! Rules of our own for physical plans.
 //!
-//! `joins` puts joins in order, `late` says which scans filter rows while they decode. Both choose by what `estimate` and
-//! `selectivity` make of the statistics; neither changes which rows come out.
+//! `joins` puts joins in order, after `nulls` made those of `NOT IN` ordinary ones where it can; `late` says which scans
+//! filter rows while they decode. They choose by what `estimate` and `selectivity` make of the statistics; none changes
+//! which rows come out.
 
 mod estimate;
 mod graph;
 mod joins;
 mod late;
+mod nulls;
 mod order;
 mod selectivity;
 mod sides;
