@@ -69,7 +69,7 @@ const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "EXPLAIN [ANALYZE] [VERBOSE] [(FORMAT TREE | TEXT | JSON)] statement",
-        "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage.",
+        "The plan, where it runs and why. ANALYZE runs it and adds rows, bytes, files pruned and times of every stage, bytes planned, read, shipped and shuffled, and how uneven its tasks were and why.",
     ),
     (
         "CREATE SCHEMA [IF NOT EXISTS] [catalog.]schema [WITH (key = value, …)]",

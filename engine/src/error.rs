@@ -245,7 +245,11 @@ fn from_io(text: &str, error: &std::io::Error) -> EngineError {
     if text.contains(DISK_BOUND) {
         spilled_too_much("spill files reached [spill] limit_bytes")
     } else if matches!(error.kind(), StorageFull | QuotaExceeded) || text.contains(DISK_FULL) {
-        spilled_too_much(text)
+        EngineError::new(
+            ErrorKind::DiskFull,
+            format!("disk full: no room for what does not fit into memory: {text}"),
+        )
+        .with_hint(SPILL_HINT)
     } else {
         EngineError::new(ErrorKind::StorageUnavailable, text)
     }
@@ -256,8 +260,10 @@ fn spilled_too_much(why: &str) -> EngineError {
         ErrorKind::ResourcesExhausted,
         format!("resources exhausted: no room for what does not fit into memory: {why}"),
     )
-    .with_hint("make room on the disk of the spill folder, raise [spill] limit_bytes or [memory] query_limit_bytes, or let the statement touch fewer rows")
+    .with_hint(SPILL_HINT)
 }
+
+const SPILL_HINT: &str = "make room on the disk of the spill folder, raise [spill] limit_bytes or [memory] query_limit_bytes, or let the statement touch fewer rows";
 
 /// Marks a context that says the class of the error inside it.
 const CLASS_MARK: &str = "sqlstate ";
@@ -633,12 +639,13 @@ mod tests {
     fn a_full_disk_is_no_defect_of_storage() {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let out = EngineError::from(DataFusionError::IoError(full));
-        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        assert_eq!(out.kind, ErrorKind::DiskFull);
         let other = std::io::Error::other("x");
         let out = EngineError::from(ArrowError::IoError(DISK_FULL.to_owned(), other));
-        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
+        assert_eq!(out.kind, ErrorKind::DiskFull);
         let bound = "exceeded the limit; try `datafusion.runtime.max_temp_directory_size`";
         let out = EngineError::from(DataFusionError::ResourcesExhausted(bound.to_owned()));
+        assert_eq!(out.kind, ErrorKind::ResourcesExhausted);
         assert!(out.message.contains("[spill] limit_bytes"), "{out}");
     }
 

@@ -1,8 +1,8 @@
 //! SELECT and EXPLAIN: from a parsed query to a stream of rows.
 //!
 //! A query whose worker is lost before its first row is planned again on the workers that are
-//! left, the last time in this process: nothing of it has been seen yet. One whose hash joins do not fit
-//! into memory is planned again with joins that spill.
+//! left, the last time in this process: nothing of it has been seen yet. So is one that found a full disk on the way, in this
+//! process at once. One whose hash joins do not fit into memory is planned again with joins that spill.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -14,16 +14,17 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
 use datafusion::common::ParamValues;
 use datafusion::config::ConfigNonZeroUsize;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use tarn_catalog::EntryKind;
 
-use crate::distribute::{self, Placement, PlacementWish, StatementOptions};
+use crate::distribute::{self, Placement, PlacementWish, StatementOptions, Traffic};
 use crate::engine::{Engine, Outcome, RunningPlan, StatementContext, StatementState};
 use crate::error::{EngineError, ErrorKind};
 use crate::files;
@@ -60,6 +61,8 @@ const STREAMS_MIN: usize = 2;
 pub(crate) struct Attempt {
     number: usize,
     spilling_joins: bool,
+    /// In the coordinator, because a disk is full where it ran.
+    here: bool,
 }
 
 impl Attempt {
@@ -68,17 +71,18 @@ impl Attempt {
         Self {
             number: 1,
             spilling_joins: false,
+            here: false,
         }
     }
 
     /// Where it must run this time, if not where it is best.
     pub(crate) fn placement(self) -> Option<PlacementWish> {
-        (self.number == ATTEMPTS_MAX).then_some(PlacementWish::Never)
+        (self.here || self.number == ATTEMPTS_MAX).then_some(PlacementWish::Never)
     }
 
     /// Whether it is as the session wants it.
     pub(crate) fn is_first(self) -> bool {
-        self.number == 1 && !self.spilling_joins
+        self.number == 1 && !self.spilling_joins && !self.here
     }
 
     /// Sets the options of this attempt before the physical plan is made.
@@ -125,6 +129,9 @@ impl Attempt {
                     ..self
                 }
             }
+            ErrorKind::DiskFull if !self.here && error.message.starts_with(ON_WORKERS) => {
+                Self { here: true, ..self }
+            }
             _ => return Err(error),
         };
         tracing::warn!(
@@ -132,6 +139,7 @@ impl Attempt {
             %error,
             attempt = next.number,
             spilling_joins = next.spilling_joins,
+            here = next.here,
             "statement planned again"
         );
         Ok(next)
@@ -140,6 +148,22 @@ impl Attempt {
 
 /// What the build side of a hash join is called in an error about memory.
 const HASH_JOIN: &str = "HashJoinInput";
+
+/// Begins what is said of a full disk that a plan met which ran on workers.
+const ON_WORKERS: &str = "while this statement ran on workers: ";
+
+/// Says of a full disk that workers had a part in it.
+fn on_workers(error: DataFusionError) -> DataFusionError {
+    let error = EngineError::from(error);
+    if error.kind != ErrorKind::DiskFull {
+        return error.into();
+    }
+    EngineError {
+        message: format!("{ON_WORKERS}{}", error.message),
+        ..error
+    }
+    .into()
+}
 
 /// A query ready to run.
 pub(crate) struct Planned {
@@ -363,9 +387,14 @@ impl Engine {
                 batch?;
             }
             drop(rows);
-            physical = distribute::with_metrics(physical).await?;
         }
         let elapsed = analyze.then(|| started.elapsed());
+        let mut traffic = None;
+        if analyze {
+            let ran = Arc::clone(&physical);
+            physical = distribute::with_metrics(physical).await?;
+            traffic = Some(distribute::traffic_of(&ran).await?);
+        }
         let placement = planned.statement.placement.decide(&physical).clone();
         let text = page(
             &physical,
@@ -374,6 +403,7 @@ impl Engine {
                 format,
                 logical: verbose.then(|| optimized.display_indent().to_string()),
                 elapsed,
+                traffic,
                 workers: self.config.cluster.worker_urls().len(),
             },
         );
@@ -445,13 +475,20 @@ pub(crate) async fn run(
     if weight == Weight::Light {
         return Ok(execute_stream(Arc::clone(physical), task)?);
     }
-    Ok(statement.processors.run(Arc::clone(physical), task))
+    let rows = statement.processors.run(Arc::clone(physical), task);
+    if !distribute::is_distributed(physical) {
+        return Ok(rows);
+    }
+    let schema = rows.schema();
+    let rows = rows.map_err(on_workers);
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
 
 struct ExplainPage {
     format: ExplainFormat,
     logical: Option<String>,
     elapsed: Option<std::time::Duration>,
+    traffic: Option<Traffic>,
     workers: usize,
 }
 
@@ -477,6 +514,9 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
                 );
                 map.insert("Rows Scanned".to_owned(), serde_json::json!(totals.rows));
                 map.insert("Bytes Scanned".to_owned(), serde_json::json!(totals.bytes));
+            }
+            for (name, value) in page.traffic.iter().flat_map(Traffic::json) {
+                map.insert(name.to_owned(), value);
             }
             if let Some(logical) = &page.logical {
                 map.insert("Logical Plan".to_owned(), serde_json::json!(logical));
@@ -511,6 +551,9 @@ fn page(plan: &Arc<dyn ExecutionPlan>, placement: &Placement, page: &ExplainPage
             totals.rows,
             distribute::human_bytes(totals.bytes)
         );
+    }
+    if let Some(traffic) = &page.traffic {
+        out.push_str(&traffic.text());
     }
     if let Some(logical) = &page.logical {
         out.push_str("Logical plan:\n");

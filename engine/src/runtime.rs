@@ -117,7 +117,7 @@ const SORT_RESERVED_MAX: usize = 10 << 20;
 /// Holds what the server asks itself.
 const NO_QUERY: &str = "";
 
-/// Makes `folder`, without what a process that was killed left in it.
+/// Makes `folder`, without what a process that was killed left in it. The folder itself may be where a disk is mounted.
 fn empty(folder: &Path) -> Result<(), EngineError> {
     let failed = |e: std::io::Error| {
         EngineError::internal(format!(
@@ -125,10 +125,18 @@ fn empty(folder: &Path) -> Result<(), EngineError> {
             folder.display()
         ))
     };
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).map_err(failed)?;
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_folder = entry.file_type().map_err(failed)?.is_dir();
+        let removed = if is_folder {
+            std::fs::remove_dir_all(entry.path())
+        } else {
+            std::fs::remove_file(entry.path())
+        };
+        removed.map_err(failed)?;
     }
-    std::fs::create_dir_all(folder).map_err(failed)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -140,6 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let spill_dir = folder.path().join("spill");
         std::fs::create_dir_all(spill_dir.join("left-over")).unwrap();
+        std::fs::write(spill_dir.join("left-over.arrow"), "").unwrap();
         let limits = ResourceLimits {
             memory: MemoryLimits {
                 process_bytes: 1 << 20,
@@ -153,6 +162,7 @@ mod tests {
         let runtime =
             EngineRuntime::start(&limits, &Stores::new(StorageConfig::default())).unwrap();
         assert!(!spill_dir.join("left-over").exists());
+        assert!(!spill_dir.join("left-over.arrow").exists());
         let (a, b) = (
             runtime.of_query("a").unwrap(),
             runtime.of_query("b").unwrap(),

@@ -13,6 +13,7 @@
 mod bad_input;
 mod caches;
 mod clients;
+mod disks;
 mod faults;
 mod files;
 mod flight;
@@ -20,6 +21,7 @@ mod harness;
 mod http_api;
 mod identity;
 mod lifecycle;
+mod namespaces;
 mod postgres;
 mod shell;
 mod slt;

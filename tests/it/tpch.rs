@@ -12,7 +12,7 @@ use tarn::tpch::{QUERY_COUNT, TABLES, check, query};
 use crate::harness::server::{ALWAYS_DISTRIBUTE, sql};
 use crate::harness::{S3, Server, ServerOptions};
 
-const SCALE_FACTOR: &str = "0.1";
+pub(crate) const SCALE_FACTOR: &str = "0.1";
 
 /// The eight tables as Parquet, generated once and kept beside the build.
 pub(crate) fn data() -> &'static Path {

@@ -54,7 +54,7 @@ fn code(kind: ErrorKind) -> Code {
         ("0A000", _) => Code::Unimplemented,
         ("40001", _) => Code::Aborted,
         ("2BP01", _) => Code::FailedPrecondition,
-        ("53200" | "53300" | "53400", _) | (_, 429) => Code::ResourceExhausted,
+        ("53100" | "53200" | "53300" | "53400", _) | (_, 429) => Code::ResourceExhausted,
         (_, 400 | 422) => Code::InvalidArgument,
         (_, 401) => Code::Unauthenticated,
         (_, 403) => Code::PermissionDenied,

@@ -1,15 +1,23 @@
-//! Connections to workers: kept open, with time limits, each call carrying the cluster's credential.
+//! Connections to workers: kept open, with time limits, each call carrying the cluster's credential. What is shipped is
+//! counted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dashmap::DashMap;
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion_distributed::grpc::{BoxCloneSyncChannel, create_worker_client};
-use datafusion_distributed::{ChannelResolver, WorkerChannel};
-use http::HeaderValue;
+use datafusion_distributed::{
+    ChannelResolver, CoordinatorToWorkerMsg, ExecuteTaskRequest, GetWorkerInfoRequest,
+    GetWorkerInfoResponse, MaybeEncoded, SetPlanRequest, WorkerChannel, WorkerToCoordinatorMsg,
+};
+use futures::stream::BoxStream;
+use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -27,6 +35,11 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 window for one stream and for a connection, in bytes: shuffles are wide.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// The metric of the coordinator that counts bytes of plans as they go to workers.
+pub(super) const PLAN_BYTES: &str = "plan_bytes_shipped";
+/// The label of that metric with the number of the stage.
+pub(super) const STAGE_LABEL: &str = "stage";
 
 /// The channels of one process to the workers of its cluster. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -99,6 +112,54 @@ impl ChannelResolver for ClusterChannels {
             }
             request
         });
-        Ok(create_worker_client(BoxCloneSyncChannel::new(signed)))
+        Ok(Box::new(CountedChannel {
+            inner: create_worker_client(BoxCloneSyncChannel::new(signed)),
+        }))
+    }
+}
+
+/// A channel that counts the bytes of plans that go to the worker, for each stage.
+struct CountedChannel {
+    inner: Box<dyn WorkerChannel>,
+}
+
+#[async_trait]
+impl WorkerChannel for CountedChannel {
+    async fn coordinator_channel(
+        &mut self,
+        headers: HeaderMap,
+        mut request: SetPlanRequest,
+        messages: BoxStream<'static, CoordinatorToWorkerMsg>,
+        metrics: ExecutionPlanMetricsSet,
+        task: &Arc<TaskContext>,
+    ) -> Result<BoxStream<'static, Result<WorkerToCoordinatorMsg>>> {
+        let plan = request.plan.encode(task)?;
+        MetricBuilder::new(&metrics)
+            .with_new_label(STAGE_LABEL, request.task_key.stage_id.to_string())
+            .global_counter(PLAN_BYTES)
+            .add(plan.len());
+        request.plan = MaybeEncoded::Encoded(plan);
+        self.inner
+            .coordinator_channel(headers, request, messages, metrics, task)
+            .await
+    }
+
+    async fn execute_task(
+        &mut self,
+        headers: HeaderMap,
+        request: ExecuteTaskRequest,
+        metrics: ExecutionPlanMetricsSet,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
+        self.inner
+            .execute_task(headers, request, metrics, task)
+            .await
+    }
+
+    async fn get_worker_info(
+        &mut self,
+        request: GetWorkerInfoRequest,
+    ) -> Result<GetWorkerInfoResponse> {
+        self.inner.get_worker_info(request).await
     }
 }

@@ -9,6 +9,8 @@ mod options;
 mod placement;
 mod session;
 mod show;
+mod skew;
+mod traffic;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ pub use placement::{Placement, PlacementWish};
 pub use session::{FragmentPlan, FragmentWatch, WorkerSession};
 pub use show::{PlanShape, ScanTotals};
 pub(crate) use show::{metrics_of, render, shape_of, stages_of, with_metrics};
+pub(crate) use traffic::{Traffic, traffic_of};
 
 use crate::planner::FittingPlanner;
 use crate::scan;

@@ -95,6 +95,8 @@ pub enum ErrorKind {
     CommitStateUnknown,
     /// Memory or spill space ran out.
     ResourcesExhausted,
+    /// The disk of a spill folder is full.
+    DiskFull,
     /// A worker was lost while it ran a part of the statement.
     WorkerLost,
     /// The server is stopping.
@@ -157,6 +159,7 @@ impl ErrorKind {
             Self::Conflict => "40001",
             Self::CommitStateUnknown => "40003",
             Self::ResourcesExhausted => "53200",
+            Self::DiskFull => "53100",
             Self::WorkerLost => "57P02",
             Self::ShuttingDown | Self::SessionEnded => "57P01",
             Self::StorageUnavailable => "58030",
@@ -212,6 +215,7 @@ impl ErrorKind {
             Self::Canceled => 499,
             Self::Timeout => 504,
             Self::ResourcesExhausted
+            | Self::DiskFull
             | Self::WorkerLost
             | Self::ShuttingDown
             | Self::SessionEnded
@@ -228,6 +232,7 @@ impl ErrorKind {
             | Self::WorkerLost
             | Self::StorageUnavailable
             | Self::ResourcesExhausted
+            | Self::DiskFull
             | Self::TooManySessions
             | Self::TooManyStatements
             | Self::ShuttingDown => true,

@@ -21,6 +21,46 @@ const RANGE_BYTES_MIN: u64 = 1 << 20;
 /// A task takes files that rank it first up to its fair share times this many quarters.
 const FULL_QUARTERS: u64 = 5;
 
+/// Where the row groups of a file begin, in bytes, as its table's metadata says. Travels as an extension of its
+/// `PartitionedFile`, and not to workers. Offsets that are wrong cost balance only: ranges cover the file all the same.
+#[derive(Debug, Clone)]
+pub(crate) struct SplitOffsets(Arc<[u64]>);
+
+impl SplitOffsets {
+    /// The offsets of a file of `size` bytes. `None` if they are unknown or cannot be true.
+    ///
+    /// Source: Iceberg spec, `split_offsets`: ascending, each within the file.
+    pub(crate) fn new(offsets: &[i64], size: u64) -> Option<Self> {
+        let offsets: Option<Vec<u64>> = offsets.iter().map(|o| u64::try_from(*o).ok()).collect();
+        let offsets = offsets.filter(|offsets| offsets.is_sorted())?;
+        let last = offsets.last().copied()?;
+        (last < size).then(|| Self(offsets.into()))
+    }
+
+    /// Ends of pieces of `start..end` of whole row groups, each at most `range` bytes if its row groups allow.
+    fn ends(&self, start: u64, end: u64, range: u64) -> Vec<u64> {
+        let inside: Vec<u64> = self
+            .0
+            .iter()
+            // The bytes in front of the first row group are its own.
+            .skip(1)
+            .copied()
+            .filter(|offset| (start + 1..end).contains(offset))
+            .chain([end])
+            .collect();
+        let mut from = start;
+        let mut ends = Vec::new();
+        for pair in inside.windows(2) {
+            if pair[1] - from > range {
+                ends.push(pair[0]);
+                from = pair[0];
+            }
+        }
+        ends.push(end);
+        ends
+    }
+}
+
 /// Bytes that the scan will fetch from storage, by file sizes and the columns it reads.
 pub fn bytes(scan: &IcebergScan) -> u64 {
     scan.bytes_to_read()
@@ -31,10 +71,11 @@ pub fn bytes(scan: &IcebergScan) -> u64 {
 /// Task `i` is meant for worker `i` of the sorted `workers` (modulo their number); route it there for caches to hit.
 /// All variants have one schema and one partition count, at most `target_partitions`.
 ///
-/// A file is cut into ranges only if it is larger than half a task's fair share (all bytes ÷ tasks). A task is given
+/// A file is cut into ranges only if it is larger than half a task's fair share (all bytes ÷ tasks), and between row
+/// groups where it is known where they begin: who has the first byte of a row group reads all of it. A task is given
 /// units until it holds 1.25 fair shares; a unit that finds its best tasks full goes on in its ranking, and last to the
 /// emptiest task. So no task reads more than max(1.25 × fair share, fair share + the largest unit), where a unit is at
-/// most max(half a fair share, 1 MiB).
+/// most max(half a fair share, 1 MiB), or one row group.
 ///
 /// # Errors
 /// None today: the planner's hook may fail, so this may.
@@ -153,22 +194,33 @@ pub(crate) fn balance(units: Vec<PartitionedFile>, partitions: usize) -> Vec<Vec
 
 fn cut(file: &PartitionedFile, range: u64) -> Vec<PartitionedFile> {
     let (start, end) = file.range();
-    let pieces = (end.saturating_sub(start)).div_ceil(range);
-    if pieces <= 1 {
+    let ends = match file.extension::<SplitOffsets>() {
+        Some(offsets) => offsets.ends(start, end, range),
+        None => even_ends(start, end, range),
+    };
+    if ends.len() <= 1 {
         return vec![file.clone()];
     }
-    let size = (end - start).div_ceil(pieces);
-    (0..pieces)
-        .map(|piece| {
+    let begins = std::iter::once(start).chain(ends.clone());
+    let ranges = begins.zip(ends);
+    ranges
+        .map(|(from, to)| {
             let mut file = file.clone();
-            let from = start + piece * size;
-            let to = (from + size).min(end);
             file.range = Some(FileRange {
                 start: i64::try_from(from).unwrap_or(i64::MAX),
                 end: i64::try_from(to).unwrap_or(i64::MAX),
             });
             file
         })
+        .collect()
+}
+
+/// Ends of pieces of about equal size, each at most `range` bytes.
+fn even_ends(start: u64, end: u64, range: u64) -> Vec<u64> {
+    let pieces = end.saturating_sub(start).div_ceil(range).max(1);
+    let size = end.saturating_sub(start).div_ceil(pieces);
+    (1..=pieces)
+        .map(|piece| (start + piece * size).min(end))
         .collect()
 }
 
@@ -269,6 +321,46 @@ mod tests {
             .filter(|(path, task)| after.get(*path) != Some(task))
             .count();
         assert!(moved <= 6, "{moved} of 60 files moved");
+    }
+
+    #[test]
+    fn a_file_is_cut_between_row_groups() {
+        let of = |offsets: &[i64]| {
+            let mut file = files([100 * MIB]).remove(0);
+            if let Some(offsets) = SplitOffsets::new(offsets, 100 * MIB) {
+                file = file.with_extension(offsets);
+            }
+            let ranges = cut(&file, 30 * MIB).into_iter();
+            ranges.map(|piece| piece.range()).collect::<Vec<_>>()
+        };
+        let mib = |n: u64| i64::try_from(n * MIB).unwrap();
+        assert_eq!(
+            of(&[4, mib(10), mib(20), mib(40), mib(90)]),
+            [
+                (0, 20 * MIB),
+                (20 * MIB, 40 * MIB),
+                (40 * MIB, 90 * MIB),
+                (90 * MIB, 100 * MIB)
+            ]
+        );
+        // One row group is read by one task, whatever its size.
+        assert_eq!(of(&[4]), [(0, 100 * MIB)]);
+        // What cannot be true is as if it were unknown.
+        for untrue in [&[][..], &[-4], &[4, mib(200)], &[mib(50), 4]] {
+            assert_eq!(of(untrue).len(), 4, "{untrue:?}");
+        }
+    }
+
+    #[test]
+    fn row_groups_of_a_large_file_are_dealt_evenly() {
+        let offsets: Vec<i64> = (0..8).map(|n| 4 + n * 32 * (1 << 20)).collect();
+        let file = files([256 * MIB]).remove(0);
+        let file = file.with_extension(SplitOffsets::new(&offsets, 256 * MIB).unwrap());
+        let tasks = assign(vec![file], &slots(4), 2);
+        for task in tasks {
+            let load: u64 = task.iter().map(PartitionedFile::effective_size).sum();
+            assert!((60 * MIB..=68 * MIB).contains(&load), "{load}");
+        }
     }
 
     #[test]

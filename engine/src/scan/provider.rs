@@ -36,7 +36,7 @@ use super::equality_plan::EqualityPlan;
 use super::error::ScanError;
 use super::layout::{Constant, Hidden, Layout, Wanted, hidden_columns};
 use super::leaf::{IcebergScan, ScanFacts};
-use super::placement::balance;
+use super::placement::{SplitOffsets, balance};
 use super::pruning::{FileStats, ManifestStats, Pruner, Source};
 use super::reads::Reads;
 use super::source::IcebergSource;
@@ -295,6 +295,9 @@ impl IcebergTableProvider {
         }
         if let Some(constants) = stats.constants() {
             partitioned = partitioned.with_extension(constants);
+        }
+        if let Some(offsets) = SplitOffsets::new(&file.split_offsets, file.size_bytes) {
+            partitioned = partitioned.with_extension(offsets);
         }
         Ok((partitioned, deletes.equality))
     }

@@ -3,6 +3,8 @@
 //! Knows how to start things, not what is true about them.
 
 pub(crate) mod child;
+pub(crate) mod disks;
+pub(crate) mod namespaces;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod python;
@@ -10,6 +12,7 @@ pub(crate) mod s3;
 pub(crate) mod server;
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -95,4 +98,18 @@ pub(crate) async fn wait_for<T>(
         );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Says that a test was not done, past the test runner, which shows nothing of tests that pass. With
+/// `TARN_TEST_PRIVILEGED` set nothing is left out.
+///
+/// # Panics
+/// If `TARN_TEST_PRIVILEGED` is set.
+pub(crate) fn skip(test: &str, why: &str) {
+    let message = format!("\nSKIPPED {test}: this process may not: {why}\n");
+    assert!(
+        std::env::var_os("TARN_TEST_PRIVILEGED").is_none(),
+        "{message}"
+    );
+    std::io::stderr().write_all(message.as_bytes()).unwrap();
 }
