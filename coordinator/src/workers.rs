@@ -3,7 +3,7 @@
 //! A worker is in as long as its `Join` call is open. A killed worker's connection breaks at once;
 //! one that hangs or is cut off misses its heartbeats and is put out after [`SILENCE_MAX`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
 use tarn_catalog::Stores;
-use tarn_engine::ClusterView;
 use tarn_engine::cluster::{ClusterSecret, SEAL_STORAGE, TOKEN_HEADER};
 use tarn_engine::distribute::ClusterChannels;
+use tarn_engine::{ClusterView, WorkerRef};
 use tarn_proto::cluster::cluster_server::{Cluster, ClusterServer};
 use tarn_proto::cluster::{
     CacheReads, CoordinatorMessage, Heartbeat, Hello, Welcome, WorkerMessage, coordinator_message,
     worker_message,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use url::Url;
@@ -30,6 +30,8 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for a worker's first message.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Lost workers that are remembered, for the statements that ran on them.
+const LOST_MAX: usize = 1024;
 /// Messages waiting for one worker; there is one in the protocol today.
 const OUTBOX_MAX: usize = 4;
 
@@ -47,6 +49,8 @@ pub enum WorkerState {
 pub struct WorkerInfo {
     /// Its id, new at each start.
     pub worker_id: String,
+    /// Tells this time that it joined from any other.
+    pub joined: u64,
     /// Where it takes fragments.
     pub url: Url,
     /// The cluster that it named.
@@ -90,12 +94,31 @@ struct Roster {
     progress: HashMap<String, HashMap<String, RemoteProgress>>,
     /// What all workers read of data files since this process started.
     reads: CacheReads,
+    /// Times that a worker joined.
+    joins: u64,
+    /// Those that ended with the loss of the worker, the last one last.
+    lost: VecDeque<u64>,
+}
+
+impl Roster {
+    /// Remembers that `worker` is gone, unless it said so before.
+    fn note_lost(&mut self, worker: &WorkerInfo) {
+        if worker.state == WorkerState::Draining {
+            return;
+        }
+        if self.lost.len() == LOST_MAX {
+            self.lost.pop_front();
+        }
+        self.lost.push_back(worker.joined);
+    }
 }
 
 /// The registry of workers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Workers {
     roster: Arc<Mutex<Roster>>,
+    /// Is told when a worker is gone.
+    gone: Arc<watch::Sender<()>>,
     version: String,
     cluster: String,
     secret: ClusterSecret,
@@ -114,6 +137,7 @@ impl Workers {
     ) -> Self {
         Self {
             roster: Arc::default(),
+            gone: Arc::new(watch::Sender::new(())),
             version: version.to_owned(),
             cluster: cluster.to_owned(),
             secret,
@@ -181,8 +205,11 @@ impl Workers {
         let url = Url::parse(&hello.url)
             .map_err(|e| Status::invalid_argument(format!("worker URL \"{}\": {e}", hello.url)))?;
         let now = Utc::now();
+        let mut roster = self.lock();
+        roster.joins += 1;
         let worker = WorkerInfo {
             worker_id: hello.worker_id,
+            joined: roster.joins,
             url,
             cluster: hello.cluster,
             version: hello.version,
@@ -192,14 +219,22 @@ impl Workers {
             started_at: now,
             last_heartbeat_at: now,
         };
-        let mut roster = self.lock();
         // A worker that comes back at the same address takes the place of its former self.
-        roster.workers.retain(|_, w| w.url != worker.url);
+        let former: Vec<_> = roster
+            .workers
+            .extract_if(|_, other| other.url == worker.url)
+            .collect();
+        for (_, former) in &former {
+            roster.note_lost(former);
+        }
         roster
             .workers
             .insert(worker.worker_id.clone(), worker.clone());
         drop(roster);
         self.channels.forget(&worker.url);
+        if !former.is_empty() {
+            self.gone.send_replace(());
+        }
         tracing::info!(worker_id = %worker.worker_id, url = %worker.url, "worker joined");
         Ok(worker)
     }
@@ -242,11 +277,19 @@ impl Workers {
     }
 
     fn left(&self, worker: &WorkerInfo) {
-        let removed = self.lock().workers.remove(&worker.worker_id);
-        self.channels.forget(&worker.url);
-        if removed.is_some() {
-            tracing::info!(worker_id = %worker.worker_id, url = %worker.url, "worker left");
+        let mut roster = self.lock();
+        let current = roster.workers.get(&worker.worker_id);
+        // It may have joined again before its former connection was found to be broken.
+        if current.is_none_or(|current| current.joined != worker.joined) {
+            return;
         }
+        if let Some(removed) = roster.workers.remove(&worker.worker_id) {
+            roster.note_lost(&removed);
+        }
+        drop(roster);
+        self.channels.forget(&worker.url);
+        self.gone.send_replace(());
+        tracing::info!(worker_id = %worker.worker_id, url = %worker.url, "worker left");
     }
 
     /// Follows one worker until it is gone.
@@ -271,13 +314,37 @@ impl Workers {
     }
 }
 
+#[tonic::async_trait]
 impl ClusterView for Workers {
-    fn worker_urls(&self) -> Vec<Url> {
+    fn workers(&self) -> Vec<WorkerRef> {
         self.list()
             .into_iter()
             .filter(|w| w.state == WorkerState::Active)
-            .map(|w| w.url)
+            .map(|w| WorkerRef {
+                url: w.url,
+                joined: w.joined,
+            })
             .collect()
+    }
+
+    async fn lost(&self, workers: &[WorkerRef]) -> Url {
+        let mut gone = self.gone.subscribe();
+        loop {
+            // What comes after this look is told.
+            gone.mark_unchanged();
+            let found = {
+                let roster = self.lock();
+                let lost = |worker: &&WorkerRef| roster.lost.contains(&worker.joined);
+                workers.iter().find(lost).map(|worker| worker.url.clone())
+            };
+            if let Some(url) = found {
+                return url;
+            }
+            if gone.changed().await.is_err() {
+                // The registry is gone, and with it whoever could tell.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 
@@ -376,12 +443,43 @@ mod tests {
         let workers = workers();
         let first = workers.admit(hello("1.0.0", "default", 1)).unwrap();
         workers.admit(hello("1.0.0", "default", 2)).unwrap();
-        assert_eq!(workers.worker_urls().len(), 2);
+        assert_eq!(workers.workers().len(), 2);
         workers.drains(&first.worker_id);
-        assert_eq!(workers.worker_urls().len(), 1);
+        assert_eq!(workers.workers().len(), 1);
         assert_eq!(workers.list().len(), 2);
         workers.left(&first);
         assert_eq!(workers.list().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_told_of_a_lost_worker_and_of_no_other() {
+        let workers = workers();
+        let infos = [1, 2, 3].map(|port| workers.admit(hello("1.0.0", "default", port)).unwrap());
+        let all = workers.workers();
+        let told = |refs: Vec<WorkerRef>| {
+            let workers = workers.clone();
+            tokio::spawn(async move { workers.lost(&refs).await })
+        };
+        let (first, all) = (told(all[..1].to_vec()), told(all));
+        // One that says that it leaves has ended what it did.
+        workers.drains(&infos[1].worker_id);
+        workers.left(&infos[1]);
+        tokio::task::yield_now().await;
+        assert!(!all.is_finished());
+        workers.left(&infos[2]);
+        assert_eq!(all.await.unwrap(), infos[2].url);
+        assert!(!first.is_finished());
+        // Another process at the same address is another worker.
+        let mut again = hello("1.0.0", "default", 1);
+        again.worker_id = "new".to_owned();
+        workers.admit(again).unwrap();
+        assert_eq!(first.await.unwrap(), infos[0].url);
+        // It may be lost before somebody asks.
+        let refs = [WorkerRef {
+            url: infos[2].url.clone(),
+            joined: infos[2].joined,
+        }];
+        assert_eq!(workers.lost(&refs).await, infos[2].url);
     }
 
     #[test]
@@ -416,6 +514,13 @@ mod tests {
         assert_eq!(workers.list().len(), 1);
         // The end of the old connection does not put the new worker out.
         workers.left(&old);
+        assert_eq!(workers.list().len(), 1);
+        // Nor the same one, which was cut off for a moment.
+        let mut same = hello("1.0.0", "default", 1);
+        same.worker_id = "new".to_owned();
+        let before = workers.list().remove(0);
+        workers.admit(same).unwrap();
+        workers.left(&before);
         assert_eq!(workers.list().len(), 1);
     }
 }

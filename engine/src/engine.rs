@@ -31,7 +31,7 @@ use crate::decorrelate::Decorrelate;
 use crate::directory::Directories;
 use crate::distribute::{
     self, ClusterChannels, ClusterView, PlacementSlot, PlacementWish, PlanShape, ScanTotals,
-    StatementOptions,
+    StatementOptions, StatementWorkers,
 };
 use crate::error::{EngineError, ErrorKind};
 use crate::files::AllowedRoots;
@@ -451,23 +451,23 @@ impl Engine {
         };
         let wish =
             placement.unwrap_or_else(|| PlacementWish::from_setting(settings.get("distribution")));
-        let urls = self.config.cluster.worker_urls();
-        let workers = if wish == PlacementWish::Never {
-            0
-        } else {
-            urls.len()
-        };
+        let workers = StatementWorkers::of(&self.config.cluster);
+        let count = workers.urls.len();
         let options = StatementOptions {
             query_id: context.query_id.clone(),
             time_zone: settings.get("time_zone").to_owned(),
             batch_size: usize::try_from(settings.integer("batch_size")).unwrap_or(8192),
             target_partitions,
-            workers,
+            workers: if wish == PlacementWish::Never {
+                0
+            } else {
+                count
+            },
             ansi_mode: settings.boolean("ansi_mode"),
             parquet_pushdown_filters: settings.get("parquet_pushdown_filters") == "on",
             row_filters_auto: settings.get("parquet_pushdown_filters") == "auto",
         };
-        let slot = PlacementSlot::new(wish, settings.integer("distribution_bytes_min"), urls.len());
+        let slot = PlacementSlot::new(wish, settings.integer("distribution_bytes_min"), count);
         let mut config = self
             .base
             .config()
@@ -475,7 +475,7 @@ impl Engine {
             .with_default_catalog_and_schema(catalog, SEARCH_PATH);
         options.apply(&mut config);
         self.config.runtime.fit(&mut config);
-        distribute::for_statement(&mut config, urls, options, slot.clone())?;
+        distribute::for_statement(&mut config, workers, options, slot.clone())?;
         Ok((config, slot))
     }
 

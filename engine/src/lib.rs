@@ -106,7 +106,7 @@ pub use connection::{
 pub use datafusion::execution::memory_pool::MemoryReservation;
 pub use datafusion::scalar::ScalarValue;
 pub use directory::{CatalogDirectory, Relation, RelationKind, SchemaDirectory};
-pub use distribute::{ClusterView, PlanShape, ScanTotals};
+pub use distribute::{ClusterView, PlanShape, ScanTotals, WorkerRef};
 pub use engine::{Engine, EngineConfig, Observer, Outcome, Rows, RunningPlan, StatementContext};
 pub use error::{EngineError, ErrorKind};
 pub use files::AllowedRoots;

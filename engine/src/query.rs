@@ -21,7 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement as PlannerStatement;
 use datafusion::sql::sqlparser::ast;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tarn_catalog::EntryKind;
 
 use crate::distribute::{self, Placement, PlacementWish, StatementOptions, Traffic};
@@ -404,7 +404,7 @@ impl Engine {
                 logical: verbose.then(|| optimized.display_indent().to_string()),
                 elapsed,
                 traffic,
-                workers: self.config.cluster.worker_urls().len(),
+                workers: self.config.cluster.workers().len(),
             },
         );
         Ok(Outcome::rows("EXPLAIN", explained(&text, format)?))
@@ -480,8 +480,26 @@ pub(crate) async fn run(
         return Ok(rows);
     }
     let schema = rows.schema();
-    let rows = rows.map_err(on_workers);
+    let (config, plan) = (statement.state.config().clone(), Arc::clone(physical));
+    let lost = async move { distribute::worker_lost(&config, &plan).await };
+    let rows = unless(lost, rows).map_err(on_workers);
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+/// The rows, or `lost` if it comes before the first of them.
+fn unless(
+    lost: impl Future<Output = EngineError> + Send + 'static,
+    mut rows: SendableRecordBatchStream,
+) -> impl Stream<Item = datafusion::common::Result<RecordBatch>> + Send {
+    let begun = async move {
+        let first = tokio::select! {
+            biased;
+            first = rows.next() => first,
+            error = lost => return stream::iter([Err(error.into())]).boxed(),
+        };
+        stream::iter(first).chain(rows).boxed()
+    };
+    stream::once(begun).flatten()
 }
 
 struct ExplainPage {

@@ -15,6 +15,7 @@ mod traffic;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::common::Result;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
@@ -40,20 +41,50 @@ pub use show::{PlanShape, ScanTotals};
 pub(crate) use show::{metrics_of, render, shape_of, stages_of, with_metrics};
 pub(crate) use traffic::{Traffic, traffic_of};
 
+use crate::error::{EngineError, ErrorKind};
 use crate::planner::FittingPlanner;
 use crate::scan;
 
-/// The workers that may run fragments, as known at this moment.
-pub trait ClusterView: Debug + Send + Sync {
-    /// URLs of the active workers (not the draining ones), sorted.
-    fn worker_urls(&self) -> Vec<Url>;
+/// A worker, from the moment that it joined until it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerRef {
+    /// Where it takes fragments.
+    pub url: Url,
+    /// Tells it from whoever joins later from the same URL.
+    pub joined: u64,
 }
 
-/// The worker URLs of one statement, fixed when it is planned.
+/// The workers that may run fragments, as known at this moment.
+#[async_trait]
+pub trait ClusterView: Debug + Send + Sync {
+    /// The active workers (not the draining ones), sorted by URL.
+    fn workers(&self) -> Vec<WorkerRef>;
+
+    /// Waits until one of `workers` is lost: killed, silent, or replaced by another process. One that drains and leaves
+    /// is not. Returns at once if it is lost already.
+    async fn lost(&self, workers: &[WorkerRef]) -> Url;
+}
+
+/// The workers of one statement, fixed when it is planned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StatementWorkers {
     /// Sorted.
     pub(crate) urls: Vec<Url>,
+    /// The same, in the same order.
+    refs: Vec<WorkerRef>,
+    cluster: Option<Arc<dyn ClusterView>>,
+}
+
+impl StatementWorkers {
+    /// The active workers of `cluster` at this moment.
+    pub(crate) fn of(cluster: &Arc<dyn ClusterView>) -> Self {
+        let refs = cluster.workers();
+        Self {
+            urls: refs.iter().map(|worker| worker.url.clone()).collect(),
+            refs,
+            cluster: Some(Arc::clone(cluster)),
+        }
+    }
 }
 
 impl WorkerResolver for StatementWorkers {
@@ -90,17 +121,16 @@ pub(crate) fn configure(
 /// If the distributed options are missing from `config`, which [`configure`] puts there.
 pub(crate) fn for_statement(
     config: &mut SessionConfig,
-    urls: Vec<Url>,
+    workers: StatementWorkers,
     options: StatementOptions,
     slot: PlacementSlot,
 ) -> Result<()> {
-    let tasks_max = if urls.is_empty() {
+    let tasks_max = if workers.urls.is_empty() {
         0
     } else {
-        urls.len().max(TASKS_MIN)
+        workers.urls.len().max(TASKS_MIN)
     };
     config.set_distributed_max_tasks_per_stage(tasks_max)?;
-    let workers = StatementWorkers { urls };
     config.set_distributed_worker_resolver(workers.clone());
     config.set_extension(Arc::new(workers));
     config.options_mut().extensions.insert(options);
@@ -215,6 +245,36 @@ fn route(event: RouteTasksEvent<'_>) -> Option<Result<RouteTasksEventResponse>> 
         .map(|task| workers.urls[task % workers.urls.len()].clone())
         .collect();
     Some(Ok(RouteTasksEventResponse::new(urls)))
+}
+
+/// The error of a plan one of whose workers is lost, as soon as it is; connections may take longer to tell.
+pub(crate) async fn worker_lost(
+    config: &SessionConfig,
+    plan: &Arc<dyn ExecutionPlan>,
+) -> EngineError {
+    let workers = config.get_extension::<StatementWorkers>();
+    let Some((workers, cluster)) = workers
+        .as_ref()
+        .and_then(|workers| Some((workers, workers.cluster.as_ref()?)))
+    else {
+        return std::future::pending().await;
+    };
+    // As `route` deals tasks; where a single one goes is not ours to say.
+    let tasks = || stages_of(plan).into_iter().map(|(_, tasks)| tasks as usize);
+    let used = if tasks().any(|tasks| tasks == 1) {
+        workers.refs.len()
+    } else {
+        tasks().max().unwrap_or(0).min(workers.refs.len())
+    };
+    if used == 0 {
+        return std::future::pending().await;
+    }
+    let url = cluster.lost(&workers.refs[..used]).await;
+    EngineError::new(
+        ErrorKind::WorkerLost,
+        format!("worker {url} was lost while it ran a part of this statement"),
+    )
+    .with_hint("run the statement again; system.workers lists the workers that are left")
 }
 
 /// Whether `plan` runs on workers.
