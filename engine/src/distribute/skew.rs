@@ -36,8 +36,10 @@ pub(super) struct StageFacts {
     pub(super) partition_count: usize,
     /// Groups that an aggregate over these partitions has made.
     pub(super) groups: Option<u64>,
-    /// Tasks of another stage whose rows are gathered, each by one task.
-    pub(super) gathered: Option<usize>,
+    /// Rows that each task has gathered from whole tasks of other stages.
+    pub(super) gathered: Vec<u64>,
+    /// Those tasks.
+    pub(super) gathered_tasks: usize,
     /// The inputs of a UNION run in tasks of their own.
     pub(super) union: bool,
 }
@@ -113,12 +115,12 @@ fn uneven(loads: &[u64]) -> Option<(f64, usize, f64)> {
         return None;
     }
     let share = part(*largest, sum);
-    #[allow(clippy::cast_precision_loss, reason = "a number of tasks")]
-    Some((share * loads.len() as f64, task, share))
+    Some((part(largest * loads.len() as u64, sum), task, share))
 }
 
+/// A quotient, to be shown.
 #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
-fn part(of: u64, all: u64) -> f64 {
+pub(super) fn part(of: u64, all: u64) -> f64 {
     of as f64 / all.max(1) as f64
 }
 
@@ -150,7 +152,7 @@ fn why_bytes(facts: &StageFacts) -> String {
             percent(facts.piece_share_max)
         );
     }
-    let read = facts.read.iter().sum();
+    let read: u64 = facts.read.iter().sum();
     if read < facts.given.iter().sum() {
         return format!(
             "statistics or filters left {} of {} to read, most in the files of one task",
@@ -173,28 +175,30 @@ fn why_rows(facts: &StageFacts) -> String {
         let rows = counted(usize::try_from(rows).unwrap_or(usize::MAX), "row", "rows");
         return format!("only {rows} in all, less than a batch ({ROWS_FEW}) for each task");
     }
-    if let Some(groups) = facts.groups
-        && groups < GROUPS_FEW * facts.partition_count as u64
-    {
-        return format!("only {groups} groups for {} tasks", facts.rows.len());
-    }
     if is_skewed(&facts.shuffled) {
+        if let Some(groups) = facts.groups
+            && groups < GROUPS_FEW * facts.partition_count as u64
+        {
+            return format!("only {groups} groups for {tasks} tasks");
+        }
         let shuffled: u64 = facts.partitions.values().sum();
         let used = facts.partitions.values().filter(|rows| **rows > 0).count();
         let largest = facts.partitions.values().max().copied().unwrap_or(0);
         let all = facts.partition_count.max(used);
+        let empty = match all - used {
+            0 => String::new(),
+            empty => format!(" and {empty} of them none"),
+        };
         return format!(
-            "one of {all} hash partitions has {} of the shuffled rows, {} none: few keys, or a frequent one",
+            "one of {all} hash partitions has {} of the shuffled rows{empty}: few keys, or a frequent one",
             percent(part(largest, shuffled)),
-            match all - used {
-                0 => "of the others".to_owned(),
-                1 => "1 has".to_owned(),
-                empty => format!("{empty} have"),
-            }
         );
     }
-    if let Some(inputs) = facts.gathered {
-        return format!("the rows of {inputs} tasks are gathered by {tasks}");
+    if is_skewed(&facts.gathered) {
+        return format!(
+            "each of {tasks} tasks gathers the rows of whole tasks, {} in all",
+            facts.gathered_tasks
+        );
     }
     if is_skewed(&facts.read) {
         return why_bytes(facts);
@@ -312,7 +316,7 @@ mod tests {
             1.8,
             Measure::Rows,
             Some(
-                "one of 4 hash partitions has 60 % of the shuffled rows, 1 has none: few keys, or a frequent one",
+                "one of 4 hash partitions has 60 % of the shuffled rows and 1 of them none: few keys, or a frequent one",
             ),
         );
         keys.groups = Some(5);

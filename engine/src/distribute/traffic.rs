@@ -17,13 +17,13 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion_distributed::{
     DISTRIBUTED_DATAFUSION_TASK_ID_LABEL, DistributedExec, DistributedLeafExec,
-    DistributedMetricsFormat, NetworkBoundaryExt, NetworkBroadcastExec, NetworkCoalesceExec,
-    NetworkShuffleExec, Stage, rewrite_distributed_plan_with_metrics,
+    DistributedMetricsFormat, NetworkBoundaryExt, NetworkCoalesceExec, NetworkShuffleExec, Stage,
+    rewrite_distributed_plan_with_metrics,
 };
 use serde_json::{Value, json};
 
 use super::channel::{PLAN_BYTES, STAGE_LABEL};
-use super::skew::{Skew, StageFacts, skew_of};
+use super::skew::{Skew, StageFacts, part, skew_of};
 use super::{human_bytes, leaf_bytes};
 use crate::scan;
 
@@ -174,6 +174,7 @@ fn facts_of(plan: &Arc<dyn ExecutionPlan>, tasks: usize) -> StageFacts {
         given: vec![0; tasks],
         scanned: vec![0; tasks],
         shuffled: vec![0; tasks],
+        gathered: vec![0; tasks],
         ..StageFacts::default()
     };
     let mut pieces = Vec::new();
@@ -193,11 +194,8 @@ fn facts_of(plan: &Arc<dyn ExecutionPlan>, tasks: usize) -> StageFacts {
         }
     });
     facts.pieces = pieces.len();
-    let (largest, all) = (pieces.iter().max(), pieces.iter().sum::<u64>());
-    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
-    if let Some(largest) = largest {
-        facts.piece_share_max = *largest as f64 / all.max(1) as f64;
-    }
+    let largest = pieces.iter().max().copied().unwrap_or(0);
+    facts.piece_share_max = part(largest, pieces.iter().sum());
     facts
 }
 
@@ -219,11 +217,11 @@ fn add_input(
             *facts.partitions.entry(partition).or_default() += metric.value().as_usize() as u64;
         }
     } else if node.is::<NetworkCoalesceExec>() {
+        add(&mut facts.gathered, &rows);
         let inputs = node.as_network_boundary().map(|b| b.input_stage());
-        facts.gathered = inputs.map(Stage::task_count);
-    } else {
-        debug_assert!(node.is::<NetworkBroadcastExec>());
+        facts.gathered_tasks += inputs.map_or(0, Stage::task_count);
     }
+    // Else it is broadcast: every task has the same.
 }
 
 /// Groups that an aggregate over hash partitions has made.
