@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests talk to and with, once: Debian packages (PostgreSQL, psql,
-# ODBC), virtual environments of Python (the clients and the S3 server; dbt; Superset),
+# ODBC, ip), virtual environments of Python (the clients and the S3 server; dbt; Superset),
 # packages of Node, and what Maven needs to work offline.
 #
 # With the argument `zoo`, also Spark and its jars, which only `make zoo` needs; with `bench`, also what only
@@ -65,6 +65,8 @@ missing_packages() {
     command -v npm >/dev/null || printf '%s\n' nodejs npm
     has_java || printf '%s\n' maven default-jdk-headless
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    # For networks of their own, which only root may make.
+    [[ "$(id -u)" != 0 ]] || command -v ip >/dev/null || echo iproute2
 }
 
 ensure_packages() {

@@ -85,7 +85,7 @@ async fn a_worker_whose_disk_is_full_costs_no_answer() {
     };
     let mut server = ServerOptions::default()
         .set(CLUSTER_SECRET, SECRET)
-        .set("TARN__MEMORY__LIMIT_BYTES", MEMORY)
+        .set("TARN__MEMORY__LIMIT_BYTES", "268435456")
         .start()
         .await;
     let places = ["one", "other"].map(|name| {

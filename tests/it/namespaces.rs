@@ -86,6 +86,9 @@ impl Cluster {
     }
 }
 
+/// Something that is done to the network.
+type Act<'a> = Box<dyn Fn() + 'a>;
+
 fn number(value: &Value, name: &str) -> u64 {
     let found = value[name].as_u64();
     found.unwrap_or_else(|| panic!("no {name} in {value}"))
@@ -234,7 +237,6 @@ async fn a_query_survives_a_worker_that_is_cut_off() {
     let usual = begun.elapsed();
     println!("undisturbed: {usual:?}");
     let network = &cluster.network;
-    type Act<'a> = Box<dyn Fn() + 'a>;
     let harms: [(&str, Act<'_>, Act<'_>); 3] = [
         (
             "cable pulled",

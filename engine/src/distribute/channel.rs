@@ -16,6 +16,7 @@ use datafusion_distributed::{
     ChannelResolver, CoordinatorToWorkerMsg, ExecuteTaskRequest, GetWorkerInfoRequest,
     GetWorkerInfoResponse, MaybeEncoded, SetPlanRequest, WorkerChannel, WorkerToCoordinatorMsg,
 };
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{HeaderMap, HeaderValue};
 use tokio::runtime::Handle;
@@ -118,7 +119,8 @@ impl ChannelResolver for ClusterChannels {
     }
 }
 
-/// A channel that counts the bytes of plans that go to the worker, for each stage.
+/// A channel that counts the bytes of plans that go to the worker, for each stage, and takes it as no failure of a statement
+/// if what a task counted does not come.
 struct CountedChannel {
     inner: Box<dyn WorkerChannel>,
 }
@@ -139,9 +141,18 @@ impl WorkerChannel for CountedChannel {
             .global_counter(PLAN_BYTES)
             .add(plan.len());
         request.plan = MaybeEncoded::Encoded(plan);
-        self.inner
+        let reports = self
+            .inner
             .coordinator_channel(headers, request, messages, metrics, task)
-            .await
+            .await?;
+        // A worker that is lost with all its rows sent has no counts to tell. If rows are missing, their stream fails.
+        let told = reports.take_while(|report| {
+            if let Err(error) = report {
+                tracing::debug!(%error, "a worker was lost with the counts of its task");
+            }
+            std::future::ready(report.is_ok())
+        });
+        Ok(told.boxed())
     }
 
     async fn execute_task(
