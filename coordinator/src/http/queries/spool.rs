@@ -319,9 +319,17 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(EngineError::internal(error.to_string())))
 }
 
+/// The class of an error of the disk.
+fn disk_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
+        _ => ErrorKind::ResourcesExhausted,
+    }
+}
+
 fn no_file(path: &Path, error: &io::Error) -> EngineError {
     EngineError::new(
-        ErrorKind::ResourcesExhausted,
+        disk_kind(error),
         format!("results cannot be kept in {}: {error}", path.display()),
     )
 }
@@ -342,10 +350,11 @@ fn failed(error: ArrowError) -> EngineError {
             "DELETE queries whose results are not needed; [http] results_bytes_max sets the bound"
         }
         None => {
-            return EngineError::new(
-                ErrorKind::ResourcesExhausted,
-                format!("results cannot be kept: {error}"),
-            );
+            let kind = match &error {
+                ArrowError::IoError(_, io) => disk_kind(io),
+                _ => ErrorKind::ResourcesExhausted,
+            };
+            return EngineError::new(kind, format!("results cannot be kept: {error}"));
         }
     };
     let text = full.map(|full| full.to_string()).unwrap_or_default();
