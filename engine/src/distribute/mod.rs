@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::common::Result;
+use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::SessionStateBuilder;
@@ -212,12 +213,12 @@ fn scale_up_files(
         Ok(split) => split,
         Err(error) => return Some(Err(error)),
     };
-    let groups = split.map_or_else(|| files.file_groups.clone(), |split| split.file_groups);
-    let each = groups.len().div_ceil(tasks).max(1);
-    let mut dealt = vec![Vec::with_capacity(each); tasks];
-    for (i, group) in groups.into_iter().enumerate() {
-        dealt[i % tasks].push(group);
-    }
+    let dealt = match split {
+        Some(split) => deal(&split.file_groups, tasks),
+        None if files.output_ordering.is_empty() => deal_whole(files, tasks),
+        None => deal(&files.file_groups, tasks),
+    };
+    let each = dealt.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let variants = dealt.into_iter().map(|mut groups| {
         groups.resize_with(each, || FileGroup::new(vec![]));
         let mut part = files.clone();
@@ -226,6 +227,33 @@ fn scale_up_files(
     });
     let leaf = DistributedLeafExec::try_new(Arc::clone(event.plan), variants);
     Some(leaf.map(|leaf| ScaleUpLeafNodeEventResponse::new(Arc::new(leaf))))
+}
+
+/// Neighbours go to one task: of ranges of a file those have rows in which a row group begins, and these are spread out.
+fn deal(groups: &[FileGroup], tasks: usize) -> Vec<Vec<FileGroup>> {
+    let end = |task: usize| task * groups.len() / tasks;
+    (0..tasks)
+        .map(|task| groups[end(task)..end(task + 1)].to_vec())
+        .collect()
+}
+
+/// Files that cannot be cut, spread by their bytes.
+fn deal_whole(files: &FileScanConfig, tasks: usize) -> Vec<Vec<FileGroup>> {
+    let mut all: Vec<PartitionedFile> = files
+        .file_groups
+        .iter()
+        .flat_map(|group| group.files().iter().cloned())
+        .collect();
+    all.sort_by_key(|file| std::cmp::Reverse(file.effective_size()));
+    let mut dealt: Vec<Vec<FileGroup>> = scan::balance(all, tasks)
+        .into_iter()
+        .map(|files_of_task| {
+            let groups = scan::balance(files_of_task, files.file_groups.len().max(1));
+            groups.into_iter().map(FileGroup::new).collect()
+        })
+        .collect();
+    dealt.resize_with(tasks, Vec::new);
+    dealt
 }
 
 /// Task `i` goes to worker `i` of the sorted list: [`scan::scale_up`] gave it that worker's files.
@@ -280,4 +308,32 @@ pub(crate) async fn worker_lost(
 /// Whether `plan` runs on workers.
 pub(crate) fn is_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.is::<DistributedExec>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(sizes: &[u64]) -> FileGroup {
+        let file = |size: &u64| PartitionedFile::new(format!("{size}.csv"), *size);
+        FileGroup::new(sizes.iter().map(file).collect())
+    }
+
+    #[test]
+    fn neighbouring_ranges_are_dealt_to_one_task_and_each_is_dealt_once() {
+        let groups: Vec<FileGroup> = (1..=9).map(|n| group(&[n])).collect();
+        let dealt = deal(&groups, 4);
+        let sizes: Vec<Vec<u64>> = dealt
+            .iter()
+            .map(|groups| {
+                groups
+                    .iter()
+                    .map(|g| g.files()[0].effective_size())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(sizes, [vec![1, 2], vec![3, 4], vec![5, 6], vec![7, 8, 9]]);
+        assert_eq!(deal(&groups[..1], 3).iter().map(Vec::len).sum::<usize>(), 1);
+        assert!(deal(&[], 3).iter().all(Vec::is_empty));
+    }
 }

@@ -44,5 +44,6 @@ pub use provider::IcebergTableProvider;
 
 pub(crate) use conform::{Matching, field_id, missing, shape};
 pub(crate) use layout::hidden_names;
+pub(crate) use placement::balance;
 pub(crate) use projection::{bytes_above, text_above};
 pub(crate) use source::NamedMorselizer;
