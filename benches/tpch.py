@@ -49,6 +49,15 @@ def numbers(text: str) -> list[int]:
     return found
 
 
+def byte_count(text: str) -> int:
+    """2GiB, 512MiB or a plain number"""
+    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    for unit, factor in units.items():
+        if text.endswith(unit):
+            return int(float(text.removesuffix(unit)) * factor)
+    return int(text)
+
+
 def engines(text: str) -> list[str]:
     names = text.split(",")
     unknown = [name for name in names if name not in ENGINES]
@@ -143,7 +152,7 @@ def say(text: str) -> None:
 def run_tarn(options, folder: pathlib.Path, s3: S3, workers: int) -> dict:
     environment = {"TARN__CATALOG__LAKE__WAREHOUSE": f"s3://{BUCKET}/warehouse"}
     if options.memory:
-        environment["TARN__MEMORY__LIMIT_BYTES"] = options.memory
+        environment["TARN__MEMORY__LIMIT_BYTES"] = str(options.memory)
     server = Tarn(options.binary, folder, s3, environment, ["--workers", str(workers)])
     try:
         pids = [server.process.pid, *children(server.process.pid)]
@@ -327,7 +336,8 @@ def main() -> None:
     parser.add_argument("--queries", type=numbers, default=list(range(1, 23)), help="such as 1,3,5-7")
     parser.add_argument("--engines", type=engines, default=list(ENGINES), help=",".join(ENGINES))
     parser.add_argument("--runs", type=int, default=2, help="rounds after the first")
-    parser.add_argument("--memory", help="memory.limit_bytes of Tarn, such as 2GiB")
+    parser.add_argument("--memory", type=byte_count,
+                        help="memory.limit_bytes of each process of Tarn, such as 2GiB; one query gets half of it")
     parser.add_argument("--data", type=pathlib.Path, help="folder that keeps the tables between runs")
     parser.add_argument("--json", type=pathlib.Path, help="file for the figures")
     options = parser.parse_args()

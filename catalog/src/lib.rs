@@ -25,6 +25,7 @@ mod manifest_read;
 mod metadata_file;
 mod name_mapping;
 mod properties;
+mod orphans;
 mod purge;
 mod ranges;
 mod schema;
@@ -57,6 +58,7 @@ pub use manifest::{
     snapshot_files,
 };
 pub use name_mapping::{MappedField, NAME_MAPPING_PROPERTY, NameMapping};
+pub use orphans::{Removed, remove_orphan_files};
 pub use properties::check_properties;
 pub use ranges::{
     CachedObject, ImmutableObject, RangeCache, RangeCacheConfig, RangeCacheStats, ReadFrom,

@@ -16,14 +16,15 @@ const READS_IN_FLIGHT_MAX: usize = 16;
 
 /// Whether the table's files may be deleted with it.
 ///
+/// `next` is what then becomes of them, or what to do.
+///
 /// # Errors
 /// [`CatalogError::Invalid`] if the table says no.
-pub(crate) fn check(table: &Table) -> Result<()> {
+pub(crate) fn check(table: &Table, next: &str) -> Result<()> {
     match table.properties().get(GC_PROPERTY) {
         Some(value) if value.trim().eq_ignore_ascii_case("false") => {
             Err(CatalogError::invalid(format!(
-                "table \"{}\" has {GC_PROPERTY}=false: its files may belong to another table; drop \
-                 it without PURGE",
+                "table \"{}\" has {GC_PROPERTY}=false: its files may belong to another table; {next}",
                 table.ident()
             )))
         }

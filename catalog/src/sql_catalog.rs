@@ -345,7 +345,7 @@ impl SqlCatalog {
     async fn purge(&self, ident: &TableIdent) -> Result<()> {
         for _ in 0..SWAPS_MAX {
             let table = self.load_table(ident).await?;
-            purge::check(&table)?;
+            purge::check(&table, "drop it without PURGE")?;
             let at = Some(table.metadata_location());
             if self.database.delete(EntryKind::Table, ident, at).await? {
                 purge::purge(&table).await;

@@ -466,6 +466,7 @@ impl Engine {
             ansi_mode: settings.boolean("ansi_mode"),
             parquet_pushdown_filters: settings.get("parquet_pushdown_filters") == "on",
             row_filters_auto: settings.get("parquet_pushdown_filters") == "auto",
+            spilling_joins: false,
         };
         let slot = PlacementSlot::new(wish, settings.integer("distribution_bytes_min"), count);
         let mut config = self

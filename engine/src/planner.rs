@@ -28,6 +28,7 @@ use tarn_catalog::Table;
 
 use crate::distribute::{self, PlacementSlot};
 use crate::partial::with_small_tables;
+use crate::partitioned::PartitionedJoinExec;
 use crate::shared::{self, SharedPlanner};
 use crate::write;
 
@@ -204,6 +205,7 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
             || node.is::<CrossJoinExec>()
             || node.is::<HashJoinExec>()
             || node.is::<SortMergeJoinExec>()
+            || node.is::<PartitionedJoinExec>()
             || node.is::<UnnestExec>();
         Ok(if multiplies {
             Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)

@@ -3,12 +3,13 @@
 //! One list of procedures says what each takes and gives; arguments are literals, by position or by name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
-use tarn_catalog::Table;
+use tarn_catalog::{EntryKind, Table, remove_orphan_files};
 
 use crate::engine::{Engine, Outcome};
 use crate::error::{EngineError, ErrorKind};
@@ -16,10 +17,16 @@ use crate::names;
 use crate::parser::{Name, fold_name};
 use crate::resolve::SYSTEM_SCHEMA;
 use crate::session::Session;
+use crate::settings::parse_duration;
 use crate::statement::Call;
 use crate::writes::check_path_properties;
 
 const COMMAND: &str = "CALL";
+
+/// How old a file must be that nobody names, if nobody says.
+const ORPHAN_AGE: Duration = Duration::from_hours(72);
+/// Writes that run longer may lose files that they have not committed yet.
+const ORPHAN_AGE_MIN: Duration = Duration::from_hours(1);
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +72,13 @@ const fn required(name: &'static str, kind: Kind) -> Parameter {
     }
 }
 
+const fn optional(name: &'static str, kind: Kind) -> Parameter {
+    Parameter {
+        required: false,
+        ..required(name, kind)
+    }
+}
+
 /// What procedures that take files answer.
 const ADDED: &[&str] = &["added_files_count", "added_rows_count"];
 
@@ -94,6 +108,15 @@ pub(crate) const PROCEDURES: &[Procedure] = &[
             "total_data_files_count",
         ],
         about: "Enters a table that another catalog or engine wrote, by its metadata file. Nothing is copied.",
+    },
+    Procedure {
+        name: "remove_orphan_files",
+        parameters: &[
+            required("table", Kind::Table),
+            optional("older_than", Kind::Text),
+        ],
+        columns: &["orphan_files_count", "orphan_bytes_count"],
+        about: "Removes files below the table's `data` and `metadata` folders that nothing of the table names, such as those of a server that was killed in a write. Only files that were written longer ago than `older_than`, such as '12h' (default '3d', at least '1h'): younger ones may belong to a write that still runs.",
     },
 ];
 
@@ -295,9 +318,38 @@ impl Engine {
                 let added = Box::pin(self.attach_parquet(&session, &table, path)).await?;
                 procedure.answer(added.counts())
             }
+            "remove_orphan_files" => self.remove_orphans(&session, procedure, &arguments).await,
             "register_table" => self.register_table(&session, procedure, &arguments).await,
             other => Err(EngineError::internal(format!("{other} is not called"))),
         }
+    }
+
+    async fn remove_orphans(
+        &self,
+        session: &Session,
+        procedure: &'static Procedure,
+        arguments: &Arguments,
+    ) -> Result<Outcome, EngineError> {
+        let older_than = match &arguments.values[1] {
+            None => ORPHAN_AGE,
+            Some(_) => parse_duration(arguments.text(1)?)
+                .filter(|age| *age >= ORPHAN_AGE_MIN)
+                .ok_or_else(|| {
+                    wrong(
+                        procedure,
+                        "takes a time of at least '1h' for older_than, such as '12h' or '3d'",
+                    )
+                })?,
+        };
+        let name = arguments.table(0)?;
+        let found = self.find(session, &name).await?;
+        if found.kind != EntryKind::Table {
+            return Err(found.wrong_kind("files belong to the tables that the view reads"));
+        }
+        let removed = remove_orphan_files(found.catalog.as_ref(), &found.ident, older_than).await?;
+        let counts = [removed.files, removed.bytes];
+        let counts = counts.map(|count| i64::try_from(count).ok());
+        procedure.answer(counts.to_vec())
     }
 
     async fn register_table(

@@ -53,9 +53,6 @@ const ATTEMPTS_MAX: usize = 3;
 /// Rows in a batch when joins spill.
 const SPILLING_ROWS: usize = 1024;
 
-/// Sort-merge joins are planned for at least this many streams.
-const STREAMS_MIN: usize = 2;
-
 /// How a statement is planned this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
@@ -91,7 +88,6 @@ impl Attempt {
             return;
         }
         let config = statement.state.config_mut();
-        let streams = config.target_partitions().max(STREAMS_MIN);
         let rows = config.batch_size().min(SPILLING_ROWS);
         let options = config.options_mut();
         // Each sort holds some batches at least; small ones of wide rows fit where others do not.
@@ -100,11 +96,10 @@ impl Attempt {
         }
         if let Some(sent) = options.extensions.get_mut::<StatementOptions>() {
             sent.batch_size = rows;
+            sent.spilling_joins = true;
         }
-        // Joins that NOT IN needs, which know NULL, stay hash joins all the same.
-        options.optimizer.prefer_hash_join = false;
         options.optimizer.repartition_joins = true;
-        options.execution.target_partitions = streams;
+        distribute::spare_copies(options);
     }
 
     /// The next attempt of a statement that failed with `error` before anybody saw a part of its answer.
@@ -122,7 +117,8 @@ impl Attempt {
                 ..self
             },
             ErrorKind::ResourcesExhausted
-                if !self.spilling_joins && error.message.contains(HASH_JOIN) =>
+                if !self.spilling_joins
+                    && CAREFUL.iter().any(|name| error.message.contains(name)) =>
             {
                 Self {
                     spilling_joins: true,
@@ -146,8 +142,9 @@ impl Attempt {
     }
 }
 
-/// What the build side of a hash join is called in an error about memory.
-const HASH_JOIN: &str = "HashJoinInput";
+/// What the build side of a hash join, and sorts, are called in an error about memory: with joins that spill, and in
+/// smaller batches, they may fit.
+const CAREFUL: [&str; 2] = ["HashJoinInput", "ExternalSorter"];
 
 /// Begins what is said of a full disk that a plan met which ran on workers.
 const ON_WORKERS: &str = "while this statement ran on workers: ";

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::config::ConfigNonZeroUsize;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
 use tarn_catalog::{StorageConfig, Stores};
 
+use crate::distribute;
 use crate::error::EngineError;
 use crate::memory::{MemoryBudget, MemoryLimits};
 use crate::processors::Processors;
@@ -85,6 +87,14 @@ impl EngineRuntime {
         let share = self.budget.limits().query_bytes / SORT_RESERVED_PART;
         let reserved = share.clamp(SORT_RESERVED_MIN, SORT_RESERVED_MAX);
         config.options_mut().execution.sort_spill_reservation_bytes = reserved;
+        if self.budget.limits().query_bytes < SMALL_BYTES {
+            distribute::spare_copies(config.options_mut());
+        }
+        // Whoever merges what it spilled holds some batches of each of its files.
+        let rows = (self.budget.limits().query_bytes / BATCH_ROW_BYTES).max(BATCH_ROWS_MIN);
+        if let Ok(rows) = ConfigNonZeroUsize::try_new(rows.min(config.batch_size())) {
+            config.options_mut().execution.batch_size = rows;
+        }
     }
 
     /// What belongs to no statement.
@@ -113,6 +123,12 @@ const SORT_RESERVED_PART: usize = 64;
 const SORT_RESERVED_MIN: usize = 512 << 10;
 /// DataFusion's default.
 const SORT_RESERVED_MAX: usize = 10 << 20;
+/// Statements that may hold less than this sort with care.
+const SMALL_BYTES: usize = 256 << 20;
+/// A batch has at most one row for each of these bytes that its statement may hold: 8192 rows from 256 MiB on.
+const BATCH_ROW_BYTES: usize = 32 << 10;
+/// Batches of fewer rows cost more than they spare.
+const BATCH_ROWS_MIN: usize = 512;
 
 /// Holds what the server asks itself.
 const NO_QUERY: &str = "";

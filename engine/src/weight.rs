@@ -18,6 +18,7 @@ use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 
 use crate::distribute::leaf_bytes;
+use crate::partitioned::PartitionedJoinExec;
 use crate::write::IcebergWriteExec;
 
 /// What a plan asks for.
@@ -43,6 +44,7 @@ pub(crate) fn weigh(plan: &Arc<dyn ExecutionPlan>, about_catalogs: bool) -> Weig
             || node.is::<NestedLoopJoinExec>()
             || node.is::<HashJoinExec>()
             || node.is::<SortMergeJoinExec>()
+            || node.is::<PartitionedJoinExec>()
             || node.is::<UnnestExec>()
             || node.is::<RecursiveQueryExec>();
         made |= node.children().is_empty() && !in_memory(node);

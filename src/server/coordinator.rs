@@ -43,6 +43,7 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// What keeps it from starting, with what to do about it.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    machine::allow_files();
     let folder = DataFolder::open(&config.data_dir)?;
     let tls = tls::open(&config, &folder.path)?;
     let secret_text = cluster_secret(&config, &folder)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// Part of the memory that operators and caches of all processes together may use, in percent.
 const TARN_PERCENT: u64 = 70;
 /// Assumed when the system does not say.
@@ -12,6 +14,15 @@ const GROUPS: &str = "/sys/fs/cgroup";
 /// Processors that this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Lets this process open as many files as it may: each spill file and each socket is one, and the usual 1024 are few.
+pub(crate) fn allow_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files stays as limited as it was");
+    }
 }
 
 /// Memory of the machine or of its control group, whichever is less, in bytes.

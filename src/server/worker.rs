@@ -58,6 +58,7 @@ pub struct WorkerArgs {
 /// # Errors
 /// What keeps it from starting or joining.
 pub async fn run(args: WorkerArgs, config: Config) -> anyhow::Result<()> {
+    machine::allow_files();
     let Some(secret) = &config.cluster.secret else {
         bail!(
             "a worker needs the cluster's secret: set TARN__CLUSTER__SECRET to the text in the file \"cluster-secret\" of the coordinator's data folder"

@@ -1,8 +1,10 @@
 //! Workers and storage that fail while statements run: the right answer or an error that says so, never a hang, and
 //! nothing lost.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tarn::client::{Client, ClientError, Collected};
 use uuid::Uuid;
@@ -263,4 +265,93 @@ async fn a_server_killed_before_its_commit_leaves_the_table_as_it_was() {
         server.rows("SELECT i FROM t ORDER BY i").await,
         [["1"], ["3"]]
     );
+}
+
+/// All files below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .flat_map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files(&entry.path()),
+            _ => vec![entry.path()],
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_left_is_found_later_and_nothing_else() {
+    // The coordinator writes itself: workers that lose it would remove what they wrote.
+    let options = ServerOptions::default();
+    let mut server = options.clone().start().await;
+    let folder = server.folder();
+    server
+        .sql("CREATE TABLE t AS SELECT i, repeat(md5(i::text), 16) AS s FROM generate_series(1, 20000) AS g(i)")
+        .await;
+    // A snapshot whose files no newer one names, and one that has a neighbour.
+    server.sql("INSERT INTO t VALUES (0, 'x')").await;
+    server.sql("TRUNCATE t").await;
+    server.sql("INSERT INTO t VALUES (1, 'y'), (2, 'z')").await;
+    let warehouse = PathBuf::from(server.warehouse());
+    let before = files(&warehouse);
+    let client = server.client().clone();
+    let insert = tokio::spawn(async move {
+        let endless = "INSERT INTO t SELECT a.i, md5((a.i + b.i)::text) FROM generate_series(1, 1000000) AS a(i), generate_series(1, 1000000) AS b(i)";
+        client.query(endless).await
+    });
+    wait_for("files are written", NEVER_LONGER, async || {
+        (files(&warehouse).len() > before.len()).then_some(())
+    })
+    .await;
+    server.process().kill();
+    assert!(insert.await.unwrap().is_err());
+    drop(server);
+    let server = options.start_in(folder).await;
+    let rows = "SELECT * FROM t ORDER BY i";
+    let wanted = [["1", "y"], ["2", "z"]];
+    assert_eq!(server.rows(rows).await, wanted);
+    let left: Vec<PathBuf> = files(&warehouse);
+    let left: Vec<PathBuf> = left.into_iter().filter(|f| !before.contains(f)).collect();
+    assert!(!left.is_empty(), "the server left nothing");
+    // What a server leaves that is killed later, when files are finished and manifests written.
+    let data = before.iter().find(|f| has_end(f, "parquet")).unwrap();
+    let metadata = before.iter().find(|f| has_end(f, "avro")).unwrap();
+    let mut left = left;
+    for (file, name) in [(data, "left.parquet"), (metadata, "left.avro")] {
+        let copy = file.with_file_name(name);
+        fs::copy(file, &copy).unwrap();
+        left.push(copy);
+    }
+    let call = "CALL system.remove_orphan_files('t', older_than => '2h')";
+    assert_eq!(server.rows(call).await, [["0", "0"]], "all are young");
+    let old = SystemTime::now() - Duration::from_hours(3);
+    for file in before.iter().chain(&left) {
+        let file = fs::File::options().append(true).open(file).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let young = data.with_file_name("young.parquet");
+    fs::copy(data, &young).unwrap();
+    let bytes: u64 = left.iter().map(|f| fs::metadata(f).unwrap().len()).sum();
+    let wanted_counts = [[left.len().to_string(), bytes.to_string()]];
+    assert_eq!(server.rows(call).await, wanted_counts);
+    let mut stay = before.clone();
+    stay.push(young);
+    stay.sort();
+    assert_eq!(files(&warehouse), stay);
+    assert_eq!(server.rows(rows).await, wanted);
+    let history = "SELECT count(*), sum(length(s)) FROM t FOR VERSION AS OF ";
+    let first = server
+        .rows("SELECT snapshot_id FROM \"t$snapshots\" ORDER BY committed_at LIMIT 1")
+        .await;
+    let first = format!("{history}{}", first[0][0]);
+    assert_eq!(server.rows(&first).await, [["20000", "10240000"]]);
+    let error = server
+        .refuses("CALL system.remove_orphan_files('t', older_than => '5min')")
+        .await;
+    assert_eq!(error.code, "22023", "{error:?}");
+}
+
+fn has_end(file: &Path, end: &str) -> bool {
+    file.extension().is_some_and(|found| found == end)
 }

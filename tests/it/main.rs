@@ -14,6 +14,7 @@ mod bad_input;
 mod caches;
 mod clients;
 mod disks;
+mod ended;
 mod faults;
 mod files;
 mod flight;

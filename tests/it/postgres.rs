@@ -53,7 +53,7 @@ impl Answer {
 }
 
 /// A client without manners.
-struct Raw {
+pub(super) struct Raw {
     socket: TcpStream,
     key: Vec<u8>,
 }
@@ -105,7 +105,7 @@ impl Raw {
     }
 
     /// Connects and authenticates as admin.
-    async fn admin(server: &Server) -> Self {
+    pub(super) async fn admin(server: &Server) -> Self {
         let mut raw = Self::connect(server.door("postgres")).await;
         let mut packet = 0x0003_0000_u32.to_be_bytes().to_vec();
         packet.extend(b"user\0admin\0database\0lake\0\0");
@@ -162,6 +162,11 @@ impl Raw {
                 return answers;
             }
         }
+    }
+
+    /// Sends a query whose answer nobody waits for.
+    pub(super) async fn send_query(&mut self, sql: &str) {
+        self.send(&query(sql)).await;
     }
 
     /// Answers to one query.

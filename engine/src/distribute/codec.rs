@@ -7,15 +7,16 @@ use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::{files, scan, write};
+use crate::{files, partitioned, scan, write};
 
 /// First byte of an encoded node: which module decodes the rest.
 const TAG_SCAN: u8 = 1;
 const TAG_WRITE: u8 = 2;
 const TAG_FILES: u8 = 3;
 const TAG_EQUALITY: u8 = 4;
+const TAG_JOIN: u8 = 5;
 
-/// Encodes and decodes scans, writes and readers of files; the same on coordinator and workers.
+/// Encodes and decodes scans, writes, readers of files and joins; the same on coordinator and workers.
 #[derive(Debug)]
 pub struct TarnCodec;
 
@@ -32,6 +33,7 @@ impl PhysicalExtensionCodec for TarnCodec {
             Some((&TAG_WRITE, rest)) => write::try_decode(rest, inputs, ctx, proto_converter),
             Some((&TAG_FILES, rest)) => files::try_decode(rest, inputs, ctx, proto_converter),
             Some((&TAG_EQUALITY, rest)) => scan::try_decode_equality(rest, inputs),
+            Some((&TAG_JOIN, rest)) => partitioned::try_decode(rest, inputs, ctx, proto_converter),
             _ => not_impl_err!("a plan node that this version of Tarn does not know"),
         }
     }
@@ -60,6 +62,11 @@ impl PhysicalExtensionCodec for TarnCodec {
         buf.truncate(start);
         buf.push(TAG_EQUALITY);
         if scan::try_encode_equality(&node, buf)? {
+            return Ok(());
+        }
+        buf.truncate(start);
+        buf.push(TAG_JOIN);
+        if partitioned::try_encode(&node, buf, proto_converter)? {
             return Ok(());
         }
         buf.truncate(start);

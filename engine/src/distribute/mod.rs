@@ -33,6 +33,7 @@ use url::Url;
 pub use channel::ClusterChannels;
 pub use codec::TarnCodec;
 pub use options::StatementOptions;
+pub(crate) use options::spare_copies;
 pub(crate) use placement::PlacementSlot;
 pub(crate) use placement::human_bytes;
 pub(crate) use placement::leaf_bytes;

@@ -3,7 +3,7 @@
 //! Ordinary DataFusion options stay behind when a fragment is sent; these do not.
 
 use datafusion::common::extensions_options;
-use datafusion::config::{ConfigExtension, ConfigNonZeroUsize};
+use datafusion::config::{ConfigExtension, ConfigNonZeroUsize, ConfigOptions};
 use datafusion::prelude::SessionConfig;
 
 extensions_options! {
@@ -25,6 +25,8 @@ extensions_options! {
         pub parquet_pushdown_filters: bool, default = false
         /// Filter while decoding Parquet where that pays.
         pub row_filters_auto: bool, default = false
+        /// Joins that spill instead of hash joins.
+        pub spilling_joins: bool, default = false
     }
 }
 
@@ -44,10 +46,19 @@ impl StatementOptions {
         if let Ok(one) = ConfigNonZeroUsize::try_new(1) {
             options.execution.max_spill_file_size_bytes = one;
         }
+        if self.spilling_joins {
+            spare_copies(config.options_mut());
+        }
         *config = std::mem::take(config)
             .with_batch_size(self.batch_size.max(1))
             .with_target_partitions(self.target_partitions.max(1));
     }
+}
+
+/// Keeps sorts from copying what they hold together before they merge it: a copy of texts that came through a file or
+/// the network counts more than they do, and a sort that has nothing left to spill fails for the difference.
+pub(crate) fn spare_copies(options: &mut ConfigOptions) {
+    options.execution.sort_in_place_threshold_bytes = 0;
 }
 
 #[cfg(test)]

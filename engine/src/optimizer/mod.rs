@@ -25,6 +25,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use joins::JoinOrder;
 use late::LateMaterialization;
 
+use crate::partitioned::PartitionJoins;
+
 /// DataFusion's rule in whose place ours run: before anything is shuffled, and before filters reach the scans.
 const REPLACED: &str = "join_selection";
 
@@ -43,6 +45,7 @@ pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         if rule.name() == REPLACED {
             rules.push(Arc::new(JoinOrder));
             rules.push(Arc::new(LateMaterialization));
+            rules.push(Arc::new(PartitionJoins));
         } else {
             rules.push(rule);
         }

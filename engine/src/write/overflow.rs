@@ -4,22 +4,20 @@
 //! partition, spilling as any sort does, and written afterwards with one file open at a time: memory is bounded, and
 //! every partition has one file. Refuses to know plans.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::Time;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::{Stream, TryStreamExt};
 use tarn_catalog::NewDataFile;
 
 use super::task::WriteTask;
+use crate::once::once;
 
 type Shared = Arc<tokio::sync::Mutex<WriteTask>>;
 
@@ -42,14 +40,10 @@ pub(super) async fn write_all(
     let schema = task.waiting_schema();
     let task: Shared = Arc::new(tokio::sync::Mutex::new(task));
     let waiting = waiting(Arc::clone(&task), input, elapsed.clone());
-    let waiting = RecordBatchStreamAdapter::new(Arc::clone(&schema), waiting);
-    let once = Arc::new(Once {
-        schema: Arc::clone(&schema),
-        stream: Mutex::new(Some(Box::pin(waiting))),
-    });
-    let rows = StreamingTableExec::try_new(schema, vec![once], None, [], false, None)?;
+    let waiting = RecordBatchStreamAdapter::new(schema, waiting);
+    let rows = once(Box::pin(waiting))?;
     // Nothing comes out of the sort before all of the input went in.
-    let mut sorted = SortExec::new(order, Arc::new(rows)).execute(0, context)?;
+    let mut sorted = SortExec::new(order, rows).execute(0, context)?;
     while let Some(batch) = sorted.try_next().await? {
         let timer = elapsed.timer();
         task.lock().await.write_waiting(&batch).await?;
@@ -78,35 +72,4 @@ fn waiting(
             Ok(None)
         },
     )
-}
-
-/// A stream as the input of a plan that runs once.
-struct Once {
-    schema: SchemaRef,
-    stream: Mutex<Option<SendableRecordBatchStream>>,
-}
-
-impl fmt::Debug for Once {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Once").finish_non_exhaustive()
-    }
-}
-
-impl PartitionStream for Once {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream.take().unwrap_or_else(|| {
-            let again = futures::stream::once(async {
-                Err(DataFusionError::Internal(
-                    "rows of a write were asked for twice".to_owned(),
-                ))
-            });
-            let schema = Arc::clone(&self.schema);
-            Box::pin(RecordBatchStreamAdapter::new(schema, again))
-        })
-    }
 }
