@@ -617,6 +617,7 @@ mod tests {
         for text in [
             "code: 'Unknown error', message: \"h2 protocol error: error reading a body from connection\"",
             "worker http://127.0.0.1:7073/ cannot be reached: transport error",
+            "code: 'The service is currently unavailable', message: \"http2 error\", source: tonic::transport::Error(Transport, hyper::Error(Http2, KeepAliveTimedOut))",
             "a worker was lost while it ran a part of this statement: x",
         ] {
             let sent = DataFusionError::External(text.into());

@@ -99,6 +99,8 @@ impl Attempt {
             sent.spilling_joins = true;
         }
         options.optimizer.repartition_joins = true;
+        // Streams that are sorted apart take what their merge would need.
+        options.optimizer.repartition_sorts = false;
         distribute::spare_copies(options);
     }
 

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::Session as PlanSession;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchemaRef, Result, exec_datafusion_err, internal_err};
+use datafusion::common::{DFSchemaRef, Result, ScalarValue, exec_datafusion_err, internal_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -164,6 +164,7 @@ impl Hash for Part<'_> {
 /// # Errors
 /// None of its own.
 pub(crate) fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_up(|node| Ok(without_true(node)))?.data;
     let found = occurrences(&plan)?;
     if found.is_empty() {
         return Ok(plan);
@@ -184,6 +185,19 @@ pub(crate) fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(Transformed::new(node, true, TreeNodeRecursion::Jump))
     })?;
     Ok(marked.data)
+}
+
+/// A scan without filters that let all rows through, which one use may have and another not.
+fn without_true(node: LogicalPlan) -> Transformed<LogicalPlan> {
+    let is_true =
+        |filter: &Expr| matches!(filter, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
+    match node {
+        LogicalPlan::TableScan(mut scan) if scan.filters.iter().any(is_true) => {
+            scan.filters.retain(|filter| !is_true(filter));
+            Transformed::yes(LogicalPlan::TableScan(scan))
+        }
+        other => Transformed::no(other),
+    }
 }
 
 /// The parts that occur several times, each with its number and how often; not what is within them.

@@ -170,12 +170,13 @@ pub(super) fn execution(text: &str) -> EngineError {
 }
 
 /// What connections between workers say when the other end is gone.
-const LOST: [&str; 7] = [
+const LOST: [&str; 8] = [
     "a worker was lost",
     "broken pipe",
     "connection error",
     "error reading a body from connection",
     "h2 protocol error",
+    "http2 error",
     "keep-alive timed out",
     "transport error",
 ];
