@@ -163,28 +163,37 @@ impl QueryPlanner for StatementPlanner {
     }
 }
 
-/// Plans as `inner` does, and fits what stays in this process to how it runs. Workers fit their fragments themselves.
+/// Plans for this process or, where the statement's workers are to have a part, as `distributed` does. Fits what stays in
+/// this process to how it runs; workers fit their fragments themselves.
 #[derive(Debug)]
-pub(crate) struct FittingPlanner {
-    inner: Arc<dyn QueryPlanner + Send + Sync>,
+pub(crate) struct PlacingPlanner {
+    distributed: Arc<dyn QueryPlanner + Send + Sync>,
 }
 
-impl FittingPlanner {
-    /// A planner that comes after `inner`.
-    pub(crate) fn after(inner: Arc<dyn QueryPlanner + Send + Sync>) -> Self {
-        Self { inner }
+impl PlacingPlanner {
+    /// A planner that asks `distributed` for plans with stages.
+    pub(crate) fn new(distributed: Arc<dyn QueryPlanner + Send + Sync>) -> Self {
+        Self { distributed }
     }
 }
 
 #[async_trait]
-impl QueryPlanner for FittingPlanner {
+impl QueryPlanner for PlacingPlanner {
     async fn create_physical_plan(
         &self,
         logical_plan: &LogicalPlan,
         session: &dyn PlanSession,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = StatementPlanner
+            .create_physical_plan(logical_plan, session)
+            .await?;
+        let slot = session.config().get_extension::<PlacementSlot>();
+        // `datafusion-distributed` sends some plans away, such as unions, of which each stage has one task.
+        if !slot.is_some_and(|slot| slot.decide(&plan).distributed) {
+            return with_small_tables(plan);
+        }
         let plan = self
-            .inner
+            .distributed
             .create_physical_plan(logical_plan, session)
             .await?;
         if distribute::is_distributed(&plan) {

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::catalog::Session as PlanSession;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::utils::memory::RecordBatchMemoryCounter;
 use datafusion::common::{DFSchemaRef, Result, ScalarValue, exec_datafusion_err, internal_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
@@ -456,8 +457,10 @@ async fn gathered(
     memory: MemoryReservation,
 ) -> Result<Gathered> {
     let mut batches = Vec::new();
+    // Batches may be parts of one that was larger.
+    let mut counter = RecordBatchMemoryCounter::new();
     while let Some(batch) = rows.try_next().await? {
-        memory.try_grow(batch.get_array_memory_size())?;
+        memory.try_grow(counter.count_batch(&batch))?;
         batches.push(batch);
     }
     Ok(Gathered {

@@ -44,7 +44,7 @@ pub(crate) use show::{metrics_of, render, shape_of, stages_of, with_metrics};
 pub(crate) use traffic::{Traffic, traffic_of};
 
 use crate::error::{EngineError, ErrorKind};
-use crate::planner::FittingPlanner;
+use crate::planner::PlacingPlanner;
 use crate::scan;
 
 /// A worker, from the moment that it joined until it is gone.
@@ -112,7 +112,7 @@ pub(crate) fn configure(
         .with_distributed_route_tasks_handler(route)
         .with_distributed_planner();
     if let Some(planner) = builder.query_planner().take() {
-        return builder.with_query_planner(Arc::new(FittingPlanner::after(planner)));
+        return builder.with_query_planner(Arc::new(PlacingPlanner::new(planner)));
     }
     builder
 }

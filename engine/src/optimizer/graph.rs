@@ -137,6 +137,7 @@ impl JoinGraph {
         let names = schema.fields().iter().map(|field| field.name().clone());
         graph.output = places.into_iter().zip(names).collect();
         graph.close();
+        graph.equal_within();
         Ok(Some(graph))
     }
 
@@ -245,6 +246,31 @@ impl JoinGraph {
                     if a.input != b.input && !known && self.ty(*a) == self.ty(*b) {
                         self.edges.push(pair);
                     }
+                }
+            }
+        }
+    }
+
+    /// Adds the equalities of columns of one input that follow from others: a join compares one column of each group.
+    fn equal_within(&mut self) {
+        for mut class in self.classes() {
+            class.sort_unstable();
+            for pair in class.windows(2) {
+                if let [a, b] = pair
+                    && a.input == b.input
+                {
+                    let schema = self.inputs[a.input].plan.schema();
+                    let field = |place: &Place| Arc::clone(&schema.fields()[place.column]);
+                    let fields = vec![field(a), field(b)];
+                    let column = |position: usize| -> Arc<dyn PhysicalExpr> {
+                        Arc::new(Column::new(fields[position].name(), position))
+                    };
+                    let equal = BinaryExpr::new(column(0), Operator::Eq, column(1));
+                    self.conditions.push(Condition {
+                        expr: Arc::new(equal),
+                        places: vec![*a, *b],
+                        fields,
+                    });
                 }
             }
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::common::{JoinType, Result};
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode,
 };
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
 use super::estimate::{Estimate, estimate};
 use crate::distribute::StatementOptions;
@@ -102,6 +103,9 @@ pub(super) fn placed(
     {
         return join.swap_inputs().map(Some);
     }
+    if let Some(asked_once) = asking_for_one_row(plan)? {
+        return Ok(Some(asked_once));
+    }
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>()
         && join.join_type().supports_swap()
         && right_is_smaller(join.left(), join.right())?
@@ -109,4 +113,28 @@ pub(super) fn placed(
         return join.swap_inputs().map(Some);
     }
     Ok(None)
+}
+
+/// The join with one row at most of the side of which it only asks whether there is any: EXISTS without a condition.
+fn asking_for_one_row(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    use JoinType as J;
+    let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() else {
+        return Ok(None);
+    };
+    if join.filter().is_some() {
+        return Ok(None);
+    }
+    let one = |side: &Arc<dyn ExecutionPlan>| -> Arc<dyn ExecutionPlan> {
+        Arc::new(GlobalLimitExec::new(Arc::clone(side), 0, Some(1)))
+    };
+    let children = match join.join_type() {
+        J::LeftSemi | J::LeftAnti | J::LeftMark => {
+            vec![Arc::clone(join.left()), one(join.right())]
+        }
+        J::RightSemi | J::RightAnti | J::RightMark => {
+            vec![one(join.left()), Arc::clone(join.right())]
+        }
+        _ => return Ok(None),
+    };
+    replace_children_if_necessary(Arc::clone(plan), children).map(Some)
 }

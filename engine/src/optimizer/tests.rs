@@ -144,6 +144,10 @@ fn query(random: &mut StdRng) -> String {
             );
             write!(from, " AND t{table}.{column} = t{another}.{column}").unwrap();
         }
+        if random.random_bool(0.2) {
+            let another = random.random_range(0..table);
+            write!(from, " AND t{table}.k = t{another}.j").unwrap();
+        }
         if random.random_bool(0.25) {
             let another = random.random_range(0..table);
             write!(from, " AND t{table}.v <= t{another}.v + 2").unwrap();
