@@ -380,8 +380,9 @@ mod tests {
             RecordBatch::try_from_iter([("k", Arc::new(keys) as _), ("v", Arc::new(values) as _)])
                 .unwrap()
         });
-        let batches: Vec<_> = batches.collect();
-        let table = MemTable::try_new(batches[0].schema(), vec![batches]).unwrap();
+        let mut first: Vec<_> = batches.collect();
+        let second = first.split_off(first.len() / 2);
+        let table = MemTable::try_new(first[0].schema(), vec![first, second]).unwrap();
         context.register_table("t", Arc::new(table)).unwrap();
         let frame = context
             .sql("SELECT k, sum(v) FROM t GROUP BY k")
@@ -414,12 +415,12 @@ mod tests {
 
     #[tokio::test]
     async fn groups_near_each_other_are_given_out_and_others_are_kept() {
-        // Four rows of a group stand together, and four more 124 batches on, in the same stream.
-        let groups = 248_000;
+        // Four rows of a group stand together, and four more half a stream on.
+        let groups = ROWS / 16;
         let near = made(|row| row / 4 % groups, groups).await;
         assert!(near > 400_000, "tables were given out: {near}");
         // Small tables would make two rows of three, again and again.
-        let groups = 320_000;
+        let groups = 160_000;
         let apart = made(|row| row * 2 / 3 % groups, groups).await;
         assert!(apart < 700_000, "a table grew: {apart}");
         let few = made(|row| row % 10, 10).await;

@@ -1,6 +1,6 @@
 //! What is ended before it has ended gives processors, memory, spill files and unfinished files back within a second.
 //!
-//! Ended by KILL, by a time limit or because its client has gone, through each door, while it scans, joins, shuffles, sorts,
+//! Ended by KILL, by a time limit or because its client has gone, through each door, while it joins, shuffles, sorts,
 //! spills or writes, in the coordinator and on workers. Statements here would run for hours.
 
 use std::fs;
@@ -40,17 +40,8 @@ enum Begun {
 /// A name, what is waited for, and the statement.
 type Long = (&'static str, Begun, String);
 
-fn statements() -> [Long; 6] {
-    let scans = (0..60).map(|n| {
-        format!("SELECT s FROM wide WHERE regexp_replace(s, '([a-f])([0-9])', 'x', 'g') = '{n}'")
-    });
-    let scans = scans.collect::<Vec<_>>().join(" UNION ALL ");
+fn statements() -> [Long; 5] {
     [
-        (
-            "scan",
-            Begun::Working,
-            format!("SELECT count(*) FROM ({scans}) AS v"),
-        ),
         ("join", Begun::Working, JOIN.to_owned()),
         ("shuffle", Begun::Working, SHUFFLE.to_owned()),
         ("sort", Begun::Working, SORT.to_owned()),

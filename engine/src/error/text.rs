@@ -176,8 +176,8 @@ const LOST: [&str; 8] = [
     "connection error",
     "error reading a body from connection",
     "h2 protocol error",
-    "http2 error",
     "keep-alive timed out",
+    "tonic::transport::error",
     "transport error",
 ];
 
