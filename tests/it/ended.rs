@@ -304,7 +304,7 @@ async fn leaves(server: &mut Server, door: &str, (name, begun, text): &Long) -> 
 
 async fn who_leaves_any_door(workers: usize) {
     let mut server = server(workers).await;
-    let [_, join, _, _, spill, write] = statements();
+    let [join, _, _, spill, write] = statements();
     let mut late = vec![];
     for door in ["postgres", "flight"] {
         for statement in [&join, &spill, &write] {
