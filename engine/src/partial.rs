@@ -33,8 +33,8 @@ use futures::{Stream, StreamExt};
 
 /// A table of groups is given out when it has grown beyond this many bytes: about what the caches of a processor hold.
 const TABLE_BYTES: usize = 4 << 20;
-/// Tables stay small while they make at most this share of the rows that went in.
-const MADE_MAX: f64 = 0.6;
+/// Tables stay small while they make at most this share of the rows that went in: three of five.
+const MADE_MAX: (usize, usize) = (3, 5);
 
 /// Puts small tables under each partial aggregate of `plan`. The shape of the plan stays.
 ///
@@ -124,10 +124,10 @@ impl ExecutionPlan for PartialGroups {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Self::over(&self.inner, input),
-            _ => internal_err!("an aggregate has one input"),
-        }
+        let (Some(input), None) = (children.pop(), children.pop()) else {
+            return internal_err!("an aggregate has one input");
+        };
+        Self::over(&self.inner, input)
     }
 
     fn execute(
@@ -214,10 +214,10 @@ impl ExecutionPlan for Unbounded {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(inner), None) => Ok(Arc::new(Self { inner })),
-            _ => internal_err!("one input is expected"),
-        }
+        let (Some(inner), None) = (children.pop(), children.pop()) else {
+            return internal_err!("one input is expected");
+        };
+        Ok(Arc::new(Self { inner }))
     }
 
     fn execute(
@@ -261,7 +261,7 @@ impl Table {
             .taken_before
             .swap(self.taken.load(Ordering::Relaxed), Ordering::Relaxed);
         let made = self.made.load(Ordering::Relaxed);
-        let grows = made as f64 > before as f64 * MADE_MAX;
+        let grows = made.saturating_mul(MADE_MAX.1) > before.saturating_mul(MADE_MAX.0);
         self.grows.store(grows, Ordering::Relaxed);
         grows
     }
@@ -401,7 +401,7 @@ mod tests {
         });
         assert_eq!(sums.sum::<i64>(), ROWS);
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
-        assert_eq!(count as i64, groups);
+        assert_eq!(i64::try_from(count).unwrap(), groups);
         let mut made = None;
         plan.apply(|node| {
             if node.is::<PartialGroups>() {

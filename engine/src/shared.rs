@@ -330,14 +330,14 @@ impl ExecutionPlan for SharedExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.pop()) {
-            (Some(input), None) => Ok(Arc::new(Self {
-                number: self.number,
-                rows: Arc::clone(&self.rows),
-                input,
-            })),
-            _ => internal_err!("a shared part has one input"),
-        }
+        let (Some(input), None) = (children.pop(), children.pop()) else {
+            return internal_err!("a shared part has one input");
+        };
+        Ok(Arc::new(Self {
+            number: self.number,
+            rows: Arc::clone(&self.rows),
+            input,
+        }))
     }
 
     fn execute(
@@ -434,16 +434,15 @@ impl SharedRows {
         let Some(own) = all.get_mut(partition).filter(|own| own.left > 0) else {
             return Ok(None);
         };
-        let gathering = match &own.gathering {
-            Some(gathering) => gathering.clone(),
-            None => {
-                let memory = MemoryConsumer::new(format!("SharedExec[{partition}]"))
-                    .register(context.memory_pool());
-                gathered(run()?, memory)
-                    .map(|done| done.map(Arc::new).map_err(Arc::new))
-                    .boxed()
-                    .shared()
-            }
+        let gathering = if let Some(gathering) = &own.gathering {
+            gathering.clone()
+        } else {
+            let memory = MemoryConsumer::new(format!("SharedExec[{partition}]"))
+                .register(context.memory_pool());
+            gathered(run()?, memory)
+                .map(|done| done.map(Arc::new).map_err(Arc::new))
+                .boxed()
+                .shared()
         };
         own.left -= 1;
         // Who has begun holds the rows; nobody else will ask for them.

@@ -218,7 +218,9 @@ fn add_input(
         }
     } else if node.is::<NetworkCoalesceExec>() {
         add(&mut facts.gathered, &rows);
-        let inputs = node.as_network_boundary().map(|b| b.input_stage());
+        let inputs = node
+            .as_network_boundary()
+            .map(datafusion_distributed::NetworkBoundary::input_stage);
         facts.gathered_tasks += inputs.map_or(0, Stage::task_count);
     }
     // Else it is broadcast: every task has the same.

@@ -385,6 +385,6 @@ pub(super) fn number(value: &ScalarValue) -> Option<f64> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "estimates")]
-fn count(n: usize) -> f64 {
+pub(super) fn count(n: usize) -> f64 {
     n as f64
 }

@@ -38,8 +38,10 @@ pub(super) fn without_needless_looks(
                 return Ok(Transformed::no(node));
             }
         }
-        let plain = join.builder().with_null_aware(false).build()?;
-        Ok(Transformed::yes(Arc::new(plain) as Arc<dyn ExecutionPlan>))
+        let ordinary = join.builder().with_null_aware(false).build()?;
+        Ok(Transformed::yes(
+            Arc::new(ordinary) as Arc<dyn ExecutionPlan>
+        ))
     })
     .map(|done| done.data)
 }
@@ -56,6 +58,7 @@ fn expr_is_never_null(
 
 /// Whether no row of `plan` has NULL in its column at `position`.
 fn is_never_null(plan: &Arc<dyn ExecutionPlan>, position: usize) -> Result<bool> {
+    use JoinType as J;
     if !plan.schema().field(position).is_nullable() {
         return Ok(true);
     }
@@ -89,7 +92,6 @@ fn is_never_null(plan: &Arc<dyn ExecutionPlan>, position: usize) -> Result<bool>
         let Some(source) = output_columns(join).get(position).cloned() else {
             return Ok(false);
         };
-        use JoinType as J;
         return match (source.side, join.join_type()) {
             (JoinSide::Left, J::Inner | J::Left | J::LeftSemi | J::LeftAnti) => {
                 is_never_null(join.left(), source.index)

@@ -10,7 +10,7 @@ use datafusion::physical_plan::joins::{
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
-use super::estimate::{Estimate, estimate};
+use super::estimate::{Estimate, count, estimate};
 use crate::distribute::StatementOptions;
 
 /// A hash table of at most this many rows and bytes is shared by all streams, however few rows are looked up in it.
@@ -61,11 +61,11 @@ pub(super) fn partition_mode(
     let shared = small || {
         let probe = estimate(probe)?;
         if streams.workers == 0 {
-            let others = streams.partitions.saturating_sub(1) as f64;
+            let others = count(streams.partitions.saturating_sub(1));
             build.rows * others <= build.rows + probe.rows
         } else {
             bytes(&build) <= SENT_BYTES_MAX
-                && bytes(&build) * streams.workers as f64 <= bytes(&probe) * SENT_PART
+                && bytes(&build) * count(streams.workers) <= bytes(&probe) * SENT_PART
         }
     };
     Ok(if shared {

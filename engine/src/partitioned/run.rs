@@ -284,7 +284,7 @@ impl Run {
 
 /// The parts of both sides in pairs, which come of `all` bytes of the build side.
 fn pairs(build: Parts, probe: Parts, depth: usize, all: usize) -> impl Iterator<Item = Pair> {
-    let both = build.parts.into_iter().zip(probe.parts);
+    let both = build.each.into_iter().zip(probe.each);
     both.map(move |(build, probe)| Pair {
         stuck: build.bytes / STUCK_TENTHS > all / 10,
         build,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{ByteViewType, DataType};
 use datafusion::common::Result;
@@ -34,7 +35,7 @@ pub(super) struct Part {
 
 /// A side that was written to files.
 pub(super) struct Parts {
-    pub(super) parts: Vec<Part>,
+    pub(super) each: Vec<Part>,
     pub(super) rows: usize,
     /// Rows whose first key is NULL.
     pub(super) nulls: usize,
@@ -128,7 +129,7 @@ impl Side {
             Ok(Part { file, bytes })
         });
         Ok(Parts {
-            parts: parts.collect::<Result<_>>()?,
+            each: parts.collect::<Result<_>>()?,
             rows,
             nulls,
         })
@@ -146,7 +147,7 @@ impl Side {
             let keys = self.keys.iter();
             let keys = keys.map(|key| key.evaluate(batch)?.into_array(batch.num_rows()));
             let keys = keys.collect::<Result<Vec<ArrayRef>>>()?;
-            routed.nulls += keys.first().map_or(0, |key| key.logical_null_count());
+            routed.nulls += keys.first().map_or(0, Array::logical_null_count);
             hashes.clear();
             hashes.resize(batch.num_rows(), 0);
             create_hashes(&keys, &state, &mut hashes)?;
@@ -193,6 +194,6 @@ pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 fn wasteful<T: ByteViewType>(views: &GenericByteViewArray<T>) -> bool {
-    let held: usize = views.data_buffers().iter().map(|b| b.capacity()).sum();
+    let held: usize = views.data_buffers().iter().map(Buffer::capacity).sum();
     held > WASTE_MAX * views.total_buffer_bytes_used() + views.len()
 }

@@ -134,19 +134,26 @@ impl<'a> Side<'a> {
     }
 }
 
+/// The last 64 bits: the number itself if it is narrow.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "callers look whether bits are lost"
+)]
+#[inline]
+fn cut(value: i128) -> i64 {
+    value as i64
+}
+
 /// Whether all `values` have room in 64 bits, those of NULLs too.
 fn is_narrow(values: &[i128]) -> bool {
-    let high = |value: i128| (value >> 64) as i64;
-    let low = |value: i128| value as i64;
-    let beyond = |value: i128| high(value) ^ (low(value) >> 63);
+    let beyond = |value: i128| (value >> 64) ^ i128::from(cut(value) >> 63);
     values.iter().fold(0, |all, value| all | beyond(*value)) == 0
 }
 
 /// `function` of each row of two narrow sides.
 #[inline]
 fn rows(left: &Side, right: &Side, function: impl Fn(i64, i64) -> i128) -> Option<Vec<i128>> {
-    // They are narrow: nothing is cut off.
-    let narrow = |value: &i128| *value as i64;
+    let narrow = |value: &i128| cut(*value);
     match (left, right) {
         (Side::Column(left), Side::Column(right)) => {
             let pairs = left.values().iter().zip(right.values());
