@@ -145,16 +145,10 @@ impl ExecutionPlan for PartialGroups {
         let runtime = RuntimeEnvBuilder::from_runtime_env(&runtime)
             .with_memory_pool(Arc::new(pool))
             .build_arc()?;
-        let bounded = TaskContext::new(
-            context.task_id(),
-            context.session_id(),
-            context.session_config().clone(),
-            context.scalar_functions().clone(),
-            context.higher_order_functions().clone(),
-            context.aggregate_functions().clone(),
-            context.window_functions().clone(),
-            runtime,
-        );
+        // An aggregate that runs looks no function up.
+        let bounded = TaskContext::default()
+            .with_session_config(context.session_config().clone())
+            .with_runtime(runtime);
         Ok(Box::pin(Counted {
             inner: self.inner.execute(partition, Arc::new(bounded))?,
             table,

@@ -152,8 +152,10 @@ impl QueryPlanner for StatementPlanner {
             Arc::new(WritePlanner),
             Arc::new(SharedPlanner::default()),
         ]);
-        let marked = shared::marked(logical_plan.clone())?;
-        let plan = planner.create_physical_plan(&marked, session).await?;
+        let marked = shared::marked(logical_plan)?;
+        let plan = planner
+            .create_physical_plan(marked.as_ref().unwrap_or(logical_plan), session)
+            .await?;
         let plan = yielding(plan)?;
         let slot = session.config().get_extension::<PlacementSlot>();
         if slot.is_some_and(|slot| slot.decide(&plan).distributed) {

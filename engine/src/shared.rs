@@ -102,7 +102,7 @@ type TableVersion = (String, Option<i64>);
 impl<'a> Part<'a> {
     /// `None` if `plan` does not make few rows of many, or not the same ones each time.
     fn of(plan: &'a LogicalPlan) -> Option<Self> {
-        if !matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_)) {
+        if !gathers(plan) {
             return None;
         }
         let mut versions = Vec::new();
@@ -160,15 +160,24 @@ impl Hash for Part<'_> {
     }
 }
 
-/// Marks the parts of an optimized plan that occur several times.
+/// An optimized plan with marks on the parts that occur several times; none if there are none.
 ///
 /// # Errors
 /// None of its own.
-pub(crate) fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn marked(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let mut gathering = 0;
+    plan.apply(|node| {
+        gathering += usize::from(gathers(node));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if gathering < 2 {
+        return Ok(None);
+    }
+    let plan = plan.clone();
     let plan = plan.transform_up(|node| Ok(without_true(node)))?.data;
     let found = occurrences(&plan)?;
     if found.is_empty() {
-        return Ok(plan);
+        return Ok(None);
     }
     let marked = plan.clone().transform_down(|node| {
         let found = Part::of(&node).and_then(|part| found.get(&part).copied());
@@ -185,7 +194,12 @@ pub(crate) fn marked(plan: LogicalPlan) -> Result<LogicalPlan> {
         });
         Ok(Transformed::new(node, true, TreeNodeRecursion::Jump))
     })?;
-    Ok(marked.data)
+    Ok(Some(marked.data))
+}
+
+/// Whether a node makes few rows of many.
+fn gathers(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_))
 }
 
 /// A scan without filters that let all rows through, which one use may have and another not.

@@ -293,7 +293,13 @@ async fn wide_rows_pass(workers: usize, memory: &str) {
                 }
             }
             // Two processes share what one had: a refusal that names query and operator is an answer, too.
-            Err(error) if workers > 0 && error.code() == "53200" => println!("{name}: {error}"),
+            Err(error) if workers > 0 && error.code() == "53200" => {
+                let text = error.to_string();
+                assert!(
+                    text.contains("] needs ") && text.contains("but query "),
+                    "{name} names operator and query: {text}"
+                );
+            }
             Err(error) => wrong.push(format!("{name}: {error}")),
         }
     }
