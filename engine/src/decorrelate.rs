@@ -22,9 +22,11 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
+mod membership;
 mod push;
 
 use crate::single;
+use membership::as_exists;
 use push::push;
 
 /// Rewrites what DataFusion leaves.
@@ -47,10 +49,11 @@ fn node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Join(join) => return lateral(join),
         other => other,
     };
-    if plan.inputs().len() != 1 || !has_hard(&plan)? {
-        return Ok(Transformed::no(plan));
+    let plan = as_exists(plan)?;
+    if plan.data.inputs().len() != 1 || !has_hard(&plan.data)? {
+        return Ok(plan);
     }
-    values(plan)
+    values(plan.data)
 }
 
 /// A name that no statement has.

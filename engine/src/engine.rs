@@ -48,6 +48,7 @@ use crate::pg_catalog;
 use crate::planner::StatementPlanner;
 use crate::processors::Processors;
 use crate::resolve::{AboutCatalogs, Catalogs, Missing, SEARCH_PATH, StatementCatalogs};
+use crate::rules;
 use crate::runtime::EngineRuntime;
 use crate::session::Session;
 use crate::single::CheckSingleRow;
@@ -56,6 +57,7 @@ use crate::temporal::{CompareDays, DatesBesideTimestamps, IntervalOrder};
 use crate::types::SqlTypes;
 use crate::values;
 use crate::views::Scope;
+use crate::wanted::Wanted;
 
 /// What an engine is made of.
 #[derive(Clone, Debug)]
@@ -286,9 +288,12 @@ pub(crate) struct StatementState {
 }
 
 impl StatementState {
-    /// What its plans run with.
-    pub(crate) fn task(&self) -> Arc<TaskContext> {
+    /// What its plans run with, for as long as their rows are `wanted`.
+    pub(crate) fn task(&self, wanted: &Wanted) -> Arc<TaskContext> {
         let task = TaskContext::from(&self.state);
+        let mut config = task.session_config().clone();
+        wanted.tell(&mut config);
+        let task = task.with_session_config(config);
         Arc::new(task.with_runtime(Arc::clone(&self.resources)))
     }
 }
@@ -323,6 +328,7 @@ impl Engine {
         let builder = SessionStateBuilder::new()
             .with_default_features()
             .with_analyzer_rules(rules)
+            .with_optimizer_rules(rules::optimizer_rules())
             .with_config(session)
             .with_runtime_env(Arc::clone(config.runtime.env()))
             .with_query_planner(Arc::new(StatementPlanner))

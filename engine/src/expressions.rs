@@ -21,9 +21,18 @@ pub(crate) fn rewrite_types(
     plan: LogicalPlan,
     change: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
+    retyped(plan, |node| of_node(node, &change))
+}
+
+/// Rewrites every node of `plan` and of its subqueries from the leaves up: what is above the first that changed is typed
+/// anew.
+pub(crate) fn retyped(
+    plan: LogicalPlan,
+    change: impl Fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>,
+) -> Result<LogicalPlan> {
     let mut changed = false;
     plan.transform_up_with_subqueries(|node| {
-        let done = of_node(node, &change)?;
+        let done = change(node)?;
         changed |= done.transformed;
         if changed {
             done.map_data(LogicalPlan::recompute_schema)

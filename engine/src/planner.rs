@@ -27,6 +27,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use tarn_catalog::Table;
 
 use crate::distribute::{self, PlacementSlot};
+use crate::pairs::with_watched_pairs;
 use crate::partial::with_small_tables;
 use crate::partitioned::PartitionedJoinExec;
 use crate::shared::{self, SharedPlanner};
@@ -192,7 +193,7 @@ impl QueryPlanner for PlacingPlanner {
         let slot = session.config().get_extension::<PlacementSlot>();
         // `datafusion-distributed` sends some plans away, such as unions, of which each stage has one task.
         if !slot.is_some_and(|slot| slot.decide(&plan).distributed) {
-            return with_small_tables(plan);
+            return fit(plan);
         }
         let plan = self
             .distributed
@@ -201,9 +202,14 @@ impl QueryPlanner for PlacingPlanner {
         if distribute::is_distributed(&plan) {
             Ok(plan)
         } else {
-            with_small_tables(plan)
+            fit(plan)
         }
     }
+}
+
+/// Fits a plan, or a fragment of one, to how this process runs it.
+pub(crate) fn fit(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    with_watched_pairs(with_small_tables(plan)?)
 }
 
 /// Makes operators that give many batches for one of their input yield to the scheduler.

@@ -2,7 +2,8 @@
 //!
 //! A query whose worker is lost before its first row is planned again on the workers that are
 //! left, the last time in this process: nothing of it has been seen yet. So is one that found a full disk on the way, in this
-//! process at once. One whose hash joins do not fit into memory is planned again with joins that spill.
+//! process at once. One whose hash joins or sorts do not fit into memory is planned again with joins that spill, and then
+//! in one stream.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -44,6 +45,7 @@ use crate::temporal;
 use crate::using;
 use crate::versions;
 use crate::views::Scope;
+use crate::wanted::Wanted;
 use crate::weight::{Weight, weigh};
 use crate::zone::in_zone;
 
@@ -53,11 +55,22 @@ const ATTEMPTS_MAX: usize = 3;
 /// Rows in a batch when joins spill.
 const SPILLING_ROWS: usize = 1024;
 
+/// How a statement goes about memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thrift {
+    /// It has enough.
+    None,
+    /// Joins spill, and batches are small.
+    Spilling,
+    /// The same in one stream: operators that work side by side keep each other from the memory that each needs at least.
+    Alone,
+}
+
 /// How a statement is planned this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     number: usize,
-    spilling_joins: bool,
+    thrift: Thrift,
     /// In the coordinator, because a disk is full where it ran.
     here: bool,
 }
@@ -67,7 +80,7 @@ impl Attempt {
     pub(crate) fn first() -> Self {
         Self {
             number: 1,
-            spilling_joins: false,
+            thrift: Thrift::None,
             here: false,
         }
     }
@@ -79,12 +92,12 @@ impl Attempt {
 
     /// Whether it is as the session wants it.
     pub(crate) fn is_first(self) -> bool {
-        self.number == 1 && !self.spilling_joins && !self.here
+        self.number == 1 && self.thrift == Thrift::None && !self.here
     }
 
     /// Sets the options of this attempt before the physical plan is made.
     pub(crate) fn prepare(self, statement: &mut StatementState) {
-        if !self.spilling_joins {
+        if self.thrift == Thrift::None {
             return;
         }
         let config = statement.state.config_mut();
@@ -97,6 +110,9 @@ impl Attempt {
         if let Some(sent) = options.extensions.get_mut::<StatementOptions>() {
             sent.batch_size = rows;
             sent.spilling_joins = true;
+        }
+        if self.thrift == Thrift::Alone {
+            options.execution.target_partitions = 1;
         }
         options.optimizer.repartition_joins = true;
         // Streams that are sorted apart take what their merge would need.
@@ -119,13 +135,14 @@ impl Attempt {
                 ..self
             },
             ErrorKind::ResourcesExhausted
-                if !self.spilling_joins
-                    && CAREFUL.iter().any(|name| error.message.contains(name)) =>
+                if CAREFUL.iter().any(|name| error.message.contains(name)) =>
             {
-                Self {
-                    spilling_joins: true,
-                    ..self
-                }
+                let thrift = match self.thrift {
+                    Thrift::None => Thrift::Spilling,
+                    Thrift::Spilling => Thrift::Alone,
+                    Thrift::Alone => return Err(error),
+                };
+                Self { thrift, ..self }
             }
             ErrorKind::DiskFull if !self.here && error.message.starts_with(ON_WORKERS) => {
                 Self { here: true, ..self }
@@ -136,7 +153,7 @@ impl Attempt {
             query_id = context.query_id,
             %error,
             attempt = next.number,
-            spilling_joins = next.spilling_joins,
+            thrift = ?next.thrift,
             here = next.here,
             "statement planned again"
         );
@@ -144,9 +161,9 @@ impl Attempt {
     }
 }
 
-/// What the build side of a hash join, and sorts, are called in an error about memory: with joins that spill, and in
-/// smaller batches, they may fit.
-const CAREFUL: [&str; 2] = ["HashJoinInput", "ExternalSorter"];
+/// What the build sides of joins, and sorts, are called in an error about memory: with joins that spill, and in smaller
+/// batches, they may fit.
+const CAREFUL: [&str; 3] = ["HashJoinInput", "ExternalSorter", "NestedLoopJoinLoad"];
 
 /// Begins what is said of a full disk that a plan met which ran on workers.
 const ON_WORKERS: &str = "while this statement ran on workers: ";
@@ -470,11 +487,13 @@ pub(crate) async fn run(
     context
         .observer
         .running(RunningPlan::new(Arc::clone(physical)));
-    let task = statement.task();
+    let wanted = Wanted::default();
+    let task = statement.task(&wanted);
     if weight == Weight::Light {
         return Ok(execute_stream(Arc::clone(physical), task)?);
     }
     let rows = statement.processors.run(Arc::clone(physical), task);
+    let rows = wanted.until_dropped(rows);
     if !distribute::is_distributed(physical) {
         return Ok(rows);
     }

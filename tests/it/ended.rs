@@ -1,6 +1,6 @@
 //! What is ended before it has ended gives processors, memory, spill files and unfinished files back within a second.
 //!
-//! Ended by KILL, by a time limit or because its client has gone, through each door, while it joins, shuffles, sorts,
+//! Ended by KILL, by a time limit or because its client has gone, through each door, while it scans, joins, shuffles, sorts,
 //! spills or writes, in the coordinator and on workers. Statements here would run for hours.
 
 use std::fs;
@@ -40,14 +40,26 @@ enum Begun {
 /// A name, what is waited for, and the statement.
 type Long = (&'static str, Begun, String);
 
-fn statements() -> [Long; 5] {
+fn statements() -> [Long; 6] {
     [
+        ("scan", Begun::Working, scan()),
         ("join", Begun::Working, JOIN.to_owned()),
         ("shuffle", Begun::Working, SHUFFLE.to_owned()),
         ("sort", Begun::Working, SORT.to_owned()),
         ("spill", Begun::Spilling, SORT.to_owned()),
         ("write", Begun::Writing, WRITE.to_owned()),
     ]
+}
+
+/// Reads a table many times, and has much to do for each row of it.
+fn scan() -> String {
+    let branches: Vec<_> = (0..60)
+        .map(|n| {
+            format!("SELECT regexp_replace(s, '([a-f]+)([0-9]+)', '\\2{n}\\1', 'g') AS t FROM wide")
+        })
+        .collect();
+    let all = branches.join(" UNION ALL ");
+    format!("SELECT count(*) FROM ({all}) AS a WHERE length(t) = 1")
 }
 
 const JOIN: &str =
@@ -304,10 +316,10 @@ async fn leaves(server: &mut Server, door: &str, (name, begun, text): &Long) -> 
 
 async fn who_leaves_any_door(workers: usize) {
     let mut server = server(workers).await;
-    let [join, _, _, spill, write] = statements();
+    let [scan, join, _, _, spill, write] = statements();
     let mut late = vec![];
     for door in ["postgres", "flight"] {
-        for statement in [&join, &spill, &write] {
+        for statement in [&scan, &join, &spill, &write] {
             let mut took = leaves(&mut server, door, statement).await;
             if took > BACK_WITHIN {
                 took = leaves(&mut server, door, statement).await;

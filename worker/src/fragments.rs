@@ -10,9 +10,10 @@ use datafusion_distributed::{ExecuteTaskRequest, ProducerHead, TaskKey, Worker};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::{BodyStream, StreamBody};
 use tarn_engine::cluster::{ClusterSecret, TOKEN_HEADER};
 use tarn_engine::distribute::{ClusterChannels, FragmentWatch, WorkerSession};
-use tarn_engine::{EngineRuntime, MemoryBudget, Processors, RangeCache};
+use tarn_engine::{EngineRuntime, MemoryBudget, Processors, RangeCache, Wanted};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
@@ -143,6 +144,41 @@ async fn forget_ended(worker: Worker, memory: MemoryBudget) {
     }
 }
 
+/// A body that ends the wish for what its call began if the caller leaves before its end.
+///
+/// The call that brings a fragment is answered for as long as its statement runs.
+fn until_left(body: Body, wanted: Wanted) -> Body {
+    let mut caller = Caller {
+        wanted: Some(wanted),
+    };
+    let frames = BodyStream::new(body).inspect(move |frame| {
+        if frame.as_ref().is_ok_and(|frame| frame.is_trailers()) {
+            caller.has_all();
+        }
+    });
+    Body::new(StreamBody::new(frames))
+}
+
+/// Who waits for the end of a body.
+struct Caller {
+    wanted: Option<Wanted>,
+}
+
+impl Caller {
+    /// Waits no more.
+    fn has_all(&mut self) {
+        self.wanted = None;
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(wanted) = &self.wanted {
+            wanted.end();
+        }
+    }
+}
+
 /// Lets a call through if it carries a valid token, to the threads for queries: what it starts there stays there, and
 /// sockets and heartbeats do not wait for it.
 #[derive(Clone, Debug)]
@@ -181,12 +217,17 @@ where
             .unwrap_or("");
         match self.secret.verify(token) {
             Ok(()) => {
-                let call = self.processors.spawn(self.inner.call(request));
+                let wanted = Wanted::default();
+                let call = wanted.clone().within(self.inner.call(request));
+                let call = self.processors.spawn(call);
                 Box::pin(async move {
-                    call.await.unwrap_or_else(|error| {
-                        tracing::error!(%error, "fragment failed");
-                        Ok(Status::internal("a part of Tarn failed on a worker").into_http())
-                    })
+                    match call.await {
+                        Ok(response) => Ok(response?.map(|body| until_left(body, wanted))),
+                        Err(error) => {
+                            tracing::error!(%error, "fragment failed");
+                            Ok(Status::internal("a part of Tarn failed on a worker").into_http())
+                        }
+                    }
                 })
             }
             Err(error) => {

@@ -17,8 +17,9 @@ use tarn_catalog::RangeCache;
 use super::show::{ScanTotals, metrics_of};
 use super::{ClusterChannels, StatementOptions, TarnCodec};
 use crate::functions;
-use crate::partial::with_small_tables;
+use crate::planner::fit;
 use crate::runtime::EngineRuntime;
+use crate::wanted::Wanted;
 
 /// A fragment's plan on its worker; can be asked what it has read.
 #[derive(Debug)]
@@ -85,6 +86,9 @@ impl WorkerSessionBuilder for WorkerSession {
         let options = options.cloned().unwrap_or_default();
         options.apply(config);
         config.set_extension(Arc::clone(&self.ranges));
+        if let Some(wanted) = Wanted::here() {
+            wanted.tell(config);
+        }
         self.runtime.fit(config);
         // All tasks of a statement on this worker share its memory.
         let resources = self.runtime.of_query(&options.query_id)?;
@@ -97,7 +101,7 @@ impl WorkerSessionBuilder for WorkerSession {
         let slot = Arc::downgrade(&slot);
         config.set_distributed_worker_plan_rewrite_handler(
             move |event: WorkerPlanRewriteEvent<'_>| {
-                let plan = with_small_tables(event.plan)?;
+                let plan = fit(event.plan)?;
                 let fragment = Arc::new(FragmentPlan {
                     plan: Arc::clone(&plan),
                 });

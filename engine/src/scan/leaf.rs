@@ -33,6 +33,7 @@ use super::adapter::FieldIdAdapterFactory;
 use super::conform::Evolution;
 use super::deletes::FileDeletes;
 use super::source::IcebergSource;
+use crate::wanted::while_wanted;
 
 /// How many bytes of memory one stored (compressed) byte of a column of variable width is taken to be.
 const EXPANSION: usize = 3;
@@ -210,10 +211,12 @@ impl IcebergScan {
         }
     }
 
-    /// The stream with errors that name the table. The source below names the file.
+    /// The stream with errors that name the table, for as long as somebody waits for its rows. The source below names
+    /// the file.
     fn named(
         &self,
         opened: Result<SendableRecordBatchStream>,
+        context: &TaskContext,
     ) -> Result<SendableRecordBatchStream> {
         let facts = Arc::clone(&self.facts);
         let name = move |error: DataFusionError| {
@@ -222,7 +225,8 @@ impl IcebergScan {
         let stream = opened.map_err(&name)?;
         let schema = stream.schema();
         let batches = stream.map(move |batch| batch.map_err(&name));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+        let named = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
+        Ok(while_wanted(context, named))
     }
 
     fn fmt_line(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
@@ -284,13 +288,14 @@ impl DataSource for IcebergScan {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let opened = self.inner.open(partition, context);
-        self.named(opened)
+        let opened = self.inner.open(partition, Arc::clone(&context));
+        self.named(opened, &context)
     }
 
     fn open_with_args(&self, args: OpenArgs) -> Result<SendableRecordBatchStream> {
+        let context = Arc::clone(&args.context);
         let opened = self.inner.open_with_args(args);
-        self.named(opened)
+        self.named(opened, &context)
     }
 
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {

@@ -1,12 +1,14 @@
-//! Of a float and a decimal that CASE or coalesce chooses from, both are floats, as in PostgreSQL.
+//! Of a float and a decimal that CASE, coalesce or UNION puts into one place, both are floats, as in PostgreSQL.
 //!
 //! Knows logical plans only.
+
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::expressions;
@@ -17,12 +19,53 @@ pub(super) struct FloatChoices;
 
 impl AnalyzerRule for FloatChoices {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        expressions::rewrite_types(plan, |expr, schema| Ok(chosen(expr, schema)))
+        expressions::retyped(plan, |node| {
+            let chosen = |expr: Expr, schema: &DFSchema| Ok(chosen(expr, schema));
+            expressions::of_node(node, &chosen)?.transform_data(united)
+        })
     }
 
     fn name(&self) -> &'static str {
         "float_choices"
     }
+}
+
+/// A union in whose columns no decimal is beside a float.
+fn united(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(union) = &plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let columns = union.schema.fields().len();
+    let as_wide = |input: &Arc<LogicalPlan>| input.schema().fields().len() == columns;
+    if !union.inputs.iter().all(as_wide) {
+        return Ok(Transformed::no(plan));
+    }
+    let any = |at: usize, wanted: fn(&DataType) -> bool| {
+        let mut fields = union.inputs.iter().map(|input| input.schema().field(at));
+        fields.any(|field| wanted(field.data_type()))
+    };
+    let mixed: Vec<bool> = (0..columns)
+        .map(|at| any(at, DataType::is_floating) && any(at, DataType::is_decimal))
+        .collect();
+    if !mixed.contains(&true) {
+        return Ok(Transformed::no(plan));
+    }
+    let with_floats = |input: &Arc<LogicalPlan>| {
+        let columns = input.schema().iter().zip(&mixed);
+        let columns = columns.map(|((qualifier, field), mixed)| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            if *mixed && field.data_type().is_decimal() {
+                cast(column, DataType::Float64).alias(field.name())
+            } else {
+                column
+            }
+        });
+        let input = LogicalPlanBuilder::from(Arc::clone(input)).project(columns)?;
+        Ok(Arc::new(input.build()?))
+    };
+    let inputs = union.inputs.iter().map(with_floats);
+    let union = Union::try_new_with_loose_types(inputs.collect::<Result<_>>()?)?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
 }
 
 fn chosen(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
