@@ -89,17 +89,6 @@ impl Headings {
     /// Beside a wildcard, and for a second column of one name, the planner is given another name.
     fn of_list(list: &[SelectItem]) -> Self {
         let mut items: Vec<Item> = list.iter().map(item).collect();
-        if !items.contains(&Item::Wildcard) {
-            let mut taken = HashSet::new();
-            for (found, item) in items.iter_mut().zip(list) {
-                if let SelectItem::ExprWithAlias { alias, .. } = item
-                    && !taken.insert(fold(alias))
-                {
-                    *found = Item::Named(fold(alias));
-                }
-            }
-            return Self::named(items);
-        }
         for (found, item) in items.iter_mut().zip(list) {
             match item {
                 SelectItem::UnnamedExpr(Expr::Identifier(name)) => *found = Item::Named(fold(name)),

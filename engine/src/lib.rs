@@ -15,6 +15,7 @@ mod chains;
 mod checked;
 pub mod cluster;
 mod commands;
+mod conditions;
 mod connection;
 mod connection_copy;
 mod connection_tokens;

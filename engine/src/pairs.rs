@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{JoinType, Result, exec_err, internal_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
@@ -27,16 +27,15 @@ use datafusion::physical_plan::{
 
 use crate::wanted::Wanted;
 
-/// Puts what is said above around each nested loop of `plan`. The shape of the plan stays.
+/// Puts what is said above around `node`, if it is a nested loop.
 ///
 /// # Errors
 /// None of its own.
-pub(crate) fn with_watched_pairs(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| match node.downcast_ref::<NestedLoopJoinExec>() {
-        Some(join) => Pairs::over(join, join.left(), join.right()).map(Transformed::yes),
-        None => Ok(Transformed::no(node)),
-    })
-    .map(|done| done.data)
+pub(crate) fn watched(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    match node.downcast_ref::<NestedLoopJoinExec>() {
+        Some(join) => Pairs::over(join, join.left(), join.right()),
+        None => Ok(node),
+    }
 }
 
 /// A nested loop that is watched.
@@ -343,6 +342,7 @@ impl PhysicalExpr for Asks {
 #[cfg(test)]
 mod tests {
     use datafusion::common::assert_batches_sorted_eq;
+    use datafusion::common::tree_node::TreeNode;
     use datafusion::execution::memory_pool::GreedyMemoryPool;
     use datafusion::physical_plan::collect;
     use datafusion::prelude::{SessionConfig, SessionContext};
@@ -355,7 +355,7 @@ mod tests {
             .build_arc()?;
         let context = SessionContext::new_with_config_rt(config, runtime);
         let plan = context.sql(sql).await?.create_physical_plan().await?;
-        let plan = with_watched_pairs(plan)?;
+        let plan = crate::planner::fit(plan)?;
         let watched = plan.exists(|node| Ok(node.is::<Pairs>()))?;
         assert!(watched, "{sql} has no nested loop");
         collect(plan, context.task_ctx()).await

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{
@@ -36,18 +36,17 @@ const TABLE_BYTES: usize = 4 << 20;
 /// Tables stay small while they make at most this share of the rows that went in: three of five.
 const MADE_MAX: (usize, usize) = (3, 5);
 
-/// Puts small tables under each partial aggregate of `plan`. The shape of the plan stays.
+/// Puts small tables under `node`, if it is a partial aggregate.
 ///
 /// # Errors
 /// None of its own.
-pub(crate) fn with_small_tables(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| match node.downcast_ref::<AggregateExec>() {
+pub(crate) fn with_small_tables(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    match node.downcast_ref::<AggregateExec>() {
         Some(aggregate) if gives_out_early(aggregate) => {
-            PartialGroups::over(&node, Arc::clone(aggregate.input())).map(Transformed::yes)
+            PartialGroups::over(&node, Arc::clone(aggregate.input()))
         }
-        _ => Ok(Transformed::no(node)),
-    })
-    .map(|done| done.data)
+        _ => Ok(node),
+    }
 }
 
 /// Whether DataFusion gives the groups of `aggregate` out when memory is scarce, and goes on.
@@ -384,7 +383,7 @@ mod tests {
             .unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
         let before = displayable(plan.as_ref()).indent(false).to_string();
-        let plan = with_small_tables(plan).unwrap();
+        let plan = crate::planner::fit(plan).unwrap();
         assert_eq!(displayable(plan.as_ref()).indent(false).to_string(), before);
         let rows = collect(Arc::clone(&plan), context.task_ctx())
             .await

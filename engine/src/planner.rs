@@ -17,17 +17,18 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{
     Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec,
 };
 use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use tarn_catalog::Table;
 
+use crate::conditions;
 use crate::distribute::{self, PlacementSlot};
-use crate::pairs::with_watched_pairs;
+use crate::pairs;
 use crate::partial::with_small_tables;
 use crate::partitioned::PartitionedJoinExec;
 use crate::shared::{self, SharedPlanner};
@@ -207,9 +208,19 @@ impl QueryPlanner for PlacingPlanner {
     }
 }
 
-/// Fits a plan, or a fragment of one, to how this process runs it.
+/// Fits a plan, or a fragment of one, to how this process runs it. What each operator gives stays what it is.
 pub(crate) fn fit(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    with_watched_pairs(with_small_tables(plan)?)
+    let children = plan.children();
+    let fitted = children.iter().map(|child| fit(Arc::clone(child)));
+    let fitted = fitted.collect::<Result<Vec<_>>>()?;
+    let mut pairs = fitted.iter().zip(&children);
+    let plan = if pairs.all(|(new, old)| Arc::ptr_eq(new, old)) {
+        plan
+    } else {
+        let keep = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+        Arc::clone(&plan).replace_children(fitted, keep)?
+    };
+    conditions::ordered(pairs::watched(with_small_tables(plan)?)?)
 }
 
 /// Makes operators that give many batches for one of their input yield to the scheduler.

@@ -37,6 +37,7 @@ impl VisitorMut for Rewriter {
         let stars: HashSet<String> = select.projection.iter().filter_map(wildcard).collect();
         let mut aliases: HashSet<String> = HashSet::new();
         let mut casts: HashSet<String> = HashSet::new();
+        let several = select.projection.len() > 1;
         for (at, item) in select.projection.iter_mut().enumerate() {
             match item {
                 // The column comes once more with the star.
@@ -51,8 +52,10 @@ impl VisitorMut for Rewriter {
                             || stars.contains(&table)
                             || (table.is_empty() && !stars.is_empty())
                     });
-                    // The planner calls a cast what it calls the value.
-                    if twice || !casts.insert(uncast(expr).to_string()) {
+                    // The planner calls a cast what it calls the value, and a subquery what it calls its column.
+                    let value = uncast(expr);
+                    let inner = several && matches!(value, Expr::Subquery(_));
+                    if twice || inner || !casts.insert(value.to_string()) {
                         *item = SelectItem::ExprWithAlias {
                             expr: expr.clone(),
                             alias: hidden(at),
@@ -100,5 +103,9 @@ mod tests {
             "SELECT a, a::TEXT AS \"tarn column 2\" FROM t",
         );
         check("SELECT a AS x, b FROM t", "SELECT a AS x, b FROM t");
+        check(
+            "SELECT max(a), (SELECT max(b) FROM u) FROM t",
+            "SELECT max(a), (SELECT max(b) FROM u) AS \"tarn column 2\" FROM t",
+        );
     }
 }
