@@ -28,6 +28,7 @@ use tarn_catalog::Table;
 
 use crate::conditions;
 use crate::distribute::{self, PlacementSlot};
+use crate::optimizer;
 use crate::pairs;
 use crate::partial::with_small_tables;
 use crate::partitioned::PartitionedJoinExec;
@@ -161,7 +162,7 @@ impl QueryPlanner for StatementPlanner {
         let plan = yielding(plan)?;
         let slot = session.config().get_extension::<PlacementSlot>();
         if slot.is_some_and(|slot| slot.decide(&plan).distributed) {
-            return shared::apart(plan);
+            return optimizer::for_workers(shared::apart(plan)?);
         }
         Ok(plan)
     }

@@ -1,11 +1,12 @@
 //! Rules of our own for physical plans.
 //!
 //! `joins` puts joins in order, after `nulls` made those of `NOT IN` ordinary ones where it can; `late` says which scans
-//! filter rows while they decode. They choose by what `estimate` and `selectivity` make of the statistics; none changes
-//! which rows come out.
+//! filter rows while they decode; `groups` changes plans that go to workers. They choose by what `estimate` and
+//! `selectivity` make of the statistics; none changes which rows come out.
 
 mod estimate;
 mod graph;
+mod groups;
 mod joins;
 mod late;
 mod nulls;
@@ -36,6 +37,14 @@ const REPLACED: &str = "join_selection";
 /// If DataFusion cannot make statistics of the plan.
 pub(crate) fn estimated_bytes(plan: &Arc<dyn ExecutionPlan>) -> Result<f64> {
     estimate::estimate(plan).map(|estimate| estimate.rows * estimate.row_bytes)
+}
+
+/// A plan that goes to workers, where what joins know of their keys does not reach each scan.
+///
+/// # Errors
+/// If DataFusion cannot make statistics of a part.
+pub(crate) fn for_workers(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    groups::spared(plan)
 }
 
 /// DataFusion's rules with ours among them.
