@@ -406,6 +406,7 @@ impl PhysicalExpr for Conditions {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::compute::concat_batches;
     use datafusion::common::DFSchema;
     use datafusion::prelude::SessionContext;
 
@@ -424,7 +425,7 @@ mod tests {
             .collect()
             .await
             .unwrap();
-        datafusion::arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap()
+        concat_batches(&rows[0].schema(), &rows).unwrap()
     }
 
     fn kept(array: &BooleanArray) -> Vec<usize> {

@@ -50,7 +50,7 @@ struct Pairs {
 
 #[derive(Clone, Debug)]
 struct Running {
-    wanted: Arc<Wanted>,
+    wanted: Option<Arc<Wanted>>,
     join: Arc<NestedLoopJoinExec>,
 }
 
@@ -87,18 +87,18 @@ impl Pairs {
         streams > 1 && !once
     }
 
-    /// The join whose filter asks whether its rows are `wanted`, one for all streams.
-    fn asking(&self, wanted: Arc<Wanted>) -> Result<Arc<NestedLoopJoinExec>> {
+    /// The join whose filter asks whether its rows are `wanted`, one for all streams. Where nobody tells, they are.
+    fn asking(&self, wanted: Option<Arc<Wanted>>) -> Result<Arc<NestedLoopJoinExec>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = running.as_ref()
-            && Arc::ptr_eq(&running.wanted, &wanted)
+            && running.wanted.as_ref().map(Arc::as_ptr) == wanted.as_ref().map(Arc::as_ptr)
         {
             return Ok(Arc::clone(&running.join));
         }
         let filter = self.join.filter().map(|filter| {
             let asks = Asks {
                 inner: Arc::clone(filter.expression()),
-                wanted: Arc::clone(&wanted),
+                wanted: wanted.clone().unwrap_or_default(),
             };
             JoinFilter::new(
                 Arc::new(asks),
@@ -188,7 +188,7 @@ impl ExecutionPlan for Pairs {
                 .build_arc()?;
         }
         let mut config = context.session_config().clone();
-        let wanted = config.get_extension::<Wanted>().unwrap_or_default();
+        let wanted = config.get_extension::<Wanted>();
         config.set_extension(Arc::new(Outside(context)));
         // A join that runs looks no function up.
         let watched = TaskContext::default()
