@@ -223,6 +223,10 @@ fn texts(part: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Texts> {
 }
 
 impl Texts {
+    #[allow(
+        clippy::needless_bitwise_bool,
+        reason = "without a branch for each row"
+    )]
     fn kept(&self, batch: &RecordBatch) -> Result<BooleanBuffer> {
         let Some(array) = batch.column(self.column).as_string_view_opt() else {
             return internal_err!("a column of texts has another type");
@@ -230,11 +234,7 @@ impl Texts {
         let found = match self.views[..] {
             [one] => bits(array.views(), |view| view == one),
             [one, two] => bits(array.views(), |view| (view == one) | (view == two)),
-            _ => bits(array.views(), |view| {
-                self.views
-                    .iter()
-                    .fold(false, |found, one| found | (view == *one))
-            }),
+            _ => bits(array.views(), |view| self.views.contains(&view)),
         };
         let found = if self.negated { !&found } else { found };
         Ok(match array.nulls() {
@@ -261,10 +261,7 @@ fn bits(views: &[u128], ask: impl Fn(u128) -> bool) -> BooleanBuffer {
 
 impl Then {
     fn of(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<Self> {
-        let mut columns: Vec<usize> = collect_columns(expr)
-            .iter()
-            .map(|column| column.index())
-            .collect();
+        let mut columns: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
         columns.sort_unstable();
         columns.dedup();
         let expr = Arc::clone(expr)

@@ -152,7 +152,9 @@ fn until_left(body: Body, wanted: Wanted) -> Body {
         wanted: Some(wanted),
     };
     let frames = BodyStream::new(body).inspect(move |frame| {
-        if frame.as_ref().is_ok_and(|frame| frame.is_trailers()) {
+        if let Ok(frame) = frame
+            && frame.is_trailers()
+        {
             caller.has_all();
         }
     });
