@@ -16,8 +16,11 @@ use datafusion::logical_expr::{
     when,
 };
 
-/// Rewrites the expressions of one node.
+/// Rewrites the expressions of one node, if it is one in which DataFusion plans a subquery that gives one value.
 pub(super) fn as_exists(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if !matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Projection(_)) {
+        return Ok(Transformed::no(plan));
+    }
     let [input] = plan.inputs()[..] else {
         return Ok(Transformed::no(plan));
     };
