@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, NullEquality, Result};
+use datafusion::common::{Column, NullEquality, Result, ScalarValue};
 use datafusion::functions_aggregate::expr_fn::{bool_or, count};
 use datafusion::logical_expr::expr::{AggregateFunction, Exists, InSubquery};
 use datafusion::logical_expr::logical_plan::check_subquery_expr;
@@ -185,12 +185,14 @@ fn value(input: LogicalPlan, expr: Expr) -> Result<(LogicalPlan, Expr)> {
                     Vec::<Expr>::new(),
                     vec![
                         count(lit(1_i64)).alias("n"),
+                        count(col("equal")).alias("known"),
                         bool_or(col("equal")).alias("found"),
                     ],
                 )?
                 .project(vec![
-                    when(col("n").eq(lit(0_i64)), lit(false))
-                        .otherwise(col("found"))?
+                    when(col("found"), lit(true))
+                        .when(col("known").lt(col("n")), lit(ScalarValue::Boolean(None)))
+                        .otherwise(lit(false))?
                         .alias("there"),
                 ])?
                 .build()?;
