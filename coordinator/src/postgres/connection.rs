@@ -104,9 +104,10 @@ impl Connection {
     pub(crate) async fn serve(mut self: Box<Self>) {
         let closed = self.guard.closed();
         let fault = tokio::select! {
+            // First, or a quick statement would be answered to a session that has been ended.
             biased;
-            fault = self.talk() => fault,
             end = closed => end.error().into(),
+            fault = self.talk() => fault,
         };
         self.portals.clear();
         self.end_temporary().await;
