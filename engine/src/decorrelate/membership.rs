@@ -131,7 +131,7 @@ fn not_in(membership: &InSubquery, schema: &DFSchema) -> Result<Option<Expr>> {
     } else {
         equal
     };
-    Ok(Some(exists(parts.rows(Some(equal))?, true)?))
+    Ok(Some(!exists(parts.rows(equal)?)?))
 }
 
 /// `x IN (SELECT …)` in parts.
@@ -192,25 +192,23 @@ impl<'a> Membership<'a> {
     }
 
     /// The rows of the subquery of which `wanted` is true.
-    fn rows(&self, wanted: Option<Expr>) -> Result<LogicalPlan> {
-        let rows = LogicalPlanBuilder::from(self.subquery.clone());
-        match wanted {
-            Some(wanted) => rows.filter(wanted)?.build(),
-            None => rows.build(),
-        }
+    fn rows(&self, wanted: Expr) -> Result<LogicalPlan> {
+        LogicalPlanBuilder::from(self.subquery.clone())
+            .filter(wanted)?
+            .build()
     }
 
     /// True, false or NULL.
     fn value(&self) -> Result<Expr> {
         let equal = self.item().eq(self.needle.clone());
-        let found = exists(self.rows(Some(equal))?, false)?;
+        let found = exists(self.rows(equal)?)?;
         let mut unknown = Vec::new();
         if self.item_nullable {
-            let null = self.rows(Some(self.item().is_null()))?;
-            unknown.push(exists(null, false)?);
+            let null = self.rows(self.item().is_null())?;
+            unknown.push(exists(null)?);
         }
         if self.outer_nullable {
-            let any = exists(self.rows(None)?, false)?;
+            let any = exists(self.subquery.clone())?;
             unknown.push(self.outer.clone().is_null().and(any));
         }
         let Some(unknown) = unknown.into_iter().reduce(Expr::or) else {
@@ -223,7 +221,7 @@ impl<'a> Membership<'a> {
 }
 
 /// Whether there are rows; asked once if it is the same for all outer rows.
-fn exists(rows: LogicalPlan, negated: bool) -> Result<Expr> {
+fn exists(rows: LogicalPlan) -> Result<Expr> {
     let outer_ref_columns = rows.all_out_ref_exprs();
     if !outer_ref_columns.is_empty() {
         let subquery = Subquery {
@@ -231,10 +229,12 @@ fn exists(rows: LogicalPlan, negated: bool) -> Result<Expr> {
             outer_ref_columns,
             spans: Spans::new(),
         };
-        return Ok(Expr::Exists(Exists { subquery, negated }));
+        return Ok(Expr::Exists(Exists {
+            subquery,
+            negated: false,
+        }));
     }
     let there = col("n").gt(lit(0_i64));
-    let there = if negated { !there } else { there };
     let counted = LogicalPlanBuilder::from(rows)
         .limit(0, Some(1))?
         .aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64)).alias("n")])?
