@@ -463,9 +463,9 @@ mod tests {
                 fitted.exists(|node| Ok(is_ordered(node))).unwrap(),
                 "{text}"
             );
-            let plain = collect(plan, context.task_ctx()).await.unwrap();
+            let wanted = collect(plan, context.task_ctx()).await.unwrap();
             let ordered = collect(fitted, context.task_ctx()).await.unwrap();
-            assert_eq!(rows(&ordered), rows(&plain), "{text}");
+            assert_eq!(rows(&ordered), rows(&wanted), "{text}");
         }
     }
 
